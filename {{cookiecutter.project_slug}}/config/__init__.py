@@ -1,0 +1,1 @@
+"""How the project is wired: settings, addresses and the web server."""

@@ -1,0 +1,584 @@
+"""The job stores: what an APScheduler scheduler talks to.
+
+`DjangoJobStore` keeps jobs and history in the Django database and works with every APScheduler 3
+scheduler. Its `get_due_jobs` is the claim, so that any number of schedulers may share the
+database: the one that holds the lease runs the jobs, the others run none.
+"""
+
+import datetime as dt
+import logging
+import pickle
+import random
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from apscheduler import events
+from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
+from apscheduler.job import Job
+from apscheduler.jobstores.base import BaseJobStore, ConflictingIdError, JobLookupError
+from apscheduler.jobstores.memory import MemoryJobStore
+from django.db import DatabaseError, IntegrityError, InterfaceError, router, transaction
+from django.db.models import Count, Min, OuterRef, Subquery
+
+from . import claim, recorder, state
+from .lease import waiting_jobs
+from .models import DjangoJob, DjangoJobExecution, database_now
+from .plan import Plan, UnusableTrigger, plan
+from .presence import Presence
+from .recorder import Recorder, Result
+from .runs import ClaimedJob, Run
+from .util import (
+    as_aware,
+    get_apscheduler_datetime,
+    get_django_internal_datetime,
+    outside_event_loop,
+    release_connections,
+    retry_on_db_operational_error,
+)
+
+logger = logging.getLogger("jobstore.store")
+
+R = TypeVar("R")
+
+# Rows that one claim takes at the most, where no executor says how many workers are free.
+MAX_CLAIM = 500
+# Seconds until the next look at the database: without the lease, and while all workers are busy.
+STANDBY_WAIT = 5.0
+BUSY_WAIT = 1.0
+# Seconds between two tries while the database fails; half of the promised 2 s to resume in.
+MAX_BACKOFF = 1.0
+
+MASK = (
+    events.EVENT_JOB_SUBMITTED
+    | events.EVENT_JOB_MAX_INSTANCES
+    | events.EVENT_JOB_EXECUTED
+    | events.EVENT_JOB_ERROR
+    | events.EVENT_JOB_MISSED
+)
+STATUS = {
+    events.EVENT_JOB_SUBMITTED: DjangoJobExecution.SENT,
+    events.EVENT_JOB_MAX_INSTANCES: DjangoJobExecution.MAX_INSTANCES,
+    events.EVENT_JOB_EXECUTED: DjangoJobExecution.SUCCESS,
+    events.EVENT_JOB_ERROR: DjangoJobExecution.ERROR,
+    events.EVENT_JOB_MISSED: DjangoJobExecution.MISSED,
+}
+
+
+class DjangoResultStoreMixin:
+    """Writes the history of any job store's jobs to the Django database."""
+
+    _scheduler: Any
+    _alias: str
+
+    def start(self, scheduler: Any, alias: str) -> None:
+        """Begin to listen to the scheduler's events."""
+        super().start(scheduler, alias)  # type: ignore[misc]
+        self.register_event_listeners()
+
+    def register_event_listeners(self) -> None:
+        """Listen to the events of this store's jobs, and of no other store's."""
+        self._scheduler.add_listener(self._record, MASK)
+
+    def shutdown(self) -> None:
+        """Stop listening."""
+        if self._scheduler is not None:
+            self._scheduler.remove_listener(self._record)
+        super().shutdown()  # type: ignore[misc]
+
+    def _record(self, event: JobEvent) -> None:
+        if event.jobstore != self._alias:
+            return
+        try:
+            if isinstance(event, JobSubmissionEvent):
+                outside_event_loop(self.handle_submission_event, event)
+            elif event.code == events.EVENT_JOB_EXECUTED:
+                outside_event_loop(self.handle_execution_event, event)
+            else:
+                outside_event_loop(self.handle_error_event, event)
+        finally:
+            outside_event_loop(release_connections)
+
+    @classmethod
+    def handle_submission_event(cls, event: JobSubmissionEvent) -> int:
+        """Write a row for each submitted or skipped run; return the first row's id."""
+        ids = [_upsert(event.job_id, time, STATUS[event.code]) for time in event.scheduled_run_times]
+        return ids[0]
+
+    @classmethod
+    def handle_execution_event(cls, event: JobExecutionEvent) -> int:
+        """Write a finished run; return the row's id."""
+        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code])
+
+    @classmethod
+    def handle_error_event(cls, event: JobExecutionEvent) -> int:
+        """Write a failed or missed run; return the row's id."""
+        fields = _describe_event(event)
+        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code], **fields)
+
+
+class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc]
+    """Keeps jobs in the Django database and runs each due time once, whoever else runs.
+
+    :param int pickle_protocol: protocol of the job state's pickle.
+    """
+
+    def __init__(self, pickle_protocol: int = pickle.HIGHEST_PROTOCOL) -> None:
+        super().__init__()
+        self.pickle_protocol = pickle_protocol
+        self.presence: Presence | None = None
+        self.recorder: Recorder | None = None
+        self._runs: dict[tuple[str, dt.datetime], Run] = {}
+        self._finished: set[str] = set()
+        self._saturated: dict[str, dt.datetime] = {}
+        self._backoff = 0.0
+        self._announcing = False
+
+    @property
+    def using(self) -> str:
+        """The alias of the database that the jobs are routed to."""
+        return router.db_for_write(DjangoJob)
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs that this process has claimed and not finished."""
+        return list(self._runs.values())
+
+    # --- Life ----------------------------------------------------------------------------------
+
+    def start(self, scheduler: Any, alias: str) -> None:
+        """Begin to compete for the lease. A scheduler without it runs no job of this store."""
+        super().start(scheduler, alias)
+        if self.presence is None:
+            self.presence = Presence(self.using, self._wake)
+        self.recorder = Recorder(self.presence.id, self.using)
+        self.presence.start()
+
+    def shutdown(self) -> None:
+        """Give up the lease, write what is left of the history, close connections."""
+        if self.presence is not None and self.recorder is not None:
+            outside_event_loop(self.presence.drain)
+            self.recorder.stop(timeout=10.0)
+            outside_event_loop(self.presence.stop)
+            self.presence = self.recorder = None
+        super().shutdown()
+        outside_event_loop(release_connections)
+
+    def _wake(self) -> None:
+        if self._scheduler is not None and self._scheduler.running:
+            self._scheduler.wakeup()
+
+    # --- The contract of a job store ------------------------------------------------------------
+
+    def lookup_job(self, job_id: str) -> Job | None:
+        """Return the job, or None if there is none or it cannot be restored."""
+        row = outside_event_loop(self._first, job_id)
+        return self._restore(row) if row is not None else None
+
+    @retry_on_db_operational_error
+    def _first(self, job_id: str) -> DjangoJob | None:
+        return DjangoJob.objects.using(self.using).filter(pk=job_id).first()
+
+    def get_all_jobs(self) -> list[Job]:
+        """Return all jobs that can be restored, in the order of their next run, paused ones last."""
+        rows = outside_event_loop(self._all)
+        jobs = [job for row in rows if (job := self._restore(row)) is not None]
+        return sorted(jobs, key=lambda job: (job.next_run_time is None, job.next_run_time or 0))
+
+    @retry_on_db_operational_error
+    def _all(self) -> list[DjangoJob]:
+        return list(DjangoJob.objects.using(self.using).order_by("next_run_time", "pk"))
+
+    def add_job(self, job: Job) -> None:
+        """Store a job.
+
+        Raises ConflictingIdError if there is one with its id, and ValueError, saying what to do,
+        if it cannot be stored.
+        """
+        outside_event_loop(self._add, job)
+
+    def _add(self, job: Job) -> None:
+        values = self._values(job)
+        using = self.using
+        try:
+            with transaction.atomic(using=using):
+                DjangoJob.all_objects.using(using).create(pk=job.id, **values)
+        except IntegrityError:
+            retired = DjangoJob.all_objects.using(using).filter(
+                pk=job.id, retired_at__isnull=False
+            )
+            if not retired.update(declaration="", **values):
+                raise ConflictingIdError(job.id) from None
+
+    def update_job(self, job: Job) -> None:
+        """Store a changed job. Raises JobLookupError if there is none with its id."""
+        if not isinstance(job, ClaimedJob):  # whose next time the claim has written already
+            outside_event_loop(self._update, job)
+
+    @retry_on_db_operational_error
+    def _update(self, job: Job) -> None:
+        rows = DjangoJob.objects.using(self.using).filter(pk=job.id)
+        if not rows.update(**self._values(job)):
+            raise JobLookupError(job.id)
+
+    def remove_job(self, job_id: str) -> None:
+        """Take a job out of service; its history stays. Raises JobLookupError if there is none."""
+        if job_id in self._finished:  # the claim has retired it already
+            self._finished.discard(job_id)
+            return
+        outside_event_loop(self._remove, job_id)
+
+    def _remove(self, job_id: str) -> None:
+        if not DjangoJob.objects.using(self.using).filter(pk=job_id).retire():
+            raise JobLookupError(job_id)
+
+    def remove_all_jobs(self) -> None:
+        """Take all jobs out of service; their history stays."""
+        outside_event_loop(lambda: DjangoJob.objects.using(self.using).all().retire())
+
+    def get_due_jobs(self, now: dt.datetime) -> list[Job]:
+        """Claim the jobs that are due by the database's clock, as many as can start.
+
+        Returns nothing without the lease, and nothing while the database fails: the loop that
+        calls this must go on. A store that was not started returns what is due at `now`.
+        """
+        if self.presence is None:
+            return outside_event_loop(self._due_at, now)
+        self._finished.clear()
+        self._settle_unsubmitted()
+        term = self.presence.term
+        if term is None:
+            self._saturated.clear()
+            return []
+        try:
+            jobs, settled = outside_event_loop(self._claim_due)
+            self._backoff = 0.0
+            self._announce(settled)
+            return jobs
+        except claim.NotHolder:
+            logger.warning("Nothing was claimed: the lease has passed on.")
+        except Exception as error:
+            if isinstance(error, DatabaseError | InterfaceError):
+                logger.warning("Due jobs wait, the database fails: %s", str(error).strip())
+            else:
+                logger.exception("Due jobs wait, the claim failed.")
+            self._fail()
+        return []
+
+    def get_next_run_time(self) -> dt.datetime | None:
+        """Return when to look again, on the clock of this machine; None for nothing to do.
+
+        Never raises in a running scheduler: APScheduler's loop would end.
+        """
+        if self.presence is None:
+            first = outside_event_loop(self._first_run_time)
+            return get_apscheduler_datetime(first, self._scheduler)
+        if self._backoff:
+            return self._in(self._backoff)
+        if self.presence.term is None:
+            return self._in(STANDBY_WAIT)
+        try:
+            first = outside_event_loop(self._first_run_time)
+        except Exception as error:
+            logger.warning("The next run time is not known, the database fails: %s", error)
+            self._fail()
+            return self._in(self._backoff)
+        now = self.presence.now()
+        until = None if first is None else (as_aware(first) - now).total_seconds()
+        if self._saturated:
+            until = BUSY_WAIT if until is None else min(until, BUSY_WAIT)
+        self.presence.planned_wake = None if until is None else now + dt.timedelta(seconds=until)
+        return None if until is None else self._in(max(until, 0.0))
+
+    def _in(self, seconds: float) -> dt.datetime:
+        zone = getattr(self._scheduler, "timezone", None) or dt.UTC
+        return dt.datetime.now(zone) + dt.timedelta(seconds=seconds)
+
+    def _fail(self) -> None:
+        release_connections()
+        self._backoff = min(MAX_BACKOFF, max(0.1, 2 * self._backoff)) * random.uniform(0.5, 1.0)  # noqa: S311
+
+    # --- Due jobs -------------------------------------------------------------------------------
+
+    def _due_at(self, now: dt.datetime) -> list[Job]:
+        rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
+        rows = rows.order_by("next_run_time", "pk")
+        return [job for row in rows if (job := self._restore(row)) is not None]
+
+    @retry_on_db_operational_error
+    def _first_run_time(self) -> dt.datetime | None:
+        rows = waiting_jobs(self.using).exclude(executor__in=list(self._saturated))
+        first: dt.datetime | None = rows.aggregate(first=Min("next_run_time"))["first"]
+        return first
+
+    def _claim_due(self) -> tuple[list[Job], list[claim.Claimed]]:
+        """Return the jobs to start, and what the claim settled without starting anything."""
+        presence = self.presence
+        if presence is None or (term := presence.term) is None:
+            return [], []
+        now = presence.now()
+        free = {alias: free_workers(one) for alias, one in self._scheduler._executors.items()}
+        jobs = self._claim_requested(term, now, free) if presence.requested else []
+        plans = list(self._plans(now, free))
+        written = claim.claim(plans, term, self.using)
+        started: dict[str, list[Run]] = {}
+        settled = []
+        for row in written:
+            if row.status == DjangoJobExecution.SENT:
+                run = Run(row.id, row.job_id, row.run_time)
+                started.setdefault(row.job_id, []).append(run)
+            else:
+                settled.append(row)
+        for one in plans:
+            if runs := started.get(one.job.id):
+                runs.sort(key=lambda run: run.run_time)
+                jobs.append(self._claimed_job(one.job, runs, one.next_run_time))
+                if one.next_run_time is None:
+                    self._finished.add(one.job.id)
+        return jobs, settled
+
+    def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
+        """Plan as many due jobs as there are free workers; note which executors have none left."""
+        full = {alias for alias, workers in free.items() if workers <= 0}
+        limit = min(MAX_CLAIM, sum(max(workers, 0) for workers in free.values()))
+        rows = list(self._due_rows(now, full)[: limit + 1]) if limit else []
+        was_saturated, waiting = dict(self._saturated), set(full)
+        zone = self._scheduler.timezone
+        for row in rows[:limit]:
+            if row.executor not in free:
+                self._quarantine(row, f"No executor named {row.executor!r} is configured here.")
+            elif free[row.executor] <= 0:
+                waiting.add(row.executor)
+            elif (job := self._restore(row)) is not None:
+                try:
+                    one = plan(
+                        job,
+                        row.version,
+                        now.astimezone(zone),
+                        running=row.running or 0,
+                        saturated_since=was_saturated.get(row.executor),
+                    )
+                except UnusableTrigger as error:
+                    self._quarantine(row, str(error))
+                    continue
+                free[row.executor] -= bool(one.start)
+                yield one
+        if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
+            waiting.add(rows[limit].executor)
+        self._saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
+
+    def _due_rows(self, now: dt.datetime, full: set[str]) -> Any:
+        running = (
+            DjangoJobExecution.objects.filter(job=OuterRef("pk"), status=DjangoJobExecution.SENT)
+            .order_by()
+            .values("job")
+            .annotate(claims=Count("claimed_at", distinct=True))
+            .values("claims")
+        )
+        rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
+        rows = rows.exclude(executor__in=full).annotate(running=Subquery(running))
+        return rows.order_by("next_run_time", "pk")
+
+    def _claim_requested(self, term: Any, now: dt.datetime, free: dict[str, int]) -> list[Job]:
+        """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""
+        runs = DjangoJobExecution.objects.using(self.using)
+        requests = list(
+            runs.filter(status=DjangoJobExecution.REQUESTED).order_by("run_time")[:MAX_CLAIM]
+        )
+        rows = DjangoJob.objects.using(self.using).in_bulk([one.job_id for one in requests])
+        startable: list[tuple[DjangoJobExecution, Job]] = []
+        for request in requests:
+            row = rows.get(request.job_id)
+            job = self._restore(row) if row is not None else None
+            if job is None:
+                self._refuse(request, DjangoJobExecution.ERROR, "The job cannot be restored.")
+            elif job.executor not in free:
+                text = f"No executor named {job.executor!r} is configured here."
+                self._refuse(request, DjangoJobExecution.ERROR, text)
+            elif self._running_claims(job.id) >= job.max_instances:
+                text = f"Maximum number of running instances reached ({job.max_instances})."
+                self._refuse(request, DjangoJobExecution.MAX_INSTANCES, text)
+            elif free[job.executor] > 0:
+                free[job.executor] -= 1
+                startable.append((request, job))
+        taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)
+        self.presence.requested = len(requests) == MAX_CLAIM  # type: ignore[union-attr]
+        return [
+            self._claimed_job(job, [Run(request.pk, job.id, as_aware(request.run_time))], now)
+            for request, job in startable
+            if request.pk in taken
+        ]
+
+    def _running_claims(self, job_id: str) -> int:
+        running = DjangoJobExecution.objects.using(self.using).filter(
+            job=job_id, status=DjangoJobExecution.SENT
+        )
+        return running.order_by().values("claimed_at").distinct().count()
+
+    def _refuse(self, request: DjangoJobExecution, status: str, text: str) -> None:
+        DjangoJobExecution.objects.using(self.using).filter(
+            pk=request.pk, status=DjangoJobExecution.REQUESTED
+        ).update(status=status, exception=text, finished=database_now(self.using))
+
+    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime | None) -> Job:
+        for run in runs:
+            self._runs[run.job_id, run.run_time] = run
+        executor = self._scheduler._executors[job.executor]
+        return ClaimedJob.of(job, runs, following, executor, self.presence.now)  # type: ignore[union-attr]
+
+    # --- Restoring ------------------------------------------------------------------------------
+
+    def _restore(self, row: DjangoJob) -> Job | None:
+        """Return the job of a row, or None after quarantining a row that cannot be restored."""
+        try:
+            return state.restore(row, self._scheduler, self._alias)
+        except state.UnreadableState as error:
+            outside_event_loop(self._quarantine, row, str(error))
+            return None
+
+    def _quarantine(self, row: DjangoJob, reason: str) -> None:
+        """Keep a job that cannot be run, out of the way and visible, until it changes."""
+        rows = DjangoJob.objects.using(self.using).filter(pk=row.pk, version=row.version)
+        changes = {"quarantined_at": database_now(self.using), "quarantine_reason": reason}
+        if row.quarantined_at is None and rows.update(**changes):
+            logger.error("Job %r is quarantined: %s", row.pk, reason)
+
+    def _values(self, job: Job) -> dict[str, Any]:
+        return {
+            "next_run_time": get_django_internal_datetime(job.next_run_time),
+            "job_state": state.dump(job, self.pickle_protocol),
+            "quarantined_at": None,
+            "quarantine_reason": "",
+            "retired_at": None,
+            **state.columns(job),
+        }
+
+    # --- Events ---------------------------------------------------------------------------------
+
+    def _announce(self, settled: list[claim.Claimed]) -> None:
+        """Tell listeners of runs that the claim itself recorded as missed or skipped."""
+        self._announcing = True
+        try:
+            for row in settled:
+                zoned = get_apscheduler_datetime(row.run_time, self._scheduler)
+                if row.status == DjangoJobExecution.MISSED:
+                    logger.warning("Job %r missed its run time %s.", row.job_id, zoned)
+                    event = JobExecutionEvent(
+                        events.EVENT_JOB_MISSED, row.job_id, self._alias, zoned
+                    )
+                else:
+                    logger.warning("Job %r is skipped at %s: max_instances.", row.job_id, zoned)
+                    event = JobSubmissionEvent(
+                        events.EVENT_JOB_MAX_INSTANCES, row.job_id, self._alias, [zoned]
+                    )
+                self._scheduler._dispatch_event(event)
+        finally:
+            self._announcing = False
+
+    def _record(self, event: JobEvent) -> None:
+        if event.jobstore != self._alias or self._announcing or self.recorder is None:
+            return
+        times = (
+            event.scheduled_run_times
+            if isinstance(event, JobSubmissionEvent)
+            else [event.scheduled_run_time]
+        )
+        for time_ in times:
+            if event.code == events.EVENT_JOB_SUBMITTED:
+                if run := self._runs.get((event.job_id, time_)):
+                    run.submitted = True
+            elif run := self._runs.pop((event.job_id, time_), None):
+                self._finish(run, STATUS[event.code], **(run.error or _describe_event(event)))
+        if self._saturated and event.code != events.EVENT_JOB_SUBMITTED:
+            self._wake()
+
+    def _settle_unsubmitted(self) -> None:
+        """Record runs that APScheduler could not hand to their executor: it raises no event."""
+        for run in [run for run in self.running if not run.submitted]:
+            if self._runs.pop((run.job_id, run.run_time), None):
+                text = "The executor did not accept this run; the log of the scheduler says why."
+                self._finish(run, DjangoJobExecution.ERROR, exception=text)
+
+    def _finish(self, run: Run, status: str, **details: Any) -> None:
+        if self.presence is None or self.recorder is None:
+            return
+        self.recorder.put(
+            Result(
+                run.execution_id,
+                status,
+                finished=get_django_internal_datetime(run.finished or self.presence.now()),  # type: ignore[arg-type]
+                started_at=get_django_internal_datetime(run.started_at),
+                duration=run.duration,
+                **details,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"
+
+
+class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ignore[misc]
+    """Keeps jobs in memory and their history in the Django database; unguarded by the lease."""
+
+
+def free_workers(executor: Any) -> int:
+    """Return how many more jobs an APScheduler executor can start at once."""
+    workers = getattr(getattr(executor, "_pool", None), "_max_workers", None)
+    if workers is None:
+        return MAX_CLAIM
+    with executor._lock:
+        return int(workers) - sum(executor._instances.values())
+
+
+def _describe_event(event: JobExecutionEvent) -> dict[str, str]:
+    """Return the exception of an event as fields of history."""
+    if event.code == events.EVENT_JOB_EXECUTED:
+        return {}
+    if event.code == events.EVENT_JOB_MAX_INSTANCES:
+        return {
+            "exception": f"Execution of job '{event.job_id}' skipped: maximum number of running "
+            "instances reached!"
+        }
+    if event.code == events.EVENT_JOB_MISSED:
+        return {"exception": f"Run time of job '{event.job_id}' was missed!"}
+    if event.exception is None:
+        return {"exception": f"Job '{event.job_id}' raised an error!"}
+    described = recorder.describe(event.exception)
+    if event.traceback and event.exception.__traceback__ is None:
+        described["traceback"] = recorder.clean(event.traceback)
+    return described
+
+
+def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> int:
+    """Write a run's status by its job and time; a started run never replaces a finished one."""
+    using = router.db_for_write(DjangoJobExecution)
+    key = {"job_id": job_id, "run_time": get_django_internal_datetime(run_time)}
+    runs = DjangoJobExecution.objects.using(using)
+    if status == DjangoJobExecution.SENT:
+        fresh = DjangoJobExecution(status=status, **key)
+    else:
+        now = database_now(using)
+        rows = runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key)
+        rows.update(status=status, finished=now, **details)
+        fresh = DjangoJobExecution(status=status, finished=now, **key, **details)
+    runs.bulk_create([fresh], ignore_conflicts=True)
+    return runs.values_list("pk", flat=True).get(**key)
+
+
+def register_events(scheduler: Any, result_storage: Any = None) -> None:
+    """Do nothing: every DjangoJobStore listens by itself. Deprecated."""
+    warnings.warn(
+        "register_events() is not needed any more: delete the call.", DeprecationWarning, 2
+    )
+
+
+def register_job(scheduler: Any, *args: Any, **kwargs: Any) -> Callable[[R], R]:
+    """Add the decorated function as a job. Deprecated: use `jobstore.registry.scheduled`."""
+    warnings.warn("register_job() is deprecated: use @scheduled.", DeprecationWarning, 2)
+
+    def decorate(func: Any) -> Any:
+        kwargs.setdefault("id", f"{func.__module__}.{func.__qualname__}")
+        scheduler.add_job(func, *args, **kwargs)
+        return func
+
+    return decorate

@@ -1,0 +1,137 @@
+"""The lease: at most one process at a time may claim runs.
+
+Invariant I1 rests on two facts. The epoch changes by compare-and-set only, so two processes never
+hold the same epoch; and a claim checks the epoch inside its own transaction (claim.py). Nothing
+here rests on the clock of a client: times are the database's.
+"""
+
+import dataclasses
+import datetime as dt
+import uuid
+
+from django.db import connections
+from django.db.models import F, Min
+
+from . import conf
+from .models import (
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """The right to claim runs: won with an epoch, lost when the epoch moves on."""
+
+    instance: uuid.UUID
+    epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """What one look at the lease showed, at the database's time `now`."""
+
+    now: dt.datetime
+    term: Term | None = None
+    holder: str = ""
+    expires_at: dt.datetime | None = None
+    next_run_time: dt.datetime | None = None
+    requested: bool = False
+
+
+def acquire(instance: uuid.UUID, using: str) -> Sight:
+    """Take the lease if it is free or has expired; say who holds it otherwise."""
+    leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
+    lease = leases.first()
+    now = database_now(using)
+    if lease is None:
+        SchedulerLease.objects.using(using).bulk_create([SchedulerLease()], ignore_conflicts=True)
+        lease = leases.get()
+    if lease.expires_at is not None and lease.expires_at > now:
+        holder = SchedulerInstance.objects.using(using).filter(pk=lease.holder).first()
+        return Sight(now, holder=str(holder or lease.holder), expires_at=lease.expires_at)
+    # The expiry that was seen is compared as well: a renewal in the meantime must win.
+    won = leases.filter(epoch=lease.epoch, expires_at=lease.expires_at).update(
+        epoch=F("epoch") + 1,
+        holder=instance,
+        acquired_at=now,
+        renewed_at=now,
+        expires_at=now + dt.timedelta(seconds=conf.get("SCHEDULER_LEASE_SECONDS")),
+    )
+    if not won:
+        return Sight(now, holder="a process that was faster")
+    # A holder's sign of life is its lease; from now on its own row has to tell.
+    SchedulerInstance.objects.using(using).filter(pk=lease.holder, role="active").exclude(
+        pk=instance
+    ).update(heartbeat_at=lease.renewed_at)
+    return Sight(now, term=Term(instance, lease.epoch + 1))
+
+
+def renew(term: Term, using: str) -> Sight:
+    """Prolong the lease; the sight has no term when it is lost.
+
+    The same round trip brings the earliest run time, so that a change made anywhere, by any
+    means, is noticed at the next renewal without a statement of its own.
+    """
+    life = conf.get("SCHEDULER_LEASE_SECONDS")
+    if connections[using].vendor == "postgresql":
+        return _renew_postgresql(term, using, life)
+    now = database_now(using)
+    kept = SchedulerLease.objects.using(using).filter(
+        name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch, expires_at__gt=now
+    )
+    if not kept.update(renewed_at=now, expires_at=now + dt.timedelta(seconds=life)):
+        return Sight(now)
+    return Sight(
+        now,
+        term=term,
+        next_run_time=waiting_jobs(using).aggregate(first=Min("next_run_time"))["first"],
+        requested=DjangoJobExecution.objects.using(using)
+        .filter(status=DjangoJobExecution.REQUESTED)
+        .exists(),
+    )
+
+
+def _renew_postgresql(term: Term, using: str, life: float) -> Sight:
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE jobstore_schedulerlease
+            SET renewed_at = clock_timestamp(),
+                expires_at = clock_timestamp() + make_interval(secs => %s)
+            WHERE name = %s AND holder = %s AND epoch = %s AND expires_at > clock_timestamp()
+            RETURNING
+                renewed_at,
+                (SELECT min(next_run_time) FROM jobstore_djangojob WHERE quarantined_at IS NULL),
+                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %s)
+            """,
+            [
+                life,
+                SchedulerLease.DEFAULT,
+                term.instance,
+                term.epoch,
+                DjangoJobExecution.REQUESTED,
+            ],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return Sight(database_now(using))
+    return Sight(row[0], term=term, next_run_time=row[1], requested=row[2])
+
+
+def release(term: Term, using: str) -> bool:
+    """Let the lease expire now, so that another process need not wait for it."""
+    held = SchedulerLease.objects.using(using).filter(
+        name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
+    )
+    return bool(held.update(expires_at=database_now(using)))
+
+
+def waiting_jobs(using: str):  # type: ignore[no-untyped-def]
+    """Return the jobs that a claim may take once their time has come."""
+    return DjangoJob.objects.using(using).filter(
+        next_run_time__isnull=False, quarantined_at__isnull=True
+    )

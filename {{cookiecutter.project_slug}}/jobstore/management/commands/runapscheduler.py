@@ -1,0 +1,123 @@
+"""`manage.py runapscheduler`: run the jobs, as long as this process is the active scheduler."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, connections, router
+from django.db.migrations.executor import MigrationExecutor
+
+from jobstore import conf, health, registry
+from jobstore.models import DjangoJob
+from jobstore.scheduler import SchedulerProcess
+from jobstore.util import release_connections
+
+logger = logging.getLogger("jobstore.scheduler")
+
+
+class Command(BaseCommand):
+    """Starts the scheduler and blocks until SIGTERM or SIGINT."""
+
+    help = "Runs the scheduled jobs. Stops cleanly, with exit code 0, on SIGTERM and SIGINT."
+    # The database may be away for a moment; this command reports that itself.
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare --check and --dry-run."""
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="validate settings and declared jobs without a database, and exit",
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="print what a start would add, update and retire, and exit",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Validate, wait for the database, run."""
+        self.check()
+        process = SchedulerProcess()
+        if options["check"]:
+            self._check_declarations(process)
+            return
+        self._wait_for_database(process.store.using)
+        self._require_migrations(process.store.using)
+        if options["dry_run"]:
+            self._print_plan(process)
+            return
+        self._run(process)
+
+    def _check_declarations(self, process: SchedulerProcess) -> None:
+        problems = []
+        declared = registry.declarations()
+        for declaration in declared:
+            try:
+                job = registry.prepare(declaration, process.scheduler)
+            except registry.DeclarationError as error:
+                problems.append(str(error))
+            else:
+                self.stdout.write(f"{job.id}  {job.trigger}  first run {job.next_run_time}")
+        if problems:
+            raise CommandError("\n".join(problems))
+        self.stdout.write(self.style.SUCCESS(f"{len(declared)} declared jobs are valid."))
+
+    def _print_plan(self, process: SchedulerProcess) -> None:
+        changes = registry.sync(process.store, process.scheduler, dry_run=True)
+        for change in changes:
+            self.stdout.write(f"{change.action:<7} {change.job_id}  {change.trigger}")
+        self.stdout.write(f"{len(changes)} changes; nothing was written.")
+
+    def _wait_for_database(self, using: str) -> None:
+        patience = conf.get("SCHEDULER_DATABASE_WAIT_SECONDS")
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                connections[using].ensure_connection()
+                return
+            except (DatabaseError, InterfaceError) as error:
+                settings = connections[using].settings_dict
+                place = settings["HOST"] or settings["NAME"]
+                text = " ".join(str(error).split())
+                if time.monotonic() >= deadline:
+                    raise CommandError(
+                        f"The database at {place} did not answer within {patience:g} s: {text}. "
+                        "Check that it runs and that DATABASE_URL is right."
+                    ) from error
+                logger.warning("Waiting for the database at %s: %s", place, text)
+                time.sleep(2.0)
+
+    def _require_migrations(self, using: str) -> None:
+        executor = MigrationExecutor(connections[using])
+        targets = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "jobstore"]
+        missing = executor.migration_plan(targets)
+        if missing:
+            names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _ in missing)
+            raise CommandError(
+                f"The database lacks migrations ({names}). Run `python manage.py migrate` first."
+            )
+
+    def _run(self, process: SchedulerProcess) -> None:
+        release_connections()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, process.ask_to_stop)
+        server = health.serve(process, conf.get("SCHEDULER_HEALTH_ADDRESS"))
+        process.start()
+        logger.info("Started as process %d on database %r.", os.getpid(), process.store.using)
+        process.wait()
+        logger.info("Stopping: no more runs are claimed.")
+        abandoned = process.stop()
+        if server is not None:
+            server.shutdown()
+        logger.info("Stopped.")
+        if abandoned:
+            # Their threads cannot be ended from outside, and the interpreter would wait for them.
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)

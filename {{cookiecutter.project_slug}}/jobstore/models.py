@@ -1,0 +1,318 @@
+"""What is stored: jobs, their runs, the lease and the processes that want it.
+
+Every time is written by the database's clock, so that the clocks of its clients do not matter.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.db import IntegrityError, models, router, transaction
+from django.db.models import Exists, F, OuterRef, Window
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+
+DELETE_BATCH = 1000
+
+
+class JobQuerySet(models.QuerySet["DjangoJob"]):
+    """Jobs; every change made through it is noticed by a claim that is under way."""
+
+    def update(self, **changes: Any) -> int:
+        """Update as Django does, and raise the version that claims compare."""
+        changes.setdefault("version", F("version") + 1)
+        return super().update(**changes)
+
+    def retire(self) -> int:
+        """Take jobs out of service, keeping their rows so that history keeps their names."""
+        return self.filter(retired_at=None).update(
+            next_run_time=None, retired_at=database_now(self.db)
+        )
+
+
+class LiveJobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[misc]
+    """Jobs that are in service: everything but the retired."""
+
+    def get_queryset(self) -> JobQuerySet:
+        """Leave out retired jobs."""
+        return super().get_queryset().filter(retired_at=None)  # type: ignore[no-any-return]
+
+
+class DjangoJob(models.Model):
+    """A job: APScheduler's own signed state, and what people look at beside it.
+
+    `next_run_time` is the one source of truth for when the job runs next; NULL means paused
+    (or retired). The value inside `job_state` is ignored.
+    """
+
+    id = models.CharField(max_length=255, primary_key=True)
+    next_run_time = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="Empty while the job is paused."
+    )
+    job_state = models.BinaryField()
+
+    name = models.CharField(max_length=255, default="")
+    func = models.CharField("function", max_length=255, default="")
+    arguments = models.TextField(default="", blank=True)
+    trigger = models.CharField(max_length=255, default="")
+    executor = models.CharField(max_length=191, default="default")
+    coalesce = models.BooleanField(default=True)
+    max_instances = models.PositiveIntegerField(default=1)
+    misfire_grace_time = models.PositiveIntegerField("misfire grace (s)", null=True, blank=True)
+
+    version = models.BigIntegerField(default=1, editable=False)
+    declaration = models.CharField(
+        max_length=64, default="", editable=False, help_text="Digest of the declaration in code."
+    )
+    quarantined_at = models.DateTimeField(null=True, blank=True, editable=False)
+    quarantine_reason = models.TextField(default="", blank=True, editable=False)
+    retired_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = LiveJobManager()
+    all_objects: ClassVar[models.Manager["DjangoJob"]] = models.Manager.from_queryset(JobQuerySet)()
+
+    class Meta:
+        ordering = ("next_run_time",)
+        verbose_name = "job"
+        # History shows the names of retired jobs too.
+        base_manager_name = "all_objects"
+        permissions = (
+            ("run_djangojob", "Can ask for a run of a job"),
+            ("pause_djangojob", "Can pause and resume a job"),
+        )
+
+    def __str__(self) -> str:
+        from .util import get_local_dt_format
+
+        if self.retired_at:
+            return f"{self.id} (retired)"
+        if self.next_run_time is None:
+            return f"{self.id} (paused)"
+        return f"{self.id} (next run at: {get_local_dt_format(self.next_run_time)})"
+
+    def pause(self) -> bool:
+        """Stop scheduling the job until `resume`; whether that changed anything."""
+        jobs = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=False)
+        return bool(jobs.update(next_run_time=None))
+
+    def resume(self) -> bool:
+        """Schedule a paused job again from now on; whether that changed anything.
+
+        Raises `state.UnreadableState` for a job that cannot be restored, and ValueError for one
+        whose trigger has no more run times.
+        """
+        from . import state
+
+        job = state.restore(self)
+        now = database_now(router.db_for_write(DjangoJob))
+        next_run_time = job.trigger.get_next_fire_time(None, timezone.localtime(now))
+        if next_run_time is None:
+            raise ValueError(f"The trigger of job {self.pk!r} has no run time left.")
+        paused = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=True)
+        return bool(paused.update(next_run_time=next_run_time))
+
+    def request_run(self, requested_by: str) -> "DjangoJobExecution":
+        """Ask the active scheduler for one run, now; return the row to watch.
+
+        :param requested_by: who or what asks, shown in the history.
+        """
+        using = router.db_for_write(DjangoJobExecution)
+        run_time = database_now(using)
+        while True:
+            try:
+                with transaction.atomic(using=using):
+                    return DjangoJobExecution.objects.using(using).create(
+                        job=self,
+                        status=DjangoJobExecution.REQUESTED,
+                        run_time=run_time,
+                        requested_by=requested_by[:150],
+                    )
+            except IntegrityError:
+                # Somebody asked in the same microsecond; a run is known by its job and time.
+                run_time += dt.timedelta(microseconds=1)
+
+
+class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
+    """History, and what keeps it from growing without bound."""
+
+    def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
+        """Delete finished history, in batches; return the number of rows deleted.
+
+        :param max_age: seconds; runs scheduled longer ago than this are deleted.
+        :param keep_per_job: of each job, the number of newest runs to keep; None for all.
+        """
+        using = router.db_for_write(DjangoJobExecution)
+        finished = self.using(using).exclude(status__in=DjangoJobExecution.UNFINISHED)
+        cutoff = database_now(using) - dt.timedelta(seconds=max_age)
+        deleted = self._delete(finished.filter(run_time__lte=cutoff).order_by())
+        if keep_per_job is not None:
+            newest_first = Window(
+                RowNumber(), partition_by=F("job_id"), order_by=F("run_time").desc()
+            )
+            surplus = finished.annotate(position=newest_first).filter(position__gt=keep_per_job)
+            deleted += self._delete(surplus.order_by())
+        return deleted
+
+    def _delete(self, rows: models.QuerySet["DjangoJobExecution"]) -> int:
+        deleted = 0
+        while ids := list(rows.values_list("pk", flat=True)[:DELETE_BATCH]):
+            deleted += self.using(rows.db).filter(pk__in=ids).delete()[0]
+        return deleted
+
+
+class DjangoJobExecution(models.Model):
+    """One run of a job at one scheduled time. It outlives its job."""
+
+    SENT = "Started execution"
+    SUCCESS = "Executed"
+    MISSED = "Missed!"
+    MAX_INSTANCES = "Max instances!"
+    ERROR = "Error!"
+    LOST = "Lost!"
+    REQUESTED = "Requested"
+    UNFINISHED = (REQUESTED, SENT)
+    STATUS_CHOICES = [
+        (status, status) for status in (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST)
+    ]
+
+    job = models.ForeignKey(
+        DjangoJob,
+        # History must outlive a job however its row disappears, so the database does not
+        # enforce the reference. The unique constraint below serves as its index.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+    )
+    status = models.CharField(max_length=50, choices=STATUS_CHOICES)
+    run_time = models.DateTimeField("scheduled time", db_index=True)
+    claimed_at = models.DateTimeField(null=True, editable=False)
+    started_at = models.DateTimeField("started", null=True, editable=False)
+    finished = models.DateTimeField(null=True, editable=False)
+    duration = models.DecimalField(
+        "run time (s)", max_digits=15, decimal_places=6, null=True, editable=False
+    )
+    exception_type = models.CharField(max_length=255, default="", editable=False)
+    exception = models.TextField(null=True, editable=False)
+    traceback = models.TextField(null=True, editable=False)
+    requested_by = models.CharField(max_length=150, default="", editable=False)
+    epoch = models.BigIntegerField(null=True, editable=False)
+    instance = models.ForeignKey(
+        "SchedulerInstance",
+        verbose_name="process",
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+    )
+
+    objects = DjangoJobExecutionManager()
+
+    class Meta:
+        ordering = ("-run_time",)
+        verbose_name = "run"
+        constraints = (
+            # Invariant: a (job, scheduled time) is claimed at most once.
+            models.UniqueConstraint(fields=["job", "run_time"], name="jobstore_one_run_per_time"),
+        )
+        indexes = (models.Index(fields=["status", "job"], name="jobstore_run_status"),)
+
+    def __str__(self) -> str:
+        return f"{self.pk}: job '{self.job_id}' ({self.status})"
+
+    @property
+    def queue_delay(self) -> dt.timedelta | None:
+        """How long after its scheduled time the run started; None before it has."""
+        return None if self.started_at is None else self.started_at - self.run_time
+
+
+class SchedulerLease(models.Model):
+    """Who may claim runs: one row, one holder at a time, an epoch that only grows."""
+
+    DEFAULT = "default"
+
+    name = models.CharField(max_length=50, primary_key=True, default=DEFAULT)
+    epoch = models.BigIntegerField(default=0)
+    holder = models.UUIDField(null=True)
+    acquired_at = models.DateTimeField(null=True)
+    renewed_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "lease"
+
+    def __str__(self) -> str:
+        return f"{self.name}, epoch {self.epoch}"
+
+
+class SchedulerInstance(models.Model):
+    """A scheduler process: where it runs, what it is, and when it last gave a sign of life."""
+
+    class Role(models.TextChoices):
+        """What a scheduler process is."""
+
+        STARTING = "starting", "starting"
+        ACTIVE = "active", "active"
+        SURPLUS = "surplus", "surplus"
+        DRAINING = "draining", "draining"
+        STOPPED = "stopped", "stopped"
+        LOST = "lost", "lost"
+
+    GONE = (Role.STOPPED, Role.LOST)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    version = models.CharField(max_length=50, default="")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.STARTING)
+    epoch = models.BigIntegerField(null=True)
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField("last sign of life")
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-started_at",)
+        verbose_name = "scheduler"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+def database_now(using: str) -> dt.datetime:
+    """Return the time by the clock of the database, aware, in UTC (naive local if not USE_TZ).
+
+    SQLite has no clock of its own: its only host's is used.
+    """
+    from django.db import connections
+
+    from .util import get_django_internal_datetime
+
+    connection = connections[using]
+    now = dt.datetime.now(dt.UTC)
+    statement = {
+        "postgresql": "SELECT clock_timestamp()",
+        "mysql": "SELECT UTC_TIMESTAMP(6)",
+    }.get(connection.vendor)
+    if statement:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            now = cursor.fetchone()[0]
+    if now.tzinfo is None:
+        now = now.replace(tzinfo=dt.UTC)
+    return get_django_internal_datetime(now.astimezone(dt.UTC))  # type: ignore[return-value]
+
+
+def mark_lost(instances: Iterable[uuid.UUID], using: str, reason: str) -> int:
+    """Mark the unfinished runs of processes as lost; return how many there were."""
+    runs = DjangoJobExecution.objects.using(using)
+    return runs.filter(instance_id__in=instances, status=DjangoJobExecution.SENT).update(
+        status=DjangoJobExecution.LOST, finished=database_now(using), exception=reason
+    )
+
+
+def unfinished_instances(using: str) -> models.QuerySet[SchedulerInstance]:
+    """Return the processes that have runs which are not finished."""
+    running = DjangoJobExecution.objects.filter(
+        instance=OuterRef("pk"), status=DjangoJobExecution.SENT
+    )
+    return SchedulerInstance.objects.using(using).filter(Exists(running))

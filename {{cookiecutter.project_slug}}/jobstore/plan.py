@@ -1,0 +1,96 @@
+"""What becomes of a due job: which times run, which were missed, when it is due again.
+
+Pure computation, with the results that APScheduler's own stores and executors give.
+"""
+
+import dataclasses
+import datetime as dt
+
+from apscheduler.job import Job
+
+# A job that does not coalesce and was away for long catches up in portions of this size.
+MAX_RUN_TIMES = 1000
+
+
+class UnusableTrigger(Exception):
+    """A trigger that raises, or does not move on; its text says which."""
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a claim will write for one job, provided that nobody changed the job meanwhile."""
+
+    job: Job
+    version: int
+    due: dt.datetime
+    start: list[dt.datetime]
+    missed: list[dt.datetime]
+    skipped: list[dt.datetime]
+    next_run_time: dt.datetime | None
+
+
+def plan(
+    job: Job,
+    version: int,
+    now: dt.datetime,
+    *,
+    running: int = 0,
+    saturated_since: dt.datetime | None = None,
+) -> Plan:
+    """Decide about a job that is due at `now`.
+
+    :param running: how many claims of this job are running, in every process.
+    :param saturated_since: since when jobs have been waiting for a free worker, if they have.
+    :raises UnusableTrigger: if the trigger raises or gives a time that is not later.
+    """
+    run_times, next_run_time = _run_times(job, now)
+    missed = [time for time in run_times if _is_misfire(job, time, now, saturated_since)]
+    start = [time for time in run_times if time not in missed]
+    skipped: list[dt.datetime] = []
+    if start and running >= job.max_instances:
+        start, skipped = [], start
+    return Plan(job, version, job.next_run_time, start, missed, skipped, next_run_time)
+
+
+def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.datetime | None]:
+    """Return the due times (the last alone when they coalesce) and the first that is not due.
+
+    Each time is asked for once: with jitter, a trigger gives another answer to the same question.
+    """
+    run_times: list[dt.datetime] = []
+    time: dt.datetime | None = job.next_run_time
+    while time is not None and time <= now:
+        if job.coalesce:
+            run_times = [time]
+        elif len(run_times) == MAX_RUN_TIMES:
+            break
+        else:
+            run_times.append(time)
+        time = _next(job, time, now)
+    return run_times, time
+
+
+def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
+    try:
+        following: dt.datetime | None = job.trigger.get_next_fire_time(previous, now)
+    except Exception as error:
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+    if following is not None and following <= previous:
+        raise UnusableTrigger(
+            f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."
+        )
+    return following
+
+
+def _is_misfire(
+    job: Job, time: dt.datetime, now: dt.datetime, saturated_since: dt.datetime | None
+) -> bool:
+    """Tell whether a run is too late to be of use.
+
+    Waiting for a free worker under a scheduler that was there is a delay, not a misfire: then
+    lateness counts up to the moment since when all workers have been busy.
+    """
+    if job.misfire_grace_time is None:
+        return False
+    seen = now if saturated_since is None else min(now, max(saturated_since, time))
+    return seen - time > dt.timedelta(seconds=job.misfire_grace_time)

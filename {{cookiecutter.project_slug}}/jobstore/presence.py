@@ -1,0 +1,294 @@
+"""A scheduler process's presence in the database: its row, its heartbeat, its hold on the lease.
+
+One thread and one connection. It knows the database's time between two looks by the monotonic
+clock, so that neither a wrong nor a jumping wall clock of this machine matters.
+"""
+
+import datetime as dt
+import importlib.metadata
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from django.db import DatabaseError, InterfaceError
+
+from . import conf, lease
+from .lease import Sight, Term
+from .models import SchedulerInstance, SchedulerLease, mark_lost, unfinished_instances
+from .util import as_aware, get_django_internal_datetime, release_connections
+
+logger = logging.getLogger("jobstore.scheduler")
+
+Role = SchedulerInstance.Role
+
+# Seconds between two searches for processes that died, and between heartbeats of an instance row.
+CHORES = 10.0
+HEARTBEAT = 5.0
+# Seconds that leaving waits for a statement that is under way.
+PATIENCE = 3.0
+
+
+class Presence:
+    """Keeps a process registered and, if it can, in possession of the lease."""
+
+    def __init__(self, using: str, wake: Callable[[], None]) -> None:
+        """Prepare; nothing is written before `start`.
+
+        :param using: alias of the database that holds the jobs.
+        :param wake: called when the loop should look at the jobs: something changed.
+        """
+        self.using = using
+        self.id = uuid.uuid4()
+        self.host = socket.gethostname()
+        self.pid = os.getpid()
+        self.role = Role.STARTING
+        self.sight: Sight | None = None
+        self.last_error = ""
+        self._wake = wake
+        self._term: Term | None = None
+        self._trusted_until = 0.0
+        self._started = time.monotonic()
+        self._seen_at = 0.0
+        self._reached_at = 0.0
+        self._next_chores = 0.0
+        self._next_heartbeat = 0.0
+        self._registered = False
+        self._competing = True
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._nudge = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.requested = False
+        self.planned_wake: dt.datetime | None = None
+
+    # --- What the loop and the probes ask ------------------------------------------------------
+
+    @property
+    def term(self) -> Term | None:
+        """The right to claim, or None. The claim itself checks it again, in the database."""
+        return self._term if time.monotonic() < self._trusted_until else None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that this process holds the lease with, or None."""
+        term = self.term
+        return term.epoch if term else None
+
+    def now(self) -> dt.datetime:
+        """Return the database's time, never ahead of it (but behind by part of a round trip).
+
+        Before the database was ever reached this is the machine's own time.
+        """
+        if self.sight is None:
+            return dt.datetime.now(dt.UTC)
+        elapsed = dt.timedelta(seconds=time.monotonic() - self._seen_at)
+        return as_aware(self.sight.now) + elapsed
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's."""
+        return (dt.datetime.now(dt.UTC) - self.now()).total_seconds()
+
+    @property
+    def database_age(self) -> float:
+        """Seconds since the database last answered."""
+        return time.monotonic() - (self._reached_at or self._started)
+
+    # --- Life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to register, to renew and to compete for the lease."""
+        self._thread = threading.Thread(target=self._work, name="jobstore-presence", daemon=True)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Give the lease up for good and stay registered while running jobs finish."""
+        self._competing = False
+        term, self._term, self._trusted_until = self._term, None, 0.0
+        self.role = Role.DRAINING
+        # An acquisition that is under way would win a lease that nobody gives up again.
+        with_beat_over = self._lock.acquire(timeout=PATIENCE)
+        try:
+            if term is not None:
+                lease.release(term, self.using)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The lease could not be released, it will expire: %s", error)
+        finally:
+            if with_beat_over:
+                self._lock.release()
+        self._next_heartbeat = 0.0
+        self._nudge.set()
+
+    def stop(self) -> None:
+        """Leave: give the lease up, sign off, end the thread."""
+        if self._competing:
+            self.drain()
+        self._stop.set()
+        self._nudge.set()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        try:
+            self._sign_off()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("This process could not sign off: %s", error)
+
+    # --- The thread ----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._lock:
+                    self._beat()
+                if self.last_error:
+                    logger.info("The database is back.")
+                self.last_error = ""
+            except Exception as error:
+                if not self.last_error:
+                    logger.error("The database does not answer: %s", str(error).strip())
+                self.last_error = str(error).strip() or repr(error)
+                release_connections()
+            interval = "SCHEDULER_RENEW_SECONDS" if self._term else "SCHEDULER_POLL_SECONDS"
+            self._nudge.wait(min(0.5, conf.get(interval)) if self.last_error else conf.get(interval))
+            self._nudge.clear()
+        release_connections()
+
+    def _beat(self) -> None:
+        if not self._registered:
+            self._register()
+        asked_at = time.monotonic()
+        term = self._term
+        if term is not None:
+            self._look(lease.renew(term, self.using), asked_at)
+            if self._term is None and self._competing:
+                logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
+                self._become(Role.STARTING)
+        if self._term is None and self._competing:
+            asked_at = time.monotonic()
+            self._look(lease.acquire(self.id, self.using), asked_at)
+            self._after_competing()
+        if self._term is None:
+            self._heartbeat_if_due()
+        elif time.monotonic() >= self._next_chores:
+            self._next_chores = time.monotonic() + CHORES
+            self.declare_lost()
+
+    def _look(self, sight: Sight, asked_at: float) -> None:
+        """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
+        trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
+        self._seen_at = self._reached_at = time.monotonic()
+        self.sight = sight
+        if not self._competing:
+            return
+        self._term = sight.term
+        # From before the question: the lease began to run at some moment after it.
+        self._trusted_until = asked_at + trust if sight.term else 0.0
+        if sight.term is None:
+            return
+        self.requested = sight.requested
+        first = sight.next_run_time
+        is_earlier = first is not None and (
+            self.planned_wake is None or as_aware(first) < self.planned_wake
+        )
+        if sight.requested or is_earlier:
+            self._wake()
+
+    def _after_competing(self) -> None:
+        if self._term is not None:
+            self._become(Role.ACTIVE)
+            logger.info("Active: this process holds the lease with epoch %d.", self._term.epoch)
+            self.declare_lost(thorough=True)
+            # A dead predecessor counts as dead once it was silent for long enough.
+            patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
+            self._next_chores = time.monotonic() + max(patience, 0.0) + 0.5
+            self._wake()
+        elif self.role == Role.STARTING and self._has_waited():
+            self._become(Role.SURPLUS)
+            logger.error("Surplus: %s", self.reason)
+
+    def _has_waited(self) -> bool:
+        """Tell whether a take-over from a dead holder would have happened by now."""
+        patience = conf.get("SCHEDULER_LEASE_SECONDS") + 2 * conf.get("SCHEDULER_POLL_SECONDS")
+        return time.monotonic() - self._started > patience
+
+    @property
+    def reason(self) -> str:
+        """Why this process does not run jobs, in one sentence; empty if it does."""
+        holder = self.sight.holder if self.sight else ""
+        if self.role == Role.SURPLUS:
+            return f"{holder} is the active scheduler; this process is surplus and runs nothing."
+        if self.role == Role.STARTING:
+            return f"Waiting for the lease, which {holder or 'nobody known'} holds."
+        if self.role == Role.DRAINING:
+            return "Shutting down: running jobs finish, no more are claimed."
+        if self.term is None:
+            return "The lease could not be renewed in time; no more runs are claimed."
+        return ""
+
+    def _become(self, role: SchedulerInstance.Role) -> None:
+        if role == Role.STARTING:
+            self._started = time.monotonic()
+        self.role = role
+        self._write(role=role, epoch=self._term.epoch if self._term else None)
+
+    def _register(self) -> None:
+        now = lease.database_now(self.using)
+        SchedulerInstance.objects.using(self.using).create(
+            id=self.id,
+            host=self.host,
+            pid=self.pid,
+            version=f"APScheduler {importlib.metadata.version('apscheduler')}",
+            role=self.role,
+            started_at=now,
+            heartbeat_at=now,
+        )
+        self._registered = True
+
+    def _heartbeat_if_due(self) -> None:
+        if time.monotonic() >= self._next_heartbeat:
+            self._next_heartbeat = time.monotonic() + HEARTBEAT
+            self._write(role=self.role)
+            self._reached_at = time.monotonic()
+
+    def _write(self, **changes: object) -> None:
+        instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
+        if not instances.update(heartbeat_at=lease.database_now(self.using), **changes):
+            self._registered = False
+
+    def _sign_off(self) -> None:
+        if self._registered:
+            self.role = Role.STOPPED
+            self._write(role=Role.STOPPED, stopped_at=lease.database_now(self.using))
+
+    def declare_lost(self, *, thorough: bool = False) -> None:
+        """Mark processes that gave no sign of life as lost, and their runs. For the holder alone.
+
+        A process that is only paused is marked as well; its late results will touch nothing.
+
+        :param thorough: look for such runs even if no process was newly found dead.
+        """
+        now = get_django_internal_datetime(self.now())
+        silent_since = now - dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
+        instances = SchedulerInstance.objects.using(self.using).exclude(pk=self.id)
+        dead = instances.exclude(role__in=SchedulerInstance.GONE).filter(
+            heartbeat_at__lt=silent_since
+        )
+        if not dead.update(role=Role.LOST) and not thorough:
+            return
+        gone = unfinished_instances(self.using).filter(role__in=SchedulerInstance.GONE)
+        ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
+        lost = mark_lost(ids, self.using, "The process that ran this died before it finished.")
+        if lost:
+            logger.error("%d runs of processes that died were marked as lost.", lost)
+            self._wake()
+
+
+def holder(using: str) -> tuple[SchedulerLease | None, SchedulerInstance | None]:
+    """Return the lease and the process that holds it, valid or not."""
+    current = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT).first()
+    if current is None or current.holder is None:
+        return current, None
+    return current, SchedulerInstance.objects.using(using).filter(pk=current.holder).first()

@@ -1,0 +1,228 @@
+"""The recorder: writes the results of runs, in batches, off the scheduling loop's thread.
+
+Results wait in memory while the database is away, up to MAX_WAITING of them, and are written once
+it is back. A result touches a row only while that row says that this process is running it, so a
+late result of a run that was declared lost changes nothing.
+"""
+
+import collections
+import dataclasses
+import datetime as dt
+import logging
+import random
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django import db
+from django.db import connections, transaction
+
+from .models import DjangoJobExecution
+from .util import release_connections
+
+logger = logging.getLogger(__name__)
+
+# Results that can wait for the database; beyond this the oldest are given up, with an error.
+MAX_WAITING = 10_000
+BATCH = 500
+# Seconds that a result waits for company before it is written.
+LINGER = 0.02
+# Seconds after which an idle recorder gives its connection back.
+IDLE = 2.0
+MAX_BACKOFF = 1.0
+# Characters of an exception's text or traceback that are kept.
+MAX_TEXT = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended. `finished` is by the database's clock, `duration` is in seconds."""
+
+    execution_id: int
+    status: str
+    finished: dt.datetime
+    started_at: dt.datetime | None = None
+    duration: float | None = None
+    exception_type: str = ""
+    exception: str | None = None
+    traceback: str | None = None
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Return an exception as the fields of a Result."""
+    return {
+        "exception_type": type(error).__qualname__[:255],
+        "exception": clean(_text_of(error)),
+        "traceback": clean("".join(traceback.format_exception(error))),
+    }
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(the exception's text could not be read: {broken!r})"
+
+
+def clean(text: str) -> str:
+    """Return text that every database can store: no NUL, no lone surrogates, bounded."""
+    text = text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+class Recorder:
+    """Takes results from any thread at once and writes them from its own."""
+
+    def __init__(self, instance: uuid.UUID, using: str) -> None:
+        self._instance = instance
+        self._using = using
+        self._waiting: collections.deque[Result] = collections.deque()
+        self._lock = threading.Lock()
+        self._something = threading.Event()
+        self._empty = threading.Event()
+        self._empty.set()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, result: Result) -> None:
+        """Take a result; returns at once, whatever the database does."""
+        with self._lock:
+            if len(self._waiting) >= MAX_WAITING:
+                dropped = self._waiting.popleft()
+                logger.error(
+                    "More than %d results wait for the database; the result of run %d is given up.",
+                    MAX_WAITING,
+                    dropped.execution_id,
+                )
+            self._waiting.append(result)
+            self._empty.clear()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="jobstore-recorder", daemon=True
+                )
+                self._thread.start()
+        self._something.set()
+
+    @property
+    def waiting(self) -> int:
+        """The number of results that are not written yet."""
+        return len(self._waiting)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything is written; False if `timeout` seconds were not enough."""
+        return self._empty.wait(timeout)
+
+    def stop(self, timeout: float) -> bool:
+        """Write what is left and end; False if `timeout` seconds were not enough."""
+        written = self.flush(timeout)
+        self._stopping = True
+        self._something.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+        if not written:
+            logger.error("%d results could not be written before the end.", self.waiting)
+        return written
+
+    def _work(self) -> None:
+        backoff = 0.0
+        while True:
+            if not self._something.wait(IDLE):
+                release_connections()
+                self._something.wait()
+            if self._stopping:
+                release_connections()
+                return
+            time.sleep(backoff or LINGER)
+            try:
+                self._write_batch()
+                backoff = 0.0
+            except Exception as error:
+                if not backoff:
+                    logger.warning("Results wait, the database does not take them: %s", error)
+                release_connections()
+                backoff = min(MAX_BACKOFF, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
+
+    def _write_batch(self) -> None:
+        with self._lock:
+            batch = list(self._waiting)[:BATCH]
+        if batch:
+            try:
+                write(batch, self._instance, self._using)
+            except (db.DataError, db.IntegrityError, ValueError, TypeError):
+                # One bad result must not hold back the others, nor be lost itself.
+                for result in batch:
+                    self._write_alone(result)
+        with self._lock:
+            for result in batch:
+                if self._waiting and self._waiting[0] is result:
+                    self._waiting.popleft()
+            if not self._waiting:
+                self._something.clear()
+                self._empty.set()
+
+    def _write_alone(self, result: Result) -> None:
+        try:
+            write([result], self._instance, self._using)
+        except (db.DataError, db.IntegrityError, ValueError, TypeError) as error:
+            logger.exception("The result of run %d cannot be stored as it is.", result.execution_id)
+            text = f"The details of this result could not be stored: {error!r}"
+            bare = dataclasses.replace(
+                result, exception_type="", exception=clean(text)[:1000], traceback=None
+            )
+            write([bare], self._instance, self._using)
+
+
+def write(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
+    """Write results to the rows that still say that `instance` is running them."""
+    if connections[using].vendor == "postgresql":
+        _write_postgresql(results, instance, using)
+        return
+    runs = DjangoJobExecution.objects.using(using)
+    with transaction.atomic(using=using):
+        for result in results:
+            runs.filter(
+                pk=result.execution_id, instance=instance, status=DjangoJobExecution.SENT
+            ).update(**_fields(result))
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    fields = {
+        field.name: getattr(result, field.name)
+        for field in dataclasses.fields(result)
+        if field.name != "execution_id"
+    }
+    if result.duration is not None:
+        fields["duration"] = Decimal(f"{result.duration:.6f}")
+    return fields
+
+
+def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
+    columns = {
+        "id": ("bigint", [result.execution_id for result in results]),
+        "status": ("text", [result.status for result in results]),
+        "finished": ("timestamptz", [result.finished for result in results]),
+        "started_at": ("timestamptz", [result.started_at for result in results]),
+        "duration": ("double precision", [result.duration for result in results]),
+        "exception_type": ("text", [result.exception_type for result in results]),
+        "exception": ("text", [result.exception for result in results]),
+        "traceback": ("text", [result.traceback for result in results]),
+    }
+    arrays = ", ".join(f"%s::{kind}[]" for kind, _ in columns.values())
+    changes = ", ".join(f"{name} = result.{name}" for name in columns if name != "id")
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE jobstore_djangojobexecution AS run
+            SET {changes}
+            FROM unnest({arrays}) AS result ({", ".join(columns)})
+            WHERE run.id = result.id AND run.instance_id = %s AND run.status = %s
+            """,  # noqa: S608 - built from the names and types above alone
+            [values for _, values in columns.values()] + [instance, DjangoJobExecution.SENT],
+        )

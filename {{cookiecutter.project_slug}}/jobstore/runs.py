@@ -1,0 +1,149 @@
+"""A claimed job on its way through APScheduler: due when the claim says, timed, cleaned up after."""
+
+import asyncio
+import dataclasses
+import datetime as dt
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.job import Job
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.util import iscoroutinefunction_partial
+
+from . import recorder
+from .util import release_connections
+
+logger = logging.getLogger("jobstore.runs")
+
+
+@dataclasses.dataclass(eq=False)
+class Run:
+    """One run of a job in this process, and what is known of it so far."""
+
+    execution_id: int
+    job_id: str
+    run_time: dt.datetime
+    submitted: bool = False
+    started_at: dt.datetime | None = None
+    began: float = 0.0
+    finished: dt.datetime | None = None
+    duration: float | None = None
+    error: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def begin(self, now: dt.datetime) -> None:
+        """Note the start, at the database's time `now`."""
+        self.started_at, self.began = now, time.perf_counter()
+
+    def end(self, now: dt.datetime) -> None:
+        """Note the end, at the database's time `now`."""
+        self.finished, self.duration = now, time.perf_counter() - self.began
+
+
+class Decided(BaseTrigger):
+    """Tells APScheduler the next time that the claim has already written."""
+
+    __slots__ = ("following", "text")
+
+    def __init__(self, following: dt.datetime | None, text: str) -> None:
+        self.following = following
+        self.text = text
+
+    def get_next_fire_time(
+        self, previous_fire_time: dt.datetime | None, now: dt.datetime
+    ) -> dt.datetime | None:
+        """Return the decided time, whatever the question."""
+        return self.following
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ClaimedJob(Job):  # type: ignore[misc]
+    """A job whose due runs are claimed: what APScheduler does next must not decide anew."""
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        runs: list[Run],
+        following: dt.datetime | None,
+        executor: BaseExecutor,
+        clock: Callable[[], dt.datetime],
+    ) -> "ClaimedJob":
+        """Return `job` with these runs due now, and `following` as its next time."""
+        claimed = cls.__new__(cls)
+        for name in Job.__slots__:
+            if name != "__weakref__":
+                setattr(claimed, name, getattr(job, name))
+        claimed.trigger = Decided(following, str(job.trigger))
+        # Whether a run is too late was decided by the claim; waiting for a worker is no misfire.
+        claimed.misfire_grace_time = None
+        claimed.coalesce = False
+        claimed.func = _tracked(job.func, runs, executor, clock)
+        claimed._run_times = [run.run_time for run in runs]
+        return claimed
+
+    def _get_run_times(self, now: dt.datetime) -> list[dt.datetime]:
+        return list(self._run_times)
+
+
+def _tracked(
+    func: Callable[..., Any],
+    runs: list[Run],
+    executor: BaseExecutor,
+    clock: Callable[[], dt.datetime],
+) -> Callable[..., Any]:
+    """Return `func` such that each call is timed and leaves no connection behind.
+
+    Executors call it once for each run, in order. (A process pool does not: it looks the function
+    up by its name in the child, and only the event with the result comes back.)
+    """
+    waiting = iter(runs)
+    is_coroutine = iscoroutinefunction_partial(func)
+    if is_coroutine and hasattr(executor, "_eventloop"):
+        return functools.partial(_await, func, waiting, clock)
+    return functools.partial(_call, func, waiting, clock)
+
+
+def _call(
+    func: Callable[..., Any],
+    waiting: Any,
+    clock: Callable[[], dt.datetime],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    run = next(waiting)
+    run.begin(clock())
+    try:
+        result = func(*args, **kwargs)
+        # A thread has no event loop of its own: a coroutine gets one for as long as it runs.
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+    except BaseException as error:
+        run.error = recorder.describe(error)
+        raise
+    finally:
+        run.end(clock())
+        release_connections()
+
+
+async def _await(
+    func: Callable[..., Any],
+    waiting: Any,
+    clock: Callable[[], dt.datetime],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    run = next(waiting)
+    run.begin(clock())
+    try:
+        return await func(*args, **kwargs)
+    except BaseException as error:
+        run.error = recorder.describe(error)
+        raise
+    finally:
+        run.end(clock())

@@ -1,0 +1,138 @@
+"""The scheduler process: one loop that does not die, and a shutdown that loses no result.
+
+Threads: the main thread waits for signals; the loop claims and hands out jobs; the presence
+renews the lease; the recorder writes results; the health server answers probes.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import STATE_RUNNING, STATE_STOPPED
+from django.conf import settings
+
+from . import conf, registry
+from .jobstores import DjangoJobStore
+from .models import mark_lost
+from .presence import Presence
+
+logger = logging.getLogger("jobstore.scheduler")
+
+# Seconds that the loop sleeps at most: its beat must stay fresh, and a stalled wait must not last.
+MAX_SLEEP = 5.0
+# Seconds after which the loop tries again when something raised that nobody foresaw.
+RETRY = 1.0
+
+
+class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
+    """APScheduler's loop on a thread of its own, with a beat, and past every exception."""
+
+    def __init__(self, store: DjangoJobStore, on_term: Callable[[], None]) -> None:
+        """Prepare a scheduler of this store.
+
+        :param on_term: called on the loop's thread, before the first claim of each epoch.
+        """
+        super().__init__(
+            timezone=settings.TIME_ZONE,
+            jobstores={"default": store},
+            executors={"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))},
+            job_defaults={"misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")},
+        )
+        self.store = store
+        self.beat_at = time.monotonic()
+        self._on_term = on_term
+        self._prepared_epoch: int | None = None
+
+    @property
+    def beat_age(self) -> float:
+        """Seconds since the loop last gave a sign of life."""
+        return time.monotonic() - self.beat_at
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether the loop has been silent for so long that only a restart helps."""
+        return self.beat_age > conf.get("SCHEDULER_HUNG_SECONDS")
+
+    def _main_loop(self) -> None:
+        wait: float | None = MAX_SLEEP
+        while self.state != STATE_STOPPED:
+            self._event.wait(MAX_SLEEP if wait is None else min(wait, MAX_SLEEP))
+            self._event.clear()
+            self.beat_at = time.monotonic()
+            try:
+                wait = self._tick()
+            except Exception:
+                logger.exception("The scheduling loop goes on after an unforeseen error.")
+                wait = RETRY
+
+    def _tick(self) -> float | None:
+        epoch = self.store.presence.epoch if self.store.presence else None
+        if self.state == STATE_RUNNING and epoch is not None and epoch != self._prepared_epoch:
+            self._on_term()
+            self._prepared_epoch = epoch
+        return self._process_jobs()  # type: ignore[no-any-return]
+
+
+class SchedulerProcess:
+    """What `runapscheduler` runs: from the first beat to the last written result."""
+
+    def __init__(self) -> None:
+        self.store = DjangoJobStore()
+        self.scheduler = DjangoScheduler(self.store, self._sync)
+        self.presence = Presence(self.store.using, self._wake)
+        self.store.presence = self.presence
+        self._asked = False
+        self._in_a_hurry = False
+        self._signal_read, self._signal_write = os.pipe()
+
+    def start(self) -> None:
+        """Start every thread. Jobs run once the lease is held."""
+        self.scheduler.start()
+
+    def wait(self) -> None:
+        """Block until `ask_to_stop` was called, or SIGTERM's handler called it."""
+        os.read(self._signal_read, 1)
+
+    def ask_to_stop(self, *_: object) -> None:
+        """End soon; asked a second time, do not wait for running jobs. Safe in a signal handler."""
+        # A handler may run while this very thread holds the lock of an Event: only write a byte.
+        self._in_a_hurry = self._asked
+        self._asked = True
+        os.write(self._signal_write, b".")
+
+    def stop(self) -> int:
+        """Hand over, let running jobs finish, write their results; return how many were abandoned.
+
+        Takes at most SCHEDULER_DRAIN_SECONDS and a few seconds for the results.
+        """
+        self.scheduler.pause()
+        self.presence.drain()
+        running = len(self.store.running)
+        drain = conf.get("SCHEDULER_DRAIN_SECONDS")
+        if running:
+            logger.info("Waiting up to %g s for %d running jobs to finish.", drain, running)
+        deadline = time.monotonic() + drain
+        while self.store.running and time.monotonic() < deadline and not self._in_a_hurry:
+            time.sleep(0.05)
+        abandoned = self.store.running
+        recorder = self.store.recorder
+        if recorder is not None:
+            recorder.flush(5.0)
+        if abandoned:
+            names = ", ".join(sorted({run.job_id for run in abandoned}))
+            logger.error("Abandoned at shutdown, marked as lost: %s", names)
+            text = f"The process was shut down; the job did not finish within {drain:g} s."
+            mark_lost([self.presence.id], self.presence.using, text)
+        self.scheduler.shutdown(wait=False)
+        return len(abandoned)
+
+    def _wake(self) -> None:
+        if self.scheduler.running:
+            self.scheduler.wakeup()
+
+    def _sync(self) -> None:
+        """Bring the stored jobs in line with the code; only the holder of the lease does."""
+        registry.sync(self.store, self.scheduler)

@@ -1,0 +1,116 @@
+"""Job state in the database: APScheduler's own pickle, signed, and verified before it is read.
+
+The signature covers the job's id, so that neither write access to the table nor a state copied
+from another row is a way to run code here. Keys rotate by SECRET_KEY_FALLBACKS.
+"""
+
+import base64
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.job import Job
+from django.core import signing
+
+from .util import get_apscheduler_datetime
+
+if TYPE_CHECKING:
+    from .models import DjangoJob
+
+SALT = "jobstore.job_state"
+MAX_ID = 255
+
+
+class UnreadableState(Exception):
+    """A stored job that cannot be restored; its text says why."""
+
+
+class _NoScheduler:
+    """Stands in where a job is restored outside a scheduler."""
+
+    timezone = None
+
+
+def dump(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
+    """Return the signed state of a job.
+
+    Raises ValueError, saying what to do, for a job that cannot be stored.
+    """
+    if len(job.id) > MAX_ID:
+        raise ValueError(
+            f"Job id {job.id[:40]!r}… has {len(job.id)} characters; at most {MAX_ID} can be stored."
+        )
+    if not job.func_ref:
+        raise ValueError(
+            f"Job {job.id!r} cannot be stored: {job.func!r} has no importable name. Lambdas and "
+            "nested functions cannot be found again by another process; move the function to "
+            "the top level of a module."
+        )
+    try:
+        pickled = pickle.dumps(job.__getstate__(), protocol)
+    except Exception as error:
+        raise ValueError(
+            f"Job {job.id!r} cannot be stored: its arguments or its trigger cannot be pickled "
+            f"({error}). Pass plain values, such as a primary key, and look objects up in the job."
+        ) from error
+    return _signer(job.id).sign(base64.b64encode(pickled).decode()).encode()
+
+
+def load(job_id: str, data: bytes) -> dict[str, Any]:
+    """Return the state that `dump` stored for this job.
+
+    Raises UnreadableState when the signature is not ours, before anything is unpickled, and when
+    what it protects cannot be unpickled here.
+    """
+    try:
+        encoded = _signer(job_id).unsign(bytes(data).decode("ascii", "replace"))
+    except signing.BadSignature:
+        raise UnreadableState(
+            "The signature of the stored state does not match: the row was changed from outside, "
+            "or SECRET_KEY changed without the old key in SECRET_KEY_FALLBACKS."
+        ) from None
+    try:
+        loaded = pickle.loads(base64.b64decode(encoded))  # noqa: S301 - the signature was verified
+    except Exception as error:
+        raise UnreadableState(f"The stored state cannot be unpickled: {error!r}") from error
+    if not isinstance(loaded, dict):
+        raise UnreadableState("The stored state is not a job's.")
+    return loaded
+
+
+def restore(row: "DjangoJob", scheduler: Any = None, alias: str | None = None) -> Job:
+    """Return the job of a row, due when the row says (never when the pickle says).
+
+    Raises UnreadableState when its function, trigger or arguments cannot be restored.
+    """
+    loaded = load(row.pk, row.job_state)
+    job = Job.__new__(Job)
+    try:
+        job.__setstate__(loaded)
+    except Exception as error:
+        raise UnreadableState(f"The job cannot be restored: {error}") from error
+    if job.id != row.pk:
+        raise UnreadableState(f"The stored state is that of job {job.id!r}.")
+    job.next_run_time = get_apscheduler_datetime(row.next_run_time, scheduler)
+    job._scheduler = scheduler or _NoScheduler()
+    job._jobstore_alias = alias
+    return job
+
+
+def columns(job: Job) -> dict[str, Any]:
+    """Return what people look at beside the state, as column values."""
+    arguments = [repr(value) for value in job.args]
+    arguments += [f"{name}={value!r}" for name, value in job.kwargs.items()]
+    return {
+        "name": job.name[:255],
+        "func": str(job.func_ref)[:255],
+        "arguments": ", ".join(arguments).replace("\x00", "␀")[:2000],
+        "trigger": str(job.trigger)[:255],
+        "executor": job.executor,
+        "coalesce": job.coalesce,
+        "max_instances": job.max_instances,
+        "misfire_grace_time": job.misfire_grace_time,
+    }
+
+
+def _signer(job_id: str) -> signing.Signer:
+    return signing.Signer(salt=f"{SALT}:{job_id}")

@@ -1,0 +1,125 @@
+"""Times as Django and APScheduler each want them, and connections that are not kept too long."""
+
+import asyncio
+import concurrent.futures
+import datetime as dt
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from django import db
+from django.conf import settings
+from django.utils import formats, timezone
+
+from . import conf
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+LOST_CONNECTION = (db.OperationalError, db.InterfaceError)
+TRIES = 3
+
+
+def get_dt_format() -> str:
+    """Return the format that times are shown in: APSCHEDULER_DATETIME_FORMAT, else with seconds."""
+    return formats.get_format(conf.get("APSCHEDULER_DATETIME_FORMAT") or "N j, Y, H:i:s")
+
+
+def get_local_dt_format(when: dt.datetime) -> str:
+    """Return a time as text, in the current time zone."""
+    if settings.USE_TZ and timezone.is_aware(when):
+        when = timezone.localtime(when)
+    return formats.date_format(when, get_dt_format())
+
+
+def get_django_internal_datetime(when: dt.datetime | None) -> dt.datetime | None:
+    """Return a time as Django stores it: aware with USE_TZ, else naive in TIME_ZONE."""
+    if when is None or timezone.is_aware(when) == settings.USE_TZ:
+        return when
+    zone = timezone.get_default_timezone()
+    return timezone.make_aware(when, zone) if settings.USE_TZ else timezone.make_naive(when, zone)
+
+
+def get_apscheduler_datetime(when: dt.datetime | None, scheduler: Any) -> dt.datetime | None:
+    """Return a stored time as a scheduler counts: aware, in the scheduler's time zone."""
+    if when is None:
+        return None
+    return as_aware(when).astimezone(getattr(scheduler, "timezone", None) or dt.UTC)
+
+
+def as_aware(when: dt.datetime) -> dt.datetime:
+    """Return a stored time with its zone: what has none is in Django's, whatever a scheduler's."""
+    if timezone.is_aware(when):
+        return when
+    return timezone.make_aware(when, timezone.get_default_timezone())
+
+
+def release_connections() -> None:
+    """Close this thread's database connections, unless a transaction is open on one."""
+    for connection in db.connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def close_old_connections(func: Callable[P, R]) -> Callable[P, R]:
+    """Close unusable and outdated connections before and after a job.
+
+    Kept for code that used it with django-apscheduler; the job store does this for every job.
+    """
+
+    @functools.wraps(func)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        db.close_old_connections()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            db.close_old_connections()
+
+    return wrapper
+
+
+def retry_on_db_operational_error(func: Callable[P, R]) -> Callable[P, R]:
+    """Call again on a new connection when the database connection was lost.
+
+    Raises the last error after three tries. For operations that may be repeated.
+    """
+
+    @functools.wraps(func)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return func(*args, **kwargs)
+            except LOST_CONNECTION as error:
+                if attempt == TRIES or any(
+                    connection.in_atomic_block
+                    for connection in db.connections.all(initialized_only=True)
+                ):
+                    raise
+                logger.warning(
+                    "Database error in %s (%s); trying again on a new connection.",
+                    func.__qualname__,
+                    error,
+                )
+                release_connections()
+                time.sleep(0.1 * attempt)
+        raise AssertionError("unreachable")
+
+    return wrapper
+
+
+@functools.cache
+def _database_thread() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(1, "jobstore-database")
+
+
+def outside_event_loop(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call, on another thread if this one runs an event loop, where Django refuses to work."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return func(*args, **kwargs)
+    return _database_thread().submit(func, *args, **kwargs).result()
