@@ -1,6 +1,12 @@
 """gunicorn's settings, a reason beside each."""
 
+import logging
 import os
+from pathlib import Path
+
+import environ
+
+environ.Env.read_env(Path(__file__).resolve().parent.parent / ".env")
 
 bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 
@@ -29,3 +35,13 @@ forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
 accesslog = "-"
 errorlog = "-"
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    path = record.args.get("U", "") if isinstance(record.args, dict) else ""
+    return not str(path).startswith("/health/")
+
+
+def on_starting(server: object) -> None:
+    """Keep probes, several a minute, out of the access log."""
+    logging.getLogger("gunicorn.access").addFilter(_is_no_probe)

@@ -150,7 +150,11 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
         rows = cursor.fetchall()
     if not rows:
         raise NotHolder
-    return [Claimed(*row) for row in rows if row[0] is not None]
+    return [
+        Claimed(pk, job_id, run_time.astimezone(dt.UTC), status)
+        for pk, job_id, run_time, status in rows
+        if pk is not None
+    ]
 
 
 def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list[Claimed]:
@@ -187,7 +191,10 @@ def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list
             written = list(
                 runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now)
             )
-    return [Claimed(row.pk, row.job_id, as_aware(row.run_time), row.status) for row in written]
+    return [
+        Claimed(row.pk, row.job_id, as_aware(row.run_time).astimezone(dt.UTC), row.status)
+        for row in written
+    ]
 
 
 def _assert_holder(term: Term, using: str) -> dt.datetime:

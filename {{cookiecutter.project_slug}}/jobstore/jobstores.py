@@ -129,10 +129,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self.presence: Presence | None = None
         self.recorder: Recorder | None = None
         self._runs: dict[tuple[str, dt.datetime], Run] = {}
-        self._finished: set[str] = set()
         self._saturated: dict[str, dt.datetime] = {}
         self._backoff = 0.0
         self._announcing = False
+        self._is_shut_down = False
 
     @property
     def using(self) -> str:
@@ -149,6 +149,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def start(self, scheduler: Any, alias: str) -> None:
         """Begin to compete for the lease. A scheduler without it runs no job of this store."""
         super().start(scheduler, alias)
+        self._is_shut_down = False
         if self.presence is None:
             self.presence = Presence(self.using, self._wake)
         self.recorder = Recorder(self.presence.id, self.using)
@@ -156,6 +157,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def shutdown(self) -> None:
         """Give up the lease, write what is left of the history, close connections."""
+        self._is_shut_down = True
         if self.presence is not None and self.recorder is not None:
             outside_event_loop(self.presence.drain)
             self.recorder.stop(timeout=10.0)
@@ -223,9 +225,6 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def remove_job(self, job_id: str) -> None:
         """Take a job out of service; its history stays. Raises JobLookupError if there is none."""
-        if job_id in self._finished:  # the claim has retired it already
-            self._finished.discard(job_id)
-            return
         outside_event_loop(self._remove, job_id)
 
     def _remove(self, job_id: str) -> None:
@@ -242,18 +241,21 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         Returns nothing without the lease, and nothing while the database fails: the loop that
         calls this must go on. A store that was not started returns what is due at `now`.
         """
+        if self._is_shut_down:
+            # APScheduler's loop looks once more on its way out. It must find nothing to run.
+            outside_event_loop(release_connections)
+            return []
         if self.presence is None:
             return outside_event_loop(self._due_at, now)
-        self._finished.clear()
         self._settle_unsubmitted()
         term = self.presence.term
         if term is None:
             self._saturated.clear()
             return []
         try:
-            jobs, settled = outside_event_loop(self._claim_due)
+            jobs, settled, ended = outside_event_loop(self._claim_due)
             self._backoff = 0.0
-            self._announce(settled)
+            self._announce(settled, ended)
             return jobs
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
@@ -270,6 +272,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
         Never raises in a running scheduler: APScheduler's loop would end.
         """
+        if self._is_shut_down:
+            return None
         if self.presence is None:
             first = outside_event_loop(self._first_run_time)
             return get_apscheduler_datetime(first, self._scheduler)
@@ -311,11 +315,11 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         first: dt.datetime | None = rows.aggregate(first=Min("next_run_time"))["first"]
         return first
 
-    def _claim_due(self) -> tuple[list[Job], list[claim.Claimed]]:
-        """Return the jobs to start, and what the claim settled without starting anything."""
+    def _claim_due(self) -> tuple[list[Job], list[claim.Claimed], list[str]]:
+        """Return the jobs to start, the runs settled without a start, and the jobs that ended."""
         presence = self.presence
         if presence is None or (term := presence.term) is None:
-            return [], []
+            return [], [], []
         now = presence.now()
         free = {alias: free_workers(one) for alias, one in self._scheduler._executors.items()}
         jobs = self._claim_requested(term, now, free) if presence.requested else []
@@ -332,10 +336,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         for one in plans:
             if runs := started.get(one.job.id):
                 runs.sort(key=lambda run: run.run_time)
-                jobs.append(self._claimed_job(one.job, runs, one.next_run_time))
-                if one.next_run_time is None:
-                    self._finished.add(one.job.id)
-        return jobs, settled
+                jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
+        written_ids = {row.job_id for row in written}
+        ended = [one.job.id for one in plans if one.next_run_time is None]
+        return jobs, settled, [job_id for job_id in ended if job_id in written_ids]
 
     def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
         """Plan as many due jobs as there are free workers; note which executors have none left."""
@@ -420,7 +424,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             pk=request.pk, status=DjangoJobExecution.REQUESTED
         ).update(status=status, exception=text, finished=database_now(self.using))
 
-    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime | None) -> Job:
+    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
         for run in runs:
             self._runs[run.job_id, run.run_time] = run
         executor = self._scheduler._executors[job.executor]
@@ -455,8 +459,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def _announce(self, settled: list[claim.Claimed]) -> None:
-        """Tell listeners of runs that the claim itself recorded as missed or skipped."""
+    def _announce(self, settled: list[claim.Claimed], ended: list[str]) -> None:
+        """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
         self._announcing = True
         try:
             for row in settled:
@@ -472,6 +476,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                         events.EVENT_JOB_MAX_INSTANCES, row.job_id, self._alias, [zoned]
                     )
                 self._scheduler._dispatch_event(event)
+            for job_id in ended:
+                self._scheduler._dispatch_event(
+                    JobEvent(events.EVENT_JOB_REMOVED, job_id, self._alias)
+                )
         finally:
             self._announcing = False
 

@@ -63,15 +63,11 @@ def acquire(instance: uuid.UUID, using: str) -> Sight:
     )
     if not won:
         return Sight(now, holder="a process that was faster")
-    # A holder's sign of life is its lease; from now on its own row has to tell.
-    SchedulerInstance.objects.using(using).filter(pk=lease.holder, role="active").exclude(
-        pk=instance
-    ).update(heartbeat_at=lease.renewed_at)
     return Sight(now, term=Term(instance, lease.epoch + 1))
 
 
 def renew(term: Term, using: str) -> Sight:
-    """Prolong the lease; the sight has no term when it is lost.
+    """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
     means, is noticed at the next renewal without a statement of its own.
@@ -85,6 +81,7 @@ def renew(term: Term, using: str) -> Sight:
     )
     if not kept.update(renewed_at=now, expires_at=now + dt.timedelta(seconds=life)):
         return Sight(now)
+    SchedulerInstance.objects.using(using).filter(pk=term.instance).update(heartbeat_at=now)
     return Sight(
         now,
         term=term,
@@ -99,22 +96,31 @@ def _renew_postgresql(term: Term, using: str, life: float) -> Sight:
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
-            UPDATE jobstore_schedulerlease
-            SET renewed_at = clock_timestamp(),
-                expires_at = clock_timestamp() + make_interval(secs => %s)
-            WHERE name = %s AND holder = %s AND epoch = %s AND expires_at > clock_timestamp()
-            RETURNING
+            WITH renewed AS (
+                UPDATE jobstore_schedulerlease
+                SET renewed_at = clock_timestamp(),
+                    expires_at = clock_timestamp() + make_interval(secs => %(life)s)
+                WHERE name = %(lease)s AND holder = %(holder)s AND epoch = %(epoch)s
+                    AND expires_at > clock_timestamp()
+                RETURNING holder, renewed_at
+            ), alive AS (
+                UPDATE jobstore_schedulerinstance AS instance
+                SET heartbeat_at = renewed.renewed_at
+                FROM renewed WHERE instance.id = renewed.holder
+            )
+            SELECT
                 renewed_at,
                 (SELECT min(next_run_time) FROM jobstore_djangojob WHERE quarantined_at IS NULL),
-                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %s)
+                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %(requested)s)
+            FROM renewed
             """,
-            [
-                life,
-                SchedulerLease.DEFAULT,
-                term.instance,
-                term.epoch,
-                DjangoJobExecution.REQUESTED,
-            ],
+            {
+                "life": life,
+                "lease": SchedulerLease.DEFAULT,
+                "holder": term.instance,
+                "epoch": term.epoch,
+                "requested": DjangoJobExecution.REQUESTED,
+            },
         )
         row = cursor.fetchone()
     if row is None:

@@ -1,6 +1,8 @@
 """What becomes of a due job: which times run, which were missed, when it is due again.
 
-Pure computation, with the results that APScheduler's own stores and executors give.
+Pure computation, with the results that APScheduler's own stores and executors give. Triggers are
+asked in their own time zone; everything that leaves here is in UTC, since Python compares two
+times of one zone by the clock on the wall, which repeats an hour once a year.
 """
 
 import dataclasses
@@ -37,19 +39,21 @@ def plan(
     running: int = 0,
     saturated_since: dt.datetime | None = None,
 ) -> Plan:
-    """Decide about a job that is due at `now`.
+    """Decide about a job that is due at `now`, a time in the scheduler's zone.
 
     :param running: how many claims of this job are running, in every process.
     :param saturated_since: since when jobs have been waiting for a free worker, if they have.
     :raises UnusableTrigger: if the trigger raises or gives a time that is not later.
     """
     run_times, next_run_time = _run_times(job, now)
-    missed = [time for time in run_times if _is_misfire(job, time, now, saturated_since)]
+    at = now.astimezone(dt.UTC)
+    missed = [time for time in run_times if _is_misfire(job, time, at, saturated_since)]
     start = [time for time in run_times if time not in missed]
     skipped: list[dt.datetime] = []
     if start and running >= job.max_instances:
         start, skipped = [], start
-    return Plan(job, version, job.next_run_time, start, missed, skipped, next_run_time)
+    due = job.next_run_time.astimezone(dt.UTC)
+    return Plan(job, version, due, start, missed, skipped, next_run_time)
 
 
 def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.datetime | None]:
@@ -58,16 +62,16 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
     Each time is asked for once: with jitter, a trigger gives another answer to the same question.
     """
     run_times: list[dt.datetime] = []
-    time: dt.datetime | None = job.next_run_time
-    while time is not None and time <= now:
+    zoned: dt.datetime | None = job.next_run_time
+    while zoned is not None and (time := zoned.astimezone(dt.UTC)) <= now:
         if job.coalesce:
             run_times = [time]
         elif len(run_times) == MAX_RUN_TIMES:
             break
         else:
             run_times.append(time)
-        time = _next(job, time, now)
-    return run_times, time
+        zoned = _next(job, zoned, now)
+    return run_times, None if zoned is None else zoned.astimezone(dt.UTC)
 
 
 def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
@@ -75,7 +79,7 @@ def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | No
         following: dt.datetime | None = job.trigger.get_next_fire_time(previous, now)
     except Exception as error:
         raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
-    if following is not None and following <= previous:
+    if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
         raise UnusableTrigger(
             f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."
         )

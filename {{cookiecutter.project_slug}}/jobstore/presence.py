@@ -280,9 +280,9 @@ class Presence:
             return
         gone = unfinished_instances(self.using).filter(role__in=SchedulerInstance.GONE)
         ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
-        lost = mark_lost(ids, self.using, "The process that ran this died before it finished.")
+        lost = mark_lost(ids, self.using, "The process that ran this ended before the run did.")
         if lost:
-            logger.error("%d runs of processes that died were marked as lost.", lost)
+            logger.error("%d runs of processes that are gone were marked as lost.", lost)
             self._wake()
 
 

@@ -45,17 +45,21 @@ class Run:
 
 
 class Decided(BaseTrigger):
-    """Tells APScheduler the next time that the claim has already written."""
+    """Keeps APScheduler from deciding anew what the claim has written already.
+
+    It always gives a time, even for the last run: APScheduler then updates the job, which the
+    store ignores for a claimed one, instead of removing it, which fails during a shutdown.
+    """
 
     __slots__ = ("following", "text")
 
-    def __init__(self, following: dt.datetime | None, text: str) -> None:
+    def __init__(self, following: dt.datetime, text: str) -> None:
         self.following = following
         self.text = text
 
     def get_next_fire_time(
         self, previous_fire_time: dt.datetime | None, now: dt.datetime
-    ) -> dt.datetime | None:
+    ) -> dt.datetime:
         """Return the decided time, whatever the question."""
         return self.following
 
@@ -71,11 +75,11 @@ class ClaimedJob(Job):  # type: ignore[misc]
         cls,
         job: Job,
         runs: list[Run],
-        following: dt.datetime | None,
+        following: dt.datetime,
         executor: BaseExecutor,
         clock: Callable[[], dt.datetime],
     ) -> "ClaimedJob":
-        """Return `job` with these runs due now, and `following` as its next time."""
+        """Return `job` with these runs due now; `following` is what APScheduler gets to see."""
         claimed = cls.__new__(cls)
         for name in Job.__slots__:
             if name != "__weakref__":

@@ -5,13 +5,14 @@ from another row is a way to run code here. Keys rotate by SECRET_KEY_FALLBACKS.
 """
 
 import base64
+import datetime as dt
 import pickle
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
 from django.core import signing
 
-from .util import get_apscheduler_datetime
+from .util import as_aware
 
 if TYPE_CHECKING:
     from .models import DjangoJob
@@ -90,10 +91,21 @@ def restore(row: "DjangoJob", scheduler: Any = None, alias: str | None = None) -
         raise UnreadableState(f"The job cannot be restored: {error}") from error
     if job.id != row.pk:
         raise UnreadableState(f"The stored state is that of job {job.id!r}.")
-    job.next_run_time = get_apscheduler_datetime(row.next_run_time, scheduler)
     job._scheduler = scheduler or _NoScheduler()
+    if row.next_run_time is None:
+        job.next_run_time = None
+    else:
+        job.next_run_time = as_aware(row.next_run_time).astimezone(_zone(job))
     job._jobstore_alias = alias
     return job
+
+
+def _zone(job: Job) -> dt.tzinfo:
+    """Return the zone that the job's trigger counts in; some triggers look at the date alone."""
+    if job.next_run_time is not None and job.next_run_time.tzinfo is not None:
+        return job.next_run_time.tzinfo  # type: ignore[no-any-return]
+    zone = getattr(job.trigger, "timezone", None) or job._scheduler.timezone
+    return zone or dt.UTC
 
 
 def columns(job: Job) -> dict[str, Any]:

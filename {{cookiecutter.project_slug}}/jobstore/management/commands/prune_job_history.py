@@ -1,0 +1,36 @@
+"""`manage.py prune_job_history`: delete old history now, as the nightly job does."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from jobstore import conf
+from jobstore.housekeeping import prune
+
+
+class Command(BaseCommand):
+    """Deletes finished runs by age and by number per job, in batches."""
+
+    help = "Deletes old runs, and retired jobs and ended processes that no run names any more."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare --days and --keep-per-job."""
+        parser.add_argument(
+            "--days",
+            type=float,
+            default=conf.get("JOB_HISTORY_DAYS"),
+            help="delete runs that are older (default: JOB_HISTORY_DAYS, %(default)s)",
+        )
+        parser.add_argument(
+            "--keep-per-job",
+            type=int,
+            default=conf.get("JOB_HISTORY_PER_JOB"),
+            help="of each job keep at most so many (default: JOB_HISTORY_PER_JOB, %(default)s)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prune, and say what was deleted."""
+        pruned = prune(days=options["days"], keep_per_job=options["keep_per_job"])
+        self.stdout.write(
+            f"Deleted {pruned.runs} runs, {pruned.jobs} retired jobs, {pruned.processes} processes."
+        )

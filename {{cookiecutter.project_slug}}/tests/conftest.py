@@ -1,0 +1,68 @@
+"""What the tests share: a real scheduler, quick timings, and waiting for something to be so."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from pytest_django.fixtures import Settings
+
+from jobstore.jobstores import DjangoJobStore
+from tests import callables
+
+
+@pytest.fixture(autouse=True)
+def _quick(settings: Settings) -> None:
+    """Take-overs within a second or two, so that tests need not wait."""
+    settings.SCHEDULER_LEASE_SECONDS = 2.0
+    settings.SCHEDULER_RENEW_SECONDS = 0.2
+    settings.SCHEDULER_MARGIN_SECONDS = 0.5
+    settings.SCHEDULER_POLL_SECONDS = 0.1
+    settings.SCHEDULER_DEAD_SECONDS = 2.5
+
+
+@pytest.fixture(autouse=True)
+def _forget_calls() -> None:
+    callables.calls.clear()
+    callables.release.clear()
+
+
+StartScheduler = Callable[..., BackgroundScheduler]
+
+
+@pytest.fixture
+def start_scheduler(transactional_db: None) -> Iterator[StartScheduler]:
+    """Return a function that starts a real scheduler on the job store; stop them all at the end."""
+    started: list[BackgroundScheduler] = []
+
+    def start(threads: int = 10, **options: Any) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(
+            jobstores={"default": DjangoJobStore()},
+            executors={"default": ThreadPoolExecutor(threads)},
+            timezone="UTC",
+            **options,
+        )
+        scheduler.start()
+        started.append(scheduler)
+        return scheduler
+
+    yield start
+    callables.release.set()
+    for scheduler in started:
+        if scheduler.running:
+            scheduler.shutdown()
+    # APScheduler's thread may end without another look at the store; what it leaves of Django's
+    # connection is a cycle, which would keep the test database from being dropped.
+    gc.collect()
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+    """Return the condition's first true value; fail if there is none within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,1 @@
+"""An app whose jobs are there to be interrupted."""

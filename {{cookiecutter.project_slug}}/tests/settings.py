@@ -1,0 +1,31 @@
+"""The project's settings as its tests see them, whatever this machine's .env says."""
+
+import atexit
+import os
+import tempfile
+from pathlib import Path
+
+# Gone when the process ends. A file, since SQLite in memory locks otherwise than in production.
+SCRATCH = tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)
+atexit.register(SCRATCH.cleanup)
+
+os.environ.update(
+    DJANGO_SECRET_KEY="a key that only tests use, long and varied enough: 0123456789 abcdefghij",
+    DJANGO_DEBUG="false",
+    DJANGO_HTTPS="false",
+    DJANGO_ALLOWED_HOSTS="testserver,localhost,127.0.0.1",
+)
+# A real database is tested by setting DATABASE_URL in the shell; the one in .env is never touched.
+os.environ.setdefault("DATABASE_URL", f"sqlite:///{SCRATCH.name}/db.sqlite3")
+
+from config.settings import *  # noqa: E402, F403
+from config.settings import DATABASES, STORAGES  # noqa: E402
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["TEST"] = {"NAME": Path(SCRATCH.name) / "test.sqlite3"}
+
+# Pages are rendered without collecting static files first.
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+
+# Strong hashes take most of the time of a test that logs in.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

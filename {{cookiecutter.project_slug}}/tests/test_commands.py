@@ -1,0 +1,154 @@
+"""`runapscheduler` as an operator meets it: a real process on a real database."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
+from tests.conftest import eventually
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SchedulerCommand:
+    """`manage.py runapscheduler` in a process of its own, on the test's database."""
+
+    def __init__(self, log: Path, **environment: str) -> None:
+        self.log = log
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "runapscheduler"],
+            cwd=ROOT,
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"SCHEDULER_HEALTH_ADDRESS": ""} | environment,
+        )
+
+    def is_active(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        return "Active:" in self.log.read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+def database_url() -> str:
+    """Return the address of the test's database for another process."""
+    database = connections["default"].settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
+    place = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    return f"{scheme}://{database['USER']}:{database['PASSWORD']}@{place}"
+
+
+@pytest.fixture
+def command(transactional_db: None, tmp_path: Path) -> Iterator[SchedulerCommand]:
+    one = SchedulerCommand(
+        tmp_path / "log", DATABASE_URL=database_url(), DJANGO_SETTINGS_MODULE="tests.jobs_settings"
+    )
+    yield one
+    if one.process.poll() is None:
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(command: SchedulerCommand, number: int) -> None:
+    eventually(command.is_active, 20)
+    assert command.end(number) == 0
+    assert SchedulerInstance.objects.get().role == SchedulerInstance.Role.STOPPED
+    lease = SchedulerLease.objects.get()
+    assert lease.expires_at is not None and lease.renewed_at is not None
+    assert (lease.expires_at - lease.renewed_at).total_seconds() < 10
+
+
+def test_a_running_job_finishes_before_it_stops(command: SchedulerCommand) -> None:
+    eventually(lambda: DjangoJob.objects.filter(pk="nap").first(), 20)
+    DjangoJob.objects.get(pk="nap").request_run("test")
+    eventually(lambda: DjangoJobExecution.objects.filter(status="Started execution").exists())
+    assert command.end() == 0
+    assert DjangoJobExecution.objects.get(job="nap").status == DjangoJobExecution.SUCCESS
+
+
+def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: SchedulerCommand) -> None:
+    eventually(lambda: DjangoJob.objects.filter(pk="endless").first(), 20)
+    DjangoJob.objects.get(pk="endless").request_run("test")
+    eventually(lambda: DjangoJobExecution.objects.filter(status="Started execution").exists())
+    began = time.monotonic()
+    assert command.end() == 0
+    assert time.monotonic() - began < 15
+    run = DjangoJobExecution.objects.get(job="endless")
+    assert run.status == DjangoJobExecution.LOST
+    assert run.exception is not None and "shut down" in run.exception
+
+
+def test_declared_jobs_are_stored_at_the_start(command: SchedulerCommand) -> None:
+    eventually(lambda: DjangoJob.objects.count() == 4, 20)
+    assert set(DjangoJob.objects.values_list("pk", flat=True)) == {
+        "endless",
+        "heartbeat",
+        "nap",
+        "prune-history",
+    }
+
+
+def test_check_validates_without_a_database(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "runapscheduler", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"DATABASE_URL": "postgres://nobody:nothing@127.0.0.1:1/none"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 declared jobs are valid" in done.stdout
+
+
+@pytest.mark.django_db
+def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("runapscheduler", "--dry-run")
+    assert "add     heartbeat" in capsys.readouterr().out
+    assert not DjangoJob.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_missing_migrations_are_named(tmp_path: Path) -> None:
+    call_command("migrate", "jobstore", "zero", verbosity=0)
+    try:
+        with pytest.raises(CommandError, match=r"jobstore\.0001_initial.*manage\.py migrate"):
+            call_command("runapscheduler")
+    finally:
+        call_command("migrate", verbosity=0)
+
+
+def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    away = SchedulerCommand(
+        log,
+        DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/none",
+        DJANGO_SETTINGS_MODULE="tests.jobs_settings",
+    )
+    assert away.process.wait(30) == 1
+    said = log.read_text()
+    assert "Waiting for the database at 127.0.0.1" in said
+    assert "did not answer within 3 s" in said
+    assert "DATABASE_URL" in said
+
+
+def test_impossible_timing_is_refused(settings: object) -> None:
+    from django.core.management.base import SystemCheckError
+
+    settings.SCHEDULER_LEASE_SECONDS = 1.0  # type: ignore[attr-defined]
+    settings.SCHEDULER_RENEW_SECONDS = 5.0  # type: ignore[attr-defined]
+    with pytest.raises(SystemCheckError, match="SCHEDULER_LEASE_SECONDS"):
+        call_command("runapscheduler", "--check")

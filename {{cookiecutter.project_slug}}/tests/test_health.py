@@ -1,0 +1,188 @@
+"""Probes tell the truth about the process, and cost next to nothing."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError
+from django.test import Client
+from pytest_django.fixtures import Settings
+
+from jobstore import health, lease, probe
+from jobstore.models import SchedulerInstance, database_now
+from jobstore.scheduler import SchedulerProcess
+from tests.conftest import eventually
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def process(transactional_db: None) -> Iterator[SchedulerProcess]:
+    one = SchedulerProcess()
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def address(process: SchedulerProcess) -> Iterator[str]:
+    server = health.serve(process, "127.0.0.1:0")
+    assert server is not None
+    yield f"127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def hold_the_lease() -> None:
+    now = database_now("default")
+    other = SchedulerInstance.objects.create(
+        id=uuid.uuid4(), host="elsewhere", pid=7, role="active", started_at=now, heartbeat_at=now
+    )
+    assert lease.acquire(other.pk, "default").term
+
+
+@pytest.mark.parametrize("question", ["live", "ready", "active", "scheduler"])
+def test_an_active_scheduler_says_yes(
+    process: SchedulerProcess, address: str, question: str
+) -> None:
+    eventually(lambda: process.presence.term)
+    healthy, text = probe.ask(question, address)
+    assert healthy, text
+
+
+def test_a_surplus_scheduler_is_alive_but_not_ready_and_names_the_holder(
+    transactional_db: None, settings: Settings
+) -> None:
+    settings.SCHEDULER_LEASE_SECONDS = 60.0
+    hold_the_lease()
+    settings.SCHEDULER_LEASE_SECONDS = 0.5  # so that a take-over would soon have happened
+    process = SchedulerProcess()
+    process.start()
+    try:
+        eventually(lambda: process.presence.role == SchedulerInstance.Role.SURPLUS)
+        assert health.live(process)[0] == health.OK
+        code, body = health.ready(process)
+        assert code == health.UNAVAILABLE
+        assert "elsewhere:7 is the active scheduler" in body["reason"]
+    finally:
+        process.stop()
+
+
+def test_a_starting_scheduler_is_not_ready(transactional_db: None) -> None:
+    hold_the_lease()
+    process = SchedulerProcess()
+    process.start()
+    try:
+        eventually(lambda: process.presence.sight)
+        assert "Waiting for the lease" in health.ready(process)[1]["reason"]
+    finally:
+        process.stop()
+
+
+def test_a_hung_loop_is_not_alive(process: SchedulerProcess, settings: Settings) -> None:
+    eventually(lambda: process.presence.term)
+    with process.scheduler._jobstores_lock:
+        process.scheduler.wakeup()
+        time.sleep(0.3)
+        settings.SCHEDULER_HUNG_SECONDS = 0.2
+        assert "silent" in health.live(process)[1]["reason"]
+
+
+def test_a_database_that_is_away_makes_it_not_ready_but_alive(
+    process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eventually(lambda: process.presence.term)
+    monkeypatch.setattr(health, "DATABASE_SILENCE", 0.5)
+
+    def gone(*args: object) -> None:
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(lease, "renew", gone)
+    monkeypatch.setattr(lease, "acquire", gone)
+    eventually(lambda: "gone" in health.ready(process)[1]["reason"])
+    assert health.live(process)[0] == health.OK
+    monkeypatch.undo()
+
+
+def test_a_draining_scheduler_is_ready_and_not_active(process: SchedulerProcess) -> None:
+    eventually(lambda: process.presence.term)
+    process.presence.drain()
+    assert health.ready(process)[0] == health.OK
+    assert health.active(process)[0] == health.UNAVAILABLE
+
+
+def test_an_address_that_is_taken_is_reported_and_does_not_stop_the_scheduler(
+    process: SchedulerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert health.serve(process, f"127.0.0.1:{taken.getsockname()[1]}") is None
+    assert "SCHEDULER_HEALTH_ADDRESS" in caplog.text
+
+
+def test_the_probe_runs_without_any_package(process: SchedulerProcess, address: str) -> None:
+    eventually(lambda: process.presence.term)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-E", ROOT / "jobstore" / "probe.py", "ready", address],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["role"] == "active"
+
+
+def test_the_probe_says_why_there_is_no_answer() -> None:
+    healthy, text = probe.ask("live", "127.0.0.1:1")
+    assert not healthy
+    assert "127.0.0.1:1" in text
+
+
+def test_the_web_answers_probes_for_any_host_and_scheme(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["example.org"]
+    settings.SECURE_SSL_REDIRECT = True
+    assert Client().get("/health/live", headers={"host": "10.0.0.1"}).status_code == 200
+    assert Client().get("/", headers={"host": "10.0.0.1"}).status_code == 400
+
+
+@pytest.mark.django_db
+def test_the_web_is_ready_when_it_reaches_its_database() -> None:
+    response = Client().get("/health/ready")
+    assert response.status_code == 200, response.content
+
+
+def test_the_web_is_alive_but_not_ready_without_its_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*args: object) -> None:
+        raise DatabaseError("gone")
+
+    monkeypatch.setattr(
+        "django.db.backends.base.base.BaseDatabaseWrapper.close_if_unusable_or_obsolete", gone
+    )
+    assert Client().get("/health/live").status_code == 200
+    response = Client().get("/health/ready")
+    assert response.status_code == 503
+    assert "gone" in response.json()["reason"]
+
+
+@pytest.mark.django_db
+def test_the_web_tells_that_no_scheduler_is_active() -> None:
+    response = Client().get("/health/scheduler")
+    assert response.status_code == 503
+    assert "No scheduler is active" in response.json()["reason"]
+
+
+@pytest.mark.django_db
+def test_the_web_tells_who_is_active() -> None:
+    hold_the_lease()
+    response = Client().get("/health/scheduler")
+    assert response.status_code == 200
+    assert response.json()["holder"] == "elsewhere:7"

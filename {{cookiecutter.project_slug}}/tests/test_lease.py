@@ -1,0 +1,92 @@
+"""One holder at a time, an epoch that only grows, by the database's clock."""
+
+import datetime as dt
+import uuid
+
+import pytest
+
+from jobstore import lease
+from jobstore.models import SchedulerLease, database_now
+
+pytestmark = pytest.mark.django_db
+
+US, THEM = uuid.uuid4(), uuid.uuid4()
+
+
+def acquire(instance: uuid.UUID) -> lease.Term | None:
+    return lease.acquire(instance, "default").term
+
+
+def expire() -> None:
+    past = database_now("default") - dt.timedelta(seconds=1)
+    SchedulerLease.objects.update(expires_at=past)
+
+
+def test_the_first_to_ask_gets_it() -> None:
+    assert acquire(US) == lease.Term(US, 1)
+
+
+def test_the_second_is_told_who_holds_it() -> None:
+    acquire(US)
+    sight = lease.acquire(THEM, "default")
+    assert sight.term is None
+    assert sight.holder == str(US)
+
+
+def test_an_expired_lease_is_taken_over_with_the_next_epoch() -> None:
+    acquire(US)
+    expire()
+    assert acquire(THEM) == lease.Term(THEM, 2)
+
+
+def test_renewing_prolongs_it() -> None:
+    term = acquire(US)
+    assert term is not None
+    soon = database_now("default") + dt.timedelta(milliseconds=100)
+    SchedulerLease.objects.update(expires_at=soon)
+    assert lease.renew(term, "default").term == term
+    renewed = SchedulerLease.objects.get()
+    assert renewed.expires_at is not None
+    assert renewed.expires_at > soon + dt.timedelta(seconds=1)
+
+
+def test_an_expired_lease_cannot_be_renewed() -> None:
+    term = acquire(US)
+    assert term is not None
+    expire()
+    assert lease.renew(term, "default").term is None
+
+
+def test_a_lease_that_was_taken_over_cannot_be_renewed() -> None:
+    term = acquire(US)
+    assert term is not None
+    expire()
+    acquire(THEM)
+    assert lease.renew(term, "default").term is None
+
+
+def test_a_released_lease_is_free_at_once() -> None:
+    term = acquire(US)
+    assert term is not None
+    assert lease.release(term, "default")
+    assert acquire(THEM) == lease.Term(THEM, 2)
+
+
+def test_only_the_holder_can_release_it() -> None:
+    acquire(US)
+    assert not lease.release(lease.Term(THEM, 1), "default")
+    assert acquire(THEM) is None
+
+
+def test_a_renewal_between_look_and_take_over_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    term = acquire(US)
+    assert term is not None
+    expire()
+
+    def renewed_meanwhile(using: str) -> dt.datetime:
+        now = database_now(using)
+        SchedulerLease.objects.update(expires_at=now + dt.timedelta(seconds=10))
+        return now
+
+    monkeypatch.setattr(lease, "database_now", renewed_meanwhile)
+    assert acquire(THEM) is None

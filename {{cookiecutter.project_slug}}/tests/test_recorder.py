@@ -1,0 +1,127 @@
+"""Results reach their rows, whatever they hold and however long the database is away."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from django.db import OperationalError
+
+from jobstore import recorder
+from jobstore.models import DjangoJobExecution, database_now
+from jobstore.recorder import Recorder, Result
+from tests.conftest import eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+US = uuid.uuid4()
+Run = DjangoJobExecution
+
+
+@pytest.fixture
+def subject() -> Iterator[Recorder]:
+    one = Recorder(US, "default")
+    yield one
+    one.stop(5.0)
+
+
+def running(offset: int = 0) -> DjangoJobExecution:
+    time = database_now("default") + dt.timedelta(seconds=offset)
+    return Run.objects.create(job_id="a", status=Run.SENT, run_time=time, instance_id=US)
+
+
+def result(run: DjangoJobExecution, status: str = Run.SUCCESS, **details: str) -> Result:
+    return Result(run.pk, status, finished=database_now("default"), duration=0.25, **details)
+
+
+def test_a_result_is_written(subject: Recorder) -> None:
+    run = running()
+    subject.put(result(run))
+    assert subject.flush(5.0)
+    run.refresh_from_db()
+    assert (run.status, str(run.duration)) == (Run.SUCCESS, "0.250000")
+
+
+def test_many_results_are_all_written(subject: Recorder) -> None:
+    runs = [running(offset) for offset in range(50)]
+    for run in runs:
+        subject.put(result(run))
+    assert subject.flush(5.0)
+    assert Run.objects.filter(status=Run.SUCCESS).count() == 50
+
+
+def test_a_result_of_another_process_changes_nothing() -> None:
+    run = running()
+    recorder.write([result(run)], uuid.uuid4(), "default")
+    run.refresh_from_db()
+    assert run.status == Run.SENT
+
+
+def test_a_final_status_is_never_replaced() -> None:
+    run = running()
+    recorder.write([result(run, Run.ERROR)], US, "default")
+    recorder.write([result(run, Run.SUCCESS)], US, "default")
+    run.refresh_from_db()
+    assert run.status == Run.ERROR
+
+
+def test_results_wait_for_the_database_and_are_written_when_it_is_back(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = recorder.write
+    away = True
+
+    def interrupted(*args: object) -> None:
+        if away:
+            raise OperationalError("gone")
+        write(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recorder, "write", interrupted)
+    run = running()
+    subject.put(result(run))
+    assert not subject.flush(0.5)
+    away = False
+    assert subject.flush(5.0)
+    run.refresh_from_db()
+    assert run.status == Run.SUCCESS
+
+
+def test_memory_is_bounded_while_the_database_is_away(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder, "MAX_WAITING", 3)
+    monkeypatch.setattr(Recorder, "_write_batch", lambda self: 1 / 0)
+    run = running()
+    for _ in range(5):
+        subject.put(result(run))
+    assert subject.waiting == 3
+    assert "given up" in caplog.text
+    monkeypatch.undo()
+
+
+def test_one_bad_result_does_not_hold_back_the_others(subject: Recorder) -> None:
+    bad, good = running(), running(1)
+    subject.put(result(bad, Run.ERROR, exception_type="x" * 1000, exception="kept out \x00"))
+    subject.put(result(good))
+    eventually(lambda: Run.objects.get(pk=good.pk).status == Run.SUCCESS)
+    assert Run.objects.get(pk=bad.pk).status == Run.ERROR
+
+
+def test_text_is_cleaned_of_what_databases_refuse() -> None:
+    cleaned = recorder.clean("a\x00b\udc80c")
+    assert cleaned == "a␀b\\udc80c"
+    cleaned.encode("utf-8")
+
+
+def test_endless_text_is_cut_in_the_middle() -> None:
+    cleaned = recorder.clean("start" + "x" * 2_000_000 + "end")
+    assert len(cleaned) < recorder.MAX_TEXT + 100
+    assert cleaned.startswith("start") and cleaned.endswith("end")
+
+
+def test_an_exception_that_cannot_be_shown_is_described_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert "could not be read" in recorder.describe(Mute())["exception"]

@@ -1,0 +1,353 @@
+"""Real schedulers on the real store: runs happen once, are recorded, and nothing ends the loop."""
+
+import asyncio
+import datetime as dt
+import importlib
+import threading
+import time
+from typing import Any
+
+import pytest
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_REMOVED
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
+from jobstore.models import (
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+)
+from tests import callables
+from tests.conftest import StartScheduler, eventually
+
+SOON = dt.timedelta(milliseconds=300)
+Run = DjangoJobExecution
+
+
+def soon() -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + SOON
+
+
+def the_run(status: str) -> DjangoJobExecution:
+    return eventually(lambda: Run.objects.filter(status=status).first())  # type: ignore[no-any-return]
+
+
+def test_a_one_off_job_runs_and_leaves_its_history(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    removed: list[Any] = []
+    scheduler.add_listener(removed.append, EVENT_JOB_REMOVED)
+    scheduler.add_job(callables.note, "date", run_date=soon(), id="once")
+    run = the_run(Run.SUCCESS)
+    assert callables.calls == ["ran"]
+    assert (run.job_id, run.requested_by) == ("once", "")
+    assert not DjangoJob.objects.exists()
+    assert [event.job_id for event in removed] == ["once"]
+
+
+def test_waiting_and_running_are_told_apart(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler(threads=1)
+    first = soon()
+    scheduler.add_job(callables.sleep, "date", run_date=first, args=[0.5], id="slow")
+    later = first + dt.timedelta(milliseconds=10)
+    scheduler.add_job(callables.note, "date", run_date=later, id="quick", misfire_grace_time=1)
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 2)
+    quick = Run.objects.get(job_id="quick")
+    assert quick.queue_delay is not None and quick.duration is not None
+    assert quick.queue_delay >= dt.timedelta(milliseconds=300)
+    assert quick.duration < 0.3
+
+
+def test_an_exception_is_recorded_with_its_type_text_and_traceback(
+    start_scheduler: StartScheduler,
+) -> None:
+    text = "NUL \x00 and surrogate \udc80 " + "x" * 3000
+    start_scheduler().add_job(callables.fail, "date", run_date=soon(), args=[text], id="bad")
+    run = the_run(Run.ERROR)
+    assert run.exception_type == "ValueError"
+    assert run.exception is not None and run.exception.endswith("x" * 3000)
+    assert run.traceback is not None and "callables.py" in run.traceback
+
+
+def test_a_failing_job_runs_again_at_its_next_time(start_scheduler: StartScheduler) -> None:
+    start_scheduler().add_job(callables.fail, "interval", seconds=1, id="bad")
+    eventually(lambda: Run.objects.filter(status=Run.ERROR).count() >= 2)
+
+
+def test_two_schedulers_run_each_time_once(start_scheduler: StartScheduler) -> None:
+    first, _ = start_scheduler(), start_scheduler()
+    first.add_job(callables.note, "interval", seconds=1, id="tick")
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() >= 4)
+    first.pause()
+    assert len(callables.calls) == Run.objects.exclude(claimed_at=None).count()
+
+
+def test_the_second_scheduler_goes_on_when_the_first_stops(start_scheduler: StartScheduler) -> None:
+    first = start_scheduler()
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    start_scheduler().add_job(callables.note, "interval", seconds=1, id="tick")
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS, epoch=1).exists())
+    first.shutdown()
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS, epoch=2).exists())
+
+
+def test_a_shutdown_waits_for_running_jobs_and_writes_their_results(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.sleep, "date", run_date=soon(), args=[1], id="slow")
+    eventually(lambda: callables.calls)
+    scheduler.shutdown()
+    assert Run.objects.get().status == Run.SUCCESS
+    assert SchedulerInstance.objects.get().role == SchedulerInstance.Role.STOPPED
+
+
+def test_a_job_added_by_another_process_is_noticed(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    scheduler.add_job(callables.note, "interval", hours=1, id="tick")
+    row = DjangoJob.objects.get()
+    DjangoJob.objects.filter(pk=row.pk).update(next_run_time=database_now("default"))
+    eventually(lambda: callables.calls)
+
+
+def test_a_requested_run_happens_at_once_and_says_who_asked(
+    start_scheduler: StartScheduler,
+) -> None:
+    start_scheduler().add_job(callables.note, "interval", hours=1, id="tick")
+    before = DjangoJob.objects.get().next_run_time
+    DjangoJob.objects.get().request_run("ada")
+    run = the_run(Run.SUCCESS)
+    assert run.requested_by == "ada"
+    assert DjangoJob.objects.get().next_run_time == before
+
+
+def test_a_paused_job_runs_on_request_and_stays_paused(start_scheduler: StartScheduler) -> None:
+    start_scheduler().add_job(callables.note, "interval", hours=1, id="tick", next_run_time=None)
+    DjangoJob.objects.get().request_run("ada")
+    the_run(Run.SUCCESS)
+    assert DjangoJob.objects.get().next_run_time is None
+
+
+def test_a_request_for_a_job_that_is_running_is_refused(start_scheduler: StartScheduler) -> None:
+    start_scheduler().add_job(callables.block, "interval", hours=1, id="tick")
+    job = DjangoJob.objects.get()
+    job.request_run("ada")
+    eventually(lambda: callables.calls)
+    second = job.request_run("ada")
+    eventually(lambda: Run.objects.get(pk=second.pk).status == Run.MAX_INSTANCES)
+
+
+def test_a_run_that_would_overlap_is_skipped_recorded_and_announced(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    announced: list[Any] = []
+    scheduler.add_listener(announced.append, EVENT_JOB_MAX_INSTANCES)
+    scheduler.add_job(callables.block, "interval", seconds=1, id="slow", misfire_grace_time=60)
+    the_run(Run.MAX_INSTANCES)
+    eventually(lambda: announced)
+    assert callables.calls == ["blocked"]
+
+
+def test_runs_of_another_process_count_towards_max_instances(
+    start_scheduler: StartScheduler,
+) -> None:
+    now = database_now("default")
+    Run.objects.create(job_id="tick", status=Run.SENT, run_time=now, claimed_at=now)
+    start_scheduler().add_job(callables.note, "date", run_date=soon(), id="tick")
+    the_run(Run.MAX_INSTANCES)
+    assert callables.calls == []
+
+
+def test_a_run_that_is_too_late_is_missed_recorded_and_announced(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    announced: list[Any] = []
+    scheduler.add_listener(announced.append, EVENT_JOB_MISSED)
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
+    scheduler.add_job(callables.note, "date", run_date=past, id="late", misfire_grace_time=60)
+    the_run(Run.MISSED)
+    eventually(lambda: announced)
+    assert callables.calls == []
+
+
+@pytest.mark.parametrize("grace", [1, 60])
+def test_many_jobs_due_at_once_all_run_on_few_threads(
+    start_scheduler: StartScheduler, grace: int
+) -> None:
+    scheduler = start_scheduler(threads=4)
+    scheduler.pause()
+    when = soon()
+    for number in range(100):
+        scheduler.add_job(
+            callables.sleep,
+            "date",
+            run_date=when,
+            args=[0.05],
+            id=f"job-{number}",
+            misfire_grace_time=grace,
+        )
+    scheduler.resume()
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 100, timeout=30)
+    assert not Run.objects.exclude(status=Run.SUCCESS).exists()
+
+
+def test_no_more_is_claimed_than_can_start(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler(threads=2)
+    when = soon()
+    for number in range(5):
+        scheduler.add_job(callables.block, "date", run_date=when, id=f"job-{number}")
+    eventually(lambda: len(callables.calls) == 2)
+    time.sleep(0.5)
+    assert Run.objects.filter(status=Run.SENT).count() == 2
+    assert DjangoJob.objects.count() == 3
+
+
+def test_a_run_whose_process_died_is_marked_lost(start_scheduler: StartScheduler) -> None:
+    long_ago = database_now("default") - dt.timedelta(minutes=1)
+    dead = SchedulerInstance.objects.create(
+        host="gone", pid=1, role="active", started_at=long_ago, heartbeat_at=long_ago
+    )
+    Run.objects.create(job_id="a", status=Run.SENT, run_time=long_ago, instance=dead)
+    start_scheduler()
+    run = the_run(Run.LOST)
+    assert run.finished is not None
+    assert SchedulerInstance.objects.get(pk=dead.pk).role == SchedulerInstance.Role.LOST
+
+
+def test_a_run_of_a_process_that_lives_is_not_lost(start_scheduler: StartScheduler) -> None:
+    now = database_now("default")
+    living = SchedulerInstance.objects.create(
+        host="here", pid=1, role="draining", started_at=now, heartbeat_at=now
+    )
+    Run.objects.create(job_id="a", status=Run.SENT, run_time=now, instance=living)
+    start_scheduler()
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    time.sleep(0.5)
+    assert Run.objects.get().status == Run.SENT
+
+
+def test_a_late_result_of_a_lost_run_changes_nothing(start_scheduler: StartScheduler) -> None:
+    start_scheduler().add_job(callables.block, "date", run_date=soon(), id="slow")
+    eventually(lambda: callables.calls)
+    Run.objects.update(status=Run.LOST)
+    callables.release.set()
+    time.sleep(0.5)
+    assert Run.objects.get().status == Run.LOST
+
+
+def test_a_job_row_deleted_while_due_does_not_end_the_loop(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.block, "interval", seconds=1, id="doomed", max_instances=9)
+    scheduler.add_job(callables.note, "interval", seconds=1, id="tick")
+    eventually(lambda: "blocked" in callables.calls)
+    DjangoJob.objects.filter(pk="doomed").delete()
+    before = callables.calls.count("ran")
+    eventually(lambda: callables.calls.count("ran") > before + 1)
+
+
+def test_a_job_for_an_unknown_executor_is_quarantined_and_others_run(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.note, "interval", seconds=1, id="tick")
+    scheduler.add_job(callables.fail, "date", run_date=soon(), id="lost", executor="nowhere")
+    eventually(lambda: DjangoJob.objects.exclude(quarantine_reason="").exists())
+    assert "nowhere" in DjangoJob.objects.get(pk="lost").quarantine_reason
+    eventually(lambda: callables.calls)
+
+
+def test_a_time_moved_to_the_past_by_hand_runs_once_without_a_busy_loop(
+    start_scheduler: StartScheduler,
+) -> None:
+    start_scheduler().add_job(
+        callables.note, "interval", hours=1, id="tick", misfire_grace_time=None
+    )
+    past = database_now("default") - dt.timedelta(days=1)
+    DjangoJob.objects.update(next_run_time=past)
+    the_run(Run.SUCCESS)
+    time.sleep(0.5)
+    assert len(callables.calls) == 1
+
+
+def test_a_coroutine_is_awaited(start_scheduler: StartScheduler) -> None:
+    start_scheduler().add_job(callables.note_later, "date", run_date=soon(), id="later")
+    the_run(Run.SUCCESS)
+    assert callables.calls == ["awaited"]
+
+
+def test_jobs_leave_no_database_connection_behind(
+    start_scheduler: StartScheduler, settings: Settings
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("counts the server's connections")
+    scheduler = start_scheduler(threads=10)
+    when = soon()
+    for number in range(30):
+        scheduler.add_job(
+            callables.query, "date", run_date=when, id=f"job-{number}", misfire_grace_time=60
+        )
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 30)
+
+    def idle_connections() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND pid <> pg_backend_pid()"
+            )
+            return int(cursor.fetchone()[0])
+
+    # One of the loop, one of the presence; the recorder's is given back when it has been idle.
+    eventually(lambda: idle_connections() <= 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_asyncio_scheduler_runs_coroutines_and_functions() -> None:
+    async def main() -> None:
+        scheduler = AsyncIOScheduler(jobstores={"default": DjangoJobStore()}, timezone="UTC")
+        scheduler.start()
+        scheduler.add_job(callables.note_later, "date", run_date=soon(), id="coroutine")
+        scheduler.add_job(callables.note, "date", run_date=soon(), id="function")
+        for _ in range(200):
+            if len(callables.calls) == 2:
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        scheduler.shutdown()  # which happens in the event loop, a little later
+        await asyncio.sleep(0.2)
+
+    asyncio.run(main())
+    assert sorted(callables.calls) == ["awaited", "ran"]
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.SUCCESS}
+
+
+def test_a_memory_store_writes_history_too(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_jobstore(DjangoMemoryJobStore(), "memory")
+    scheduler.add_job(callables.note, "date", run_date=soon(), id="volatile", jobstore="memory")
+    assert the_run(Run.SUCCESS).job_id == "volatile"
+    eventually(lambda: not scheduler.get_jobs("memory"))
+
+
+def test_nothing_but_a_scheduler_starts_a_thread() -> None:
+    before = set(threading.enumerate())
+    importlib.import_module("jobstore.admin")
+    DjangoJobStore()
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_job_due_while_the_scheduler_stops_stays_due(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.note, "interval", hours=1, id="tick")
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    scheduler.pause()
+    due = database_now("default")
+    DjangoJob.objects.update(next_run_time=due)
+    scheduler.shutdown()
+    assert DjangoJob.objects.get().next_run_time == due
+    assert callables.calls == []
