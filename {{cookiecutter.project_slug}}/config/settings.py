@@ -184,7 +184,6 @@ LOGGING = {
 
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
-SCHEDULER_NAME = text("SCHEDULER_NAME", default="default")
 SCHEDULER_THREADS: int = env.int("SCHEDULER_THREADS", default=10)
 SCHEDULER_HEALTH_ADDRESS = text("SCHEDULER_HEALTH_ADDRESS", default="127.0.0.1:8001")
 SCHEDULER_DRAIN_SECONDS: int = env.int("SCHEDULER_DRAIN_SECONDS", default=30)

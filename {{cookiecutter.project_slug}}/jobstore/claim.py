@@ -188,9 +188,7 @@ def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list
             if (plan.job.id, get_django_internal_datetime(time)) not in taken
         )
         if written and written[0].pk is None:  # MySQL returns no keys of rows inserted together
-            written = list(
-                runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now)
-            )
+            written = list(runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now))
     return [
         Claimed(row.pk, row.job_id, as_aware(row.run_time).astimezone(dt.UTC), row.status)
         for row in written
@@ -219,11 +217,16 @@ def _is_unchanged(plan: Plan, row: DjangoJob | None) -> bool:
 
 
 def _advance(plans: Sequence[Plan], now: dt.datetime, using: str) -> None:
-    following = [plan for plan in plans if plan.next_run_time is not None]
+    following = [
+        (plan.job.id, plan.next_run_time) for plan in plans if plan.next_run_time is not None
+    ]
     if following:
-        DjangoJob.objects.using(using).filter(pk__in=[plan.job.id for plan in following]).update(
+        DjangoJob.objects.using(using).filter(pk__in=[job_id for job_id, _ in following]).update(
             next_run_time=Case(
-                *(When(pk=plan.job.id, then=Value(get_django_internal_datetime(plan.next_run_time))) for plan in following),
+                *(
+                    When(pk=job_id, then=Value(get_django_internal_datetime(time)))
+                    for job_id, time in following
+                ),
                 output_field=models.DateTimeField(),
             )
         )

@@ -21,12 +21,13 @@ from apscheduler.jobstores.memory import MemoryJobStore
 from django.db import DatabaseError, IntegrityError, InterfaceError, router, transaction
 from django.db.models import Count, Min, OuterRef, Subquery
 
-from . import claim, recorder, state
+from . import claim, state
 from .lease import waiting_jobs
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
 from .recorder import Recorder, Result
+from .results import STATUS, DjangoResultStoreMixin, describe_event
 from .runs import ClaimedJob, Run
 from .util import (
     as_aware,
@@ -48,73 +49,6 @@ STANDBY_WAIT = 5.0
 BUSY_WAIT = 1.0
 # Seconds between two tries while the database fails; half of the promised 2 s to resume in.
 MAX_BACKOFF = 1.0
-
-MASK = (
-    events.EVENT_JOB_SUBMITTED
-    | events.EVENT_JOB_MAX_INSTANCES
-    | events.EVENT_JOB_EXECUTED
-    | events.EVENT_JOB_ERROR
-    | events.EVENT_JOB_MISSED
-)
-STATUS = {
-    events.EVENT_JOB_SUBMITTED: DjangoJobExecution.SENT,
-    events.EVENT_JOB_MAX_INSTANCES: DjangoJobExecution.MAX_INSTANCES,
-    events.EVENT_JOB_EXECUTED: DjangoJobExecution.SUCCESS,
-    events.EVENT_JOB_ERROR: DjangoJobExecution.ERROR,
-    events.EVENT_JOB_MISSED: DjangoJobExecution.MISSED,
-}
-
-
-class DjangoResultStoreMixin:
-    """Writes the history of any job store's jobs to the Django database."""
-
-    _scheduler: Any
-    _alias: str
-
-    def start(self, scheduler: Any, alias: str) -> None:
-        """Begin to listen to the scheduler's events."""
-        super().start(scheduler, alias)  # type: ignore[misc]
-        self.register_event_listeners()
-
-    def register_event_listeners(self) -> None:
-        """Listen to the events of this store's jobs, and of no other store's."""
-        self._scheduler.add_listener(self._record, MASK)
-
-    def shutdown(self) -> None:
-        """Stop listening."""
-        if self._scheduler is not None:
-            self._scheduler.remove_listener(self._record)
-        super().shutdown()  # type: ignore[misc]
-
-    def _record(self, event: JobEvent) -> None:
-        if event.jobstore != self._alias:
-            return
-        try:
-            if isinstance(event, JobSubmissionEvent):
-                outside_event_loop(self.handle_submission_event, event)
-            elif event.code == events.EVENT_JOB_EXECUTED:
-                outside_event_loop(self.handle_execution_event, event)
-            else:
-                outside_event_loop(self.handle_error_event, event)
-        finally:
-            outside_event_loop(release_connections)
-
-    @classmethod
-    def handle_submission_event(cls, event: JobSubmissionEvent) -> int:
-        """Write a row for each submitted or skipped run; return the first row's id."""
-        ids = [_upsert(event.job_id, time, STATUS[event.code]) for time in event.scheduled_run_times]
-        return ids[0]
-
-    @classmethod
-    def handle_execution_event(cls, event: JobExecutionEvent) -> int:
-        """Write a finished run; return the row's id."""
-        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code])
-
-    @classmethod
-    def handle_error_event(cls, event: JobExecutionEvent) -> int:
-        """Write a failed or missed run; return the row's id."""
-        fields = _describe_event(event)
-        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code], **fields)
 
 
 class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc]
@@ -179,10 +113,11 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     @retry_on_db_operational_error
     def _first(self, job_id: str) -> DjangoJob | None:
-        return DjangoJob.objects.using(self.using).filter(pk=job_id).first()
+        row: DjangoJob | None = DjangoJob.objects.using(self.using).filter(pk=job_id).first()
+        return row
 
     def get_all_jobs(self) -> list[Job]:
-        """Return all jobs that can be restored, in the order of their next run, paused ones last."""
+        """Return all jobs that can be restored, the next to run first, paused ones last."""
         rows = outside_event_loop(self._all)
         jobs = [job for row in rows if (job := self._restore(row)) is not None]
         return sorted(jobs, key=lambda job: (job.next_run_time is None, job.next_run_time or 0))
@@ -206,9 +141,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             with transaction.atomic(using=using):
                 DjangoJob.all_objects.using(using).create(pk=job.id, **values)
         except IntegrityError:
-            retired = DjangoJob.all_objects.using(using).filter(
-                pk=job.id, retired_at__isnull=False
-            )
+            retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
             if not retired.update(declaration="", **values):
                 raise ConflictingIdError(job.id) from None
 
@@ -417,7 +350,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         running = DjangoJobExecution.objects.using(self.using).filter(
             job=job_id, status=DjangoJobExecution.SENT
         )
-        return running.order_by().values("claimed_at").distinct().count()
+        return int(running.order_by().values("claimed_at").distinct().count())
 
     def _refuse(self, request: DjangoJobExecution, status: str, text: str) -> None:
         DjangoJobExecution.objects.using(self.using).filter(
@@ -496,7 +429,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 if run := self._runs.get((event.job_id, time_)):
                     run.submitted = True
             elif run := self._runs.pop((event.job_id, time_), None):
-                self._finish(run, STATUS[event.code], **(run.error or _describe_event(event)))
+                self._finish(run, STATUS[event.code], **(run.error or describe_event(event)))
         if self._saturated and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
@@ -514,7 +447,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             Result(
                 run.execution_id,
                 status,
-                finished=get_django_internal_datetime(run.finished or self.presence.now()),  # type: ignore[arg-type]
+                finished=get_django_internal_datetime(run.finished or self.presence.now()),
                 started_at=get_django_internal_datetime(run.started_at),
                 duration=run.duration,
                 **details,
@@ -535,42 +468,8 @@ def free_workers(executor: Any) -> int:
     if workers is None:
         return MAX_CLAIM
     with executor._lock:
-        return int(workers) - sum(executor._instances.values())
-
-
-def _describe_event(event: JobExecutionEvent) -> dict[str, str]:
-    """Return the exception of an event as fields of history."""
-    if event.code == events.EVENT_JOB_EXECUTED:
-        return {}
-    if event.code == events.EVENT_JOB_MAX_INSTANCES:
-        return {
-            "exception": f"Execution of job '{event.job_id}' skipped: maximum number of running "
-            "instances reached!"
-        }
-    if event.code == events.EVENT_JOB_MISSED:
-        return {"exception": f"Run time of job '{event.job_id}' was missed!"}
-    if event.exception is None:
-        return {"exception": f"Job '{event.job_id}' raised an error!"}
-    described = recorder.describe(event.exception)
-    if event.traceback and event.exception.__traceback__ is None:
-        described["traceback"] = recorder.clean(event.traceback)
-    return described
-
-
-def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> int:
-    """Write a run's status by its job and time; a started run never replaces a finished one."""
-    using = router.db_for_write(DjangoJobExecution)
-    key = {"job_id": job_id, "run_time": get_django_internal_datetime(run_time)}
-    runs = DjangoJobExecution.objects.using(using)
-    if status == DjangoJobExecution.SENT:
-        fresh = DjangoJobExecution(status=status, **key)
-    else:
-        now = database_now(using)
-        rows = runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key)
-        rows.update(status=status, finished=now, **details)
-        fresh = DjangoJobExecution(status=status, finished=now, **key, **details)
-    runs.bulk_create([fresh], ignore_conflicts=True)
-    return runs.values_list("pk", flat=True).get(**key)
+        running: int = sum(executor._instances.values())
+    return int(workers) - running
 
 
 def register_events(scheduler: Any, result_storage: Any = None) -> None:

@@ -16,6 +16,7 @@ from . import conf
 from .models import (
     DjangoJob,
     DjangoJobExecution,
+    JobQuerySet,
     SchedulerInstance,
     SchedulerLease,
     database_now,
@@ -51,8 +52,7 @@ def acquire(instance: uuid.UUID, using: str) -> Sight:
         SchedulerLease.objects.using(using).bulk_create([SchedulerLease()], ignore_conflicts=True)
         lease = leases.get()
     if lease.expires_at is not None and lease.expires_at > now:
-        holder = SchedulerInstance.objects.using(using).filter(pk=lease.holder).first()
-        return Sight(now, holder=str(holder or lease.holder), expires_at=lease.expires_at)
+        return Sight(now, holder=name_of(lease.holder, using), expires_at=lease.expires_at)
     # The expiry that was seen is compared as well: a renewal in the meantime must win.
     won = leases.filter(epoch=lease.epoch, expires_at=lease.expires_at).update(
         epoch=F("epoch") + 1,
@@ -136,8 +136,15 @@ def release(term: Term, using: str) -> bool:
     return bool(held.update(expires_at=database_now(using)))
 
 
-def waiting_jobs(using: str):  # type: ignore[no-untyped-def]
+def name_of(instance: uuid.UUID | None, using: str) -> str:
+    """Return a process as people know it, host:pid, or its id if it left no row."""
+    known = SchedulerInstance.objects.using(using).filter(pk=str(instance)).first()
+    return str(known or instance)
+
+
+def waiting_jobs(using: str) -> JobQuerySet:
     """Return the jobs that a claim may take once their time has come."""
-    return DjangoJob.objects.using(using).filter(
+    jobs: JobQuerySet = DjangoJob.objects.using(using).filter(
         next_run_time__isnull=False, quarantined_at__isnull=True
     )
+    return jobs

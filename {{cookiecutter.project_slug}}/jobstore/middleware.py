@@ -35,7 +35,6 @@ def _live() -> health.Answer:
 def _ready() -> health.Answer:
     connection = connections[router.db_for_read(DjangoJob)]
     try:
-        connection.close_if_unusable_or_obsolete()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError) as error:

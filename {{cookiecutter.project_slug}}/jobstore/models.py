@@ -172,9 +172,8 @@ class DjangoJobExecution(models.Model):
     LOST = "Lost!"
     REQUESTED = "Requested"
     UNFINISHED = (REQUESTED, SENT)
-    STATUS_CHOICES = [
-        (status, status) for status in (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST)
-    ]
+    STATUSES = (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST)
+    STATUS_CHOICES = [(status, status) for status in STATUSES]
 
     job = models.ForeignKey(
         DjangoJob,
@@ -299,7 +298,7 @@ def database_now(using: str) -> dt.datetime:
             now = cursor.fetchone()[0]
     if now.tzinfo is None:
         now = now.replace(tzinfo=dt.UTC)
-    return get_django_internal_datetime(now.astimezone(dt.UTC))  # type: ignore[return-value]
+    return get_django_internal_datetime(now.astimezone(dt.UTC))
 
 
 def mark_lost(instances: Iterable[uuid.UUID], using: str, reason: str) -> int:

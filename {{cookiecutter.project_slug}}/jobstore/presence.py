@@ -18,7 +18,13 @@ from django.db import DatabaseError, InterfaceError
 
 from . import conf, lease
 from .lease import Sight, Term
-from .models import SchedulerInstance, SchedulerLease, mark_lost, unfinished_instances
+from .models import (
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+    mark_lost,
+    unfinished_instances,
+)
 from .util import as_aware, get_django_internal_datetime, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -28,6 +34,8 @@ Role = SchedulerInstance.Role
 # Seconds between two searches for processes that died, and between heartbeats of an instance row.
 CHORES = 10.0
 HEARTBEAT = 5.0
+# Seconds between two tries while the database does not answer.
+RETRY = 0.5
 # Seconds that leaving waits for a statement that is under way.
 PATIENCE = 3.0
 
@@ -152,9 +160,16 @@ class Presence:
                 self.last_error = str(error).strip() or repr(error)
                 release_connections()
             interval = "SCHEDULER_RENEW_SECONDS" if self._term else "SCHEDULER_POLL_SECONDS"
-            self._nudge.wait(min(0.5, conf.get(interval)) if self.last_error else conf.get(interval))
+            self._nudge.wait(
+                min(0.5, conf.get(interval)) if self.last_error else conf.get(interval)
+            )
             self._nudge.clear()
         release_connections()
+
+    def _pause(self) -> float:
+        name = "SCHEDULER_RENEW_SECONDS" if self._term else "SCHEDULER_POLL_SECONDS"
+        seconds = float(conf.get(name))
+        return min(seconds, RETRY) if self.last_error else seconds
 
     def _beat(self) -> None:
         if not self._registered:
@@ -212,7 +227,7 @@ class Presence:
     def _has_waited(self) -> bool:
         """Tell whether a take-over from a dead holder would have happened by now."""
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + 2 * conf.get("SCHEDULER_POLL_SECONDS")
-        return time.monotonic() - self._started > patience
+        return bool(time.monotonic() - self._started > patience)
 
     @property
     def reason(self) -> str:
@@ -235,7 +250,7 @@ class Presence:
         self._write(role=role, epoch=self._term.epoch if self._term else None)
 
     def _register(self) -> None:
-        now = lease.database_now(self.using)
+        now = database_now(self.using)
         SchedulerInstance.objects.using(self.using).create(
             id=self.id,
             host=self.host,
@@ -255,13 +270,13 @@ class Presence:
 
     def _write(self, **changes: object) -> None:
         instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
-        if not instances.update(heartbeat_at=lease.database_now(self.using), **changes):
+        if not instances.update(heartbeat_at=database_now(self.using), **changes):
             self._registered = False
 
     def _sign_off(self) -> None:
         if self._registered:
             self.role = Role.STOPPED
-            self._write(role=Role.STOPPED, stopped_at=lease.database_now(self.using))
+            self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
 
     def declare_lost(self, *, thorough: bool = False) -> None:
         """Mark processes that gave no sign of life as lost, and their runs. For the holder alone.

@@ -204,7 +204,7 @@ def _fields(result: Result) -> dict[str, Any]:
 
 
 def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
-    columns = {
+    columns: dict[str, tuple[str, list[Any]]] = {
         "id": ("bigint", [result.execution_id for result in results]),
         "status": ("text", [result.status for result in results]),
         "finished": ("timestamptz", [result.finished for result in results]),
@@ -224,5 +224,5 @@ def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str
             FROM unnest({arrays}) AS result ({", ".join(columns)})
             WHERE run.id = result.id AND run.instance_id = %s AND run.status = %s
             """,  # noqa: S608 - built from the names and types above alone
-            [values for _, values in columns.values()] + [instance, DjangoJobExecution.SENT],
+            [*(values for _, values in columns.values()), instance, DjangoJobExecution.SENT],
         )

@@ -63,7 +63,7 @@ class Declaration:
     def digest(self) -> str:
         """A digest that changes when, and only when, the declaration does."""
         options = sorted((name, _stable(value)) for name, value in self.options.items())
-        text = repr((f"{self.func.__module__}:{self.func.__qualname__}", _stable(self.trigger), options))
+        text = repr((_name(self.func), _stable(self.trigger), options))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -123,7 +123,8 @@ def prepare(declaration: Declaration, scheduler: Any) -> Job:
     Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
     cannot be stored.
     """
-    job_options, trigger_options = {}, {}
+    job_options: dict[str, Any] = {}
+    trigger_options: dict[str, Any] = {}
     for name, value in declaration.options.items():
         (job_options if name in JOB_OPTIONS else trigger_options)[name] = value
     options = DEFAULT_OPTIONS | {"misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")}
@@ -146,7 +147,7 @@ def prepare(declaration: Declaration, scheduler: Any) -> Job:
         ) from error
     if first is None:
         raise DeclarationError(
-            f"Job {declaration.id!r} never runs: its trigger {trigger} has no run time in the future."
+            f"Job {declaration.id!r} never runs: its trigger {trigger} has no run time left."
         )
     return job
 

@@ -1,4 +1,4 @@
-"""A claimed job on its way through APScheduler: due when the claim says, timed, cleaned up after."""
+"""A claimed job on its way through APScheduler: due when the claim says, timed, tidied up after."""
 
 import asyncio
 import dataclasses
@@ -44,7 +44,7 @@ class Run:
         self.finished, self.duration = now, time.perf_counter() - self.began
 
 
-class Decided(BaseTrigger):
+class Decided(BaseTrigger):  # type: ignore[misc]
     """Keeps APScheduler from deciding anew what the claim has written already.
 
     It always gives a time, even for the last run: APScheduler then updates the job, which the

@@ -54,7 +54,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
     @property
     def is_hung(self) -> bool:
         """Whether the loop has been silent for so long that only a restart helps."""
-        return self.beat_age > conf.get("SCHEDULER_HUNG_SECONDS")
+        return self.beat_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
 
     def _main_loop(self) -> None:
         wait: float | None = MAX_SLEEP

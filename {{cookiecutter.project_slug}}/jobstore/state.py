@@ -56,7 +56,7 @@ def dump(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
     return _signer(job.id).sign(base64.b64encode(pickled).decode()).encode()
 
 
-def load(job_id: str, data: bytes) -> dict[str, Any]:
+def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
     """Return the state that `dump` stored for this job.
 
     Raises UnreadableState when the signature is not ours, before anything is unpickled, and when

@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from django import db
 from django.conf import settings
@@ -26,7 +26,7 @@ TRIES = 3
 
 def get_dt_format() -> str:
     """Return the format that times are shown in: APSCHEDULER_DATETIME_FORMAT, else with seconds."""
-    return formats.get_format(conf.get("APSCHEDULER_DATETIME_FORMAT") or "N j, Y, H:i:s")
+    return str(formats.get_format(conf.get("APSCHEDULER_DATETIME_FORMAT") or "N j, Y, H:i:s"))
 
 
 def get_local_dt_format(when: dt.datetime) -> str:
@@ -34,6 +34,14 @@ def get_local_dt_format(when: dt.datetime) -> str:
     if settings.USE_TZ and timezone.is_aware(when):
         when = timezone.localtime(when)
     return formats.date_format(when, get_dt_format())
+
+
+@overload
+def get_django_internal_datetime(when: dt.datetime) -> dt.datetime: ...
+
+
+@overload
+def get_django_internal_datetime(when: None) -> None: ...
 
 
 def get_django_internal_datetime(when: dt.datetime | None) -> dt.datetime | None:

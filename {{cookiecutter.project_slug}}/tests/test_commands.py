@@ -23,13 +23,14 @@ class SchedulerCommand:
 
     def __init__(self, log: Path, **environment: str) -> None:
         self.log = log
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "runapscheduler"],
-            cwd=ROOT,
-            stdout=log.open("wb"),
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"SCHEDULER_HEALTH_ADDRESS": ""} | environment,
-        )
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "runapscheduler"],
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"SCHEDULER_HEALTH_ADDRESS": ""} | environment,
+            )
 
     def is_active(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()

@@ -164,9 +164,7 @@ def test_the_web_is_alive_but_not_ready_without_its_database(
     def gone(*args: object) -> None:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr(
-        "django.db.backends.base.base.BaseDatabaseWrapper.close_if_unusable_or_obsolete", gone
-    )
+    monkeypatch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.cursor", gone)
     assert Client().get("/health/live").status_code == 200
     response = Client().get("/health/ready")
     assert response.status_code == 503

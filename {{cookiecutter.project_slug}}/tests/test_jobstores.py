@@ -46,12 +46,18 @@ def test_any_id_can_be_used(store: DjangoJobStore, job_id: str) -> None:
     assert store.lookup_job(job_id) is not None
 
 
+ADA = callables.Greeter("Ada")
+
+
 @pytest.mark.parametrize(
-    "func", [callables.Greeter("Ada").greet, callables.Greeter.greet], ids=["bound", "unbound"]
+    ("func", "args"),
+    [
+        pytest.param(ADA.greet, ["Hello"], id="bound"),
+        pytest.param(callables.Greeter.greet, [ADA, "Hello"], id="unbound"),
+    ],
 )
-def test_methods_can_be_jobs(store: DjangoJobStore, func: Any) -> None:
-    bound = hasattr(func, "__self__")
-    store.add_job(make("a", func=func, args=["Hello"] if bound else [callables.Greeter("Ada"), "Hello"]))
+def test_methods_can_be_jobs(store: DjangoJobStore, func: Any, args: list[Any]) -> None:
+    store.add_job(make("a", func=func, args=args))
     found = store.lookup_job("a")
     assert found is not None
     found.func(*found.args, **found.kwargs)

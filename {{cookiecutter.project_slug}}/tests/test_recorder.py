@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -30,7 +31,7 @@ def running(offset: int = 0) -> DjangoJobExecution:
     return Run.objects.create(job_id="a", status=Run.SENT, run_time=time, instance_id=US)
 
 
-def result(run: DjangoJobExecution, status: str = Run.SUCCESS, **details: str) -> Result:
+def result(run: DjangoJobExecution, status: str = Run.SUCCESS, **details: Any) -> Result:
     return Result(run.pk, status, finished=database_now("default"), duration=0.25, **details)
 
 

@@ -1,7 +1,6 @@
 """Declared jobs reach the database, and operators win over deploys."""
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -17,11 +16,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _only_these(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _only_these(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the project's own jobs out."""
     registry.declarations()
     monkeypatch.setattr(registry, "_declared", {})
-    yield
 
 
 def sync(*, dry_run: bool = False) -> list[Change]:

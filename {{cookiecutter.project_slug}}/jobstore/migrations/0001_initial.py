@@ -7,99 +7,193 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='DjangoJob',
+            name="DjangoJob",
             fields=[
-                ('id', models.CharField(max_length=255, primary_key=True, serialize=False)),
-                ('next_run_time', models.DateTimeField(blank=True, db_index=True, help_text='Empty while the job is paused.', null=True)),
-                ('job_state', models.BinaryField()),
-                ('name', models.CharField(default='', max_length=255)),
-                ('func', models.CharField(default='', max_length=255, verbose_name='function')),
-                ('arguments', models.TextField(blank=True, default='')),
-                ('trigger', models.CharField(default='', max_length=255)),
-                ('executor', models.CharField(default='default', max_length=191)),
-                ('coalesce', models.BooleanField(default=True)),
-                ('max_instances', models.PositiveIntegerField(default=1)),
-                ('misfire_grace_time', models.PositiveIntegerField(blank=True, null=True, verbose_name='misfire grace (s)')),
-                ('version', models.BigIntegerField(default=1, editable=False)),
-                ('declaration', models.CharField(default='', editable=False, help_text='Digest of the declaration in code.', max_length=64)),
-                ('quarantined_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('quarantine_reason', models.TextField(blank=True, default='', editable=False)),
-                ('retired_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                (
+                    "next_run_time",
+                    models.DateTimeField(
+                        blank=True,
+                        db_index=True,
+                        help_text="Empty while the job is paused.",
+                        null=True,
+                    ),
+                ),
+                ("job_state", models.BinaryField()),
+                ("name", models.CharField(default="", max_length=255)),
+                ("func", models.CharField(default="", max_length=255, verbose_name="function")),
+                ("arguments", models.TextField(blank=True, default="")),
+                ("trigger", models.CharField(default="", max_length=255)),
+                ("executor", models.CharField(default="default", max_length=191)),
+                ("coalesce", models.BooleanField(default=True)),
+                ("max_instances", models.PositiveIntegerField(default=1)),
+                (
+                    "misfire_grace_time",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="misfire grace (s)"
+                    ),
+                ),
+                ("version", models.BigIntegerField(default=1, editable=False)),
+                (
+                    "declaration",
+                    models.CharField(
+                        default="",
+                        editable=False,
+                        help_text="Digest of the declaration in code.",
+                        max_length=64,
+                    ),
+                ),
+                ("quarantined_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("quarantine_reason", models.TextField(blank=True, default="", editable=False)),
+                ("retired_at", models.DateTimeField(blank=True, editable=False, null=True)),
             ],
             options={
-                'verbose_name': 'job',
-                'ordering': ('next_run_time',),
-                'permissions': (('run_djangojob', 'Can ask for a run of a job'), ('pause_djangojob', 'Can pause and resume a job')),
-                'base_manager_name': 'all_objects',
+                "verbose_name": "job",
+                "ordering": ("next_run_time",),
+                "permissions": (
+                    ("run_djangojob", "Can ask for a run of a job"),
+                    ("pause_djangojob", "Can pause and resume a job"),
+                ),
+                "base_manager_name": "all_objects",
             },
             managers=[
-                ('objects', django.db.models.manager.Manager()),
-                ('all_objects', django.db.models.manager.Manager()),
+                ("objects", django.db.models.manager.Manager()),
+                ("all_objects", django.db.models.manager.Manager()),
             ],
         ),
         migrations.CreateModel(
-            name='SchedulerInstance',
+            name="SchedulerInstance",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
-                ('host', models.CharField(max_length=255)),
-                ('pid', models.PositiveIntegerField()),
-                ('version', models.CharField(default='', max_length=50)),
-                ('role', models.CharField(choices=[('starting', 'starting'), ('active', 'active'), ('surplus', 'surplus'), ('draining', 'draining'), ('stopped', 'stopped'), ('lost', 'lost')], default='starting', max_length=10)),
-                ('epoch', models.BigIntegerField(null=True)),
-                ('started_at', models.DateTimeField()),
-                ('heartbeat_at', models.DateTimeField(verbose_name='last sign of life')),
-                ('stopped_at', models.DateTimeField(null=True)),
+                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ("host", models.CharField(max_length=255)),
+                ("pid", models.PositiveIntegerField()),
+                ("version", models.CharField(default="", max_length=50)),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("starting", "starting"),
+                            ("active", "active"),
+                            ("surplus", "surplus"),
+                            ("draining", "draining"),
+                            ("stopped", "stopped"),
+                            ("lost", "lost"),
+                        ],
+                        default="starting",
+                        max_length=10,
+                    ),
+                ),
+                ("epoch", models.BigIntegerField(null=True)),
+                ("started_at", models.DateTimeField()),
+                ("heartbeat_at", models.DateTimeField(verbose_name="last sign of life")),
+                ("stopped_at", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name': 'scheduler',
-                'ordering': ('-started_at',),
+                "verbose_name": "scheduler",
+                "ordering": ("-started_at",),
             },
         ),
         migrations.CreateModel(
-            name='SchedulerLease',
+            name="SchedulerLease",
             fields=[
-                ('name', models.CharField(default='default', max_length=50, primary_key=True, serialize=False)),
-                ('epoch', models.BigIntegerField(default=0)),
-                ('holder', models.UUIDField(null=True)),
-                ('acquired_at', models.DateTimeField(null=True)),
-                ('renewed_at', models.DateTimeField(null=True)),
-                ('expires_at', models.DateTimeField(null=True)),
+                (
+                    "name",
+                    models.CharField(
+                        default="default", max_length=50, primary_key=True, serialize=False
+                    ),
+                ),
+                ("epoch", models.BigIntegerField(default=0)),
+                ("holder", models.UUIDField(null=True)),
+                ("acquired_at", models.DateTimeField(null=True)),
+                ("renewed_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name': 'lease',
+                "verbose_name": "lease",
             },
         ),
         migrations.CreateModel(
-            name='DjangoJobExecution',
+            name="DjangoJobExecution",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('Requested', 'Requested'), ('Started execution', 'Started execution'), ('Executed', 'Executed'), ('Missed!', 'Missed!'), ('Max instances!', 'Max instances!'), ('Error!', 'Error!'), ('Lost!', 'Lost!')], max_length=50)),
-                ('run_time', models.DateTimeField(db_index=True, verbose_name='scheduled time')),
-                ('claimed_at', models.DateTimeField(editable=False, null=True)),
-                ('started_at', models.DateTimeField(editable=False, null=True, verbose_name='started')),
-                ('finished', models.DateTimeField(editable=False, null=True)),
-                ('duration', models.DecimalField(decimal_places=6, editable=False, max_digits=15, null=True, verbose_name='run time (s)')),
-                ('exception_type', models.CharField(default='', editable=False, max_length=255)),
-                ('exception', models.TextField(editable=False, null=True)),
-                ('traceback', models.TextField(editable=False, null=True)),
-                ('requested_by', models.CharField(default='', editable=False, max_length=150)),
-                ('epoch', models.BigIntegerField(editable=False, null=True)),
-                ('job', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, to='jobstore.djangojob')),
-                ('instance', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, to='jobstore.schedulerinstance', verbose_name='process')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("Requested", "Requested"),
+                            ("Started execution", "Started execution"),
+                            ("Executed", "Executed"),
+                            ("Missed!", "Missed!"),
+                            ("Max instances!", "Max instances!"),
+                            ("Error!", "Error!"),
+                            ("Lost!", "Lost!"),
+                        ],
+                        max_length=50,
+                    ),
+                ),
+                ("run_time", models.DateTimeField(db_index=True, verbose_name="scheduled time")),
+                ("claimed_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "started_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="started"),
+                ),
+                ("finished", models.DateTimeField(editable=False, null=True)),
+                (
+                    "duration",
+                    models.DecimalField(
+                        decimal_places=6,
+                        editable=False,
+                        max_digits=15,
+                        null=True,
+                        verbose_name="run time (s)",
+                    ),
+                ),
+                ("exception_type", models.CharField(default="", editable=False, max_length=255)),
+                ("exception", models.TextField(editable=False, null=True)),
+                ("traceback", models.TextField(editable=False, null=True)),
+                ("requested_by", models.CharField(default="", editable=False, max_length=150)),
+                ("epoch", models.BigIntegerField(editable=False, null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        to="jobstore.djangojob",
+                    ),
+                ),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        to="jobstore.schedulerinstance",
+                        verbose_name="process",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'run',
-                'ordering': ('-run_time',),
-                'indexes': [models.Index(fields=['status', 'job'], name='jobstore_run_status')],
-                'constraints': [models.UniqueConstraint(fields=('job', 'run_time'), name='jobstore_one_run_per_time')],
+                "verbose_name": "run",
+                "ordering": ("-run_time",),
+                "indexes": [models.Index(fields=["status", "job"], name="jobstore_run_status")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("job", "run_time"), name="jobstore_one_run_per_time"
+                    )
+                ],
             },
         ),
     ]

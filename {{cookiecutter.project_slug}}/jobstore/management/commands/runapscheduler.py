@@ -8,11 +8,10 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, InterfaceError, connections, router
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from jobstore import conf, health, registry
-from jobstore.models import DjangoJob
 from jobstore.scheduler import SchedulerProcess
 from jobstore.util import release_connections
 
