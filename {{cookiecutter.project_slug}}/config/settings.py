@@ -26,16 +26,21 @@ def text(name: str, default: str | None = None) -> str:
     return value.strip()
 
 
+def items(name: str, default: list[str]) -> list[str]:
+    """Return a comma-separated variable as a list, without white space and empty items."""
+    return [item for part in env.list(name, default=default) if (item := part.strip())]
+
+
 # --- What this process may do -----------------------------------------------------------------
 
 DEBUG: bool = env.bool("DJANGO_DEBUG", default=False)
 SECRET_KEY = text("DJANGO_SECRET_KEY")
-SECRET_KEY_FALLBACKS: list[str] = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
+SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS", [])
 
 # --- Who may ask, and how ---------------------------------------------------------------------
 
-ALLOWED_HOSTS: list[str] = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = items("DJANGO_ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
+CSRF_TRUSTED_ORIGINS = items("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 # One switch for everything that only makes sense behind TLS, so that plain http on localhost
 # works and production cannot forget half of it. gunicorn, not Django, decides whether a proxy's

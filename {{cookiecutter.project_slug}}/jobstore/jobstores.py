@@ -18,7 +18,15 @@ from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore, ConflictingIdError, JobLookupError
 from apscheduler.jobstores.memory import MemoryJobStore
-from django.db import DatabaseError, IntegrityError, InterfaceError, router, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Min, OuterRef, Subquery
 
 from . import claim, state
@@ -67,6 +75,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._backoff = 0.0
         self._announcing = False
         self._is_shut_down = False
+        self._loop_connection: BaseDatabaseWrapper | None = None
 
     @property
     def using(self) -> str:
@@ -99,6 +108,18 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self.presence = self.recorder = None
         super().shutdown()
         outside_event_loop(release_connections)
+        self._close_loop_connection()
+
+    def _close_loop_connection(self) -> None:
+        """Close the connection of APScheduler's thread, which may end without coming back here.
+
+        The scheduler holds its lock on job stores during a shutdown, so that thread is not using it.
+        """
+        connection, self._loop_connection = self._loop_connection, None
+        if connection is not None:
+            connection.inc_thread_sharing()
+            connection.close()
+            connection.dec_thread_sharing()
 
     def _wake(self) -> None:
         if self._scheduler is not None and self._scheduler.running:
@@ -253,6 +274,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         presence = self.presence
         if presence is None or (term := presence.term) is None:
             return [], [], []
+        self._loop_connection = connections[self.using]
         now = presence.now()
         free = {alias: free_workers(one) for alias, one in self._scheduler._executors.items()}
         jobs = self._claim_requested(term, now, free) if presence.requested else []

@@ -1,6 +1,5 @@
 """What the tests share: a real scheduler, quick timings, and waiting for something to be so."""
 
-import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,9 +53,6 @@ def start_scheduler(transactional_db: None) -> Iterator[StartScheduler]:
     for scheduler in started:
         if scheduler.running:
             scheduler.shutdown()
-    # APScheduler's thread may end without another look at the store; what it leaves of Django's
-    # connection is a cycle, which would keep the test database from being dropped.
-    gc.collect()
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:

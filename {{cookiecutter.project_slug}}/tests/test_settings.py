@@ -129,7 +129,7 @@ def test_the_deployment_check_notices_plain_http(home: Path) -> None:
 
 
 def test_every_variable_is_explained_in_the_example() -> None:
-    reads = re.compile(r"""(?:env\.\w+|text|environ\.get)\(\s*"([A-Z_]+)\"""")
+    reads = re.compile(r"""(?:env\.\w+|text|items|environ\.get)\(\s*"([A-Z_]+)\"""")
     code = "".join((PROJECT / "config" / f).read_text() for f in ("settings.py", "gunicorn.py"))
     explained = re.findall(r"^(?:# )?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.M)
     compose = {"DATABASE_PASSWORD", "WEB_PORT", "HTTP_PORT", "HTTPS_PORT"}
