@@ -1,4 +1,4 @@
-"""Settings of a scheduler process that a test starts: two more jobs, and little patience."""
+"""Settings of a scheduler process that a test starts: more jobs, and little patience."""
 
 from tests.settings import *  # noqa: F403
 from tests.settings import INSTALLED_APPS as USUAL_APPS
@@ -6,3 +6,8 @@ from tests.settings import INSTALLED_APPS as USUAL_APPS
 INSTALLED_APPS = [*USUAL_APPS, "tests.extra_jobs"]
 SCHEDULER_DRAIN_SECONDS = 3
 SCHEDULER_DATABASE_WAIT_SECONDS = 3
+SCHEDULER_LEASE_SECONDS = 2.0
+SCHEDULER_RENEW_SECONDS = 0.4
+SCHEDULER_MARGIN_SECONDS = 0.5
+SCHEDULER_POLL_SECONDS = 0.2
+SCHEDULER_DEAD_SECONDS = 3.0

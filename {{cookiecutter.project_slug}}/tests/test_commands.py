@@ -10,56 +10,17 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
 
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from tests.conftest import eventually
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class SchedulerCommand:
-    """`manage.py runapscheduler` in a process of its own, on the test's database."""
-
-    def __init__(self, log: Path, **environment: str) -> None:
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runapscheduler"],
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"SCHEDULER_HEALTH_ADDRESS": ""} | environment,
-            )
-
-    def is_active(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        return "Active:" in self.log.read_text()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-
-def database_url() -> str:
-    """Return the address of the test's database for another process."""
-    database = connections["default"].settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{database['NAME']}"
-    scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
-    place = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    return f"{scheme}://{database['USER']}:{database['PASSWORD']}@{place}"
+from tests.processes import ROOT, SchedulerCommand
 
 
 @pytest.fixture
 def command(transactional_db: None, tmp_path: Path) -> Iterator[SchedulerCommand]:
-    one = SchedulerCommand(
-        tmp_path / "log", DATABASE_URL=database_url(), DJANGO_SETTINGS_MODULE="tests.jobs_settings"
-    )
+    one = SchedulerCommand(tmp_path / "log")
     yield one
-    if one.process.poll() is None:
-        one.process.kill()
-        one.process.wait()
+    one.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -93,12 +54,13 @@ def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: Schedul
 
 
 def test_declared_jobs_are_stored_at_the_start(command: SchedulerCommand) -> None:
-    eventually(lambda: DjangoJob.objects.count() == 4, 20)
+    eventually(lambda: DjangoJob.objects.count() == 5, 20)
     assert set(DjangoJob.objects.values_list("pk", flat=True)) == {
         "endless",
         "heartbeat",
         "nap",
         "prune-history",
+        "tick",
     }
 
 
@@ -134,11 +96,7 @@ def test_missing_migrations_are_named(tmp_path: Path) -> None:
 
 def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    away = SchedulerCommand(
-        log,
-        DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/none",
-        DJANGO_SETTINGS_MODULE="tests.jobs_settings",
-    )
+    away = SchedulerCommand(log, DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/none")
     assert away.process.wait(30) == 1
     said = log.read_text()
     assert "Waiting for the database at 127.0.0.1" in said

@@ -1,1 +1,1 @@
-"""An app whose jobs are there to be interrupted."""
+"""An app whose jobs are there to be counted and interrupted."""
