@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from typing import Any
 
 import pytest
 from apscheduler.job import Job
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db
 
 US, THEM = uuid.uuid4(), uuid.uuid4()
 SENT = DjangoJobExecution.SENT
+LATER = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.fixture
@@ -94,10 +96,11 @@ def test_an_expired_lease_claims_nothing(term: lease.Term, due: Plan) -> None:
     [
         pytest.param({"next_run_time": None}, id="paused"),
         pytest.param({"name": "another"}, id="edited"),
+        pytest.param({"next_run_time": LATER, "version": 1}, id="moved without a new version"),
     ],
 )
 def test_a_job_that_was_changed_meanwhile_is_left_alone(
-    term: lease.Term, due: Plan, change: dict[str, None]
+    term: lease.Term, due: Plan, change: dict[str, Any]
 ) -> None:
     DjangoJob.objects.update(**change)
     assert claim([due], term, "default") == []
