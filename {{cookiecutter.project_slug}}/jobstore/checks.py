@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import router
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections, router
 
 from . import conf
 
@@ -43,12 +42,12 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return problems
 
 
-@register(Tags.database)
+@register()
 def sqlite_transactions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """On SQLite a claim that begins by reading cannot be upgraded while another process writes."""
     from .models import DjangoJob
 
-    database = settings.DATABASES[router.db_for_write(DjangoJob)]
+    database = connections[router.db_for_write(DjangoJob)].settings_dict
     immediate = database.get("OPTIONS", {}).get("transaction_mode", "").upper() == "IMMEDIATE"
     if not database["ENGINE"].endswith("sqlite3") or immediate:
         return []

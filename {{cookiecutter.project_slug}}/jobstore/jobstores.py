@@ -113,7 +113,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _close_loop_connection(self) -> None:
         """Close the connection of APScheduler's thread, which may end without coming back here.
 
-        The scheduler holds its lock on job stores during a shutdown, so that thread is not using it.
+        The scheduler holds its lock on job stores during a shutdown: that thread is not using it.
         """
         connection, self._loop_connection = self._loop_connection, None
         if connection is not None:

@@ -23,6 +23,8 @@ logger = logging.getLogger("jobstore.scheduler")
 
 # Seconds that the loop sleeps at most: its beat must stay fresh, and a stalled wait must not last.
 MAX_SLEEP = 5.0
+# Seconds that a shutdown waits for a claim that is under way.
+PATIENCE = 5.0
 # Seconds after which the loop tries again when something raised that nobody foresaw.
 RETRY = 1.0
 
@@ -103,13 +105,19 @@ class SchedulerProcess:
         self._asked = True
         os.write(self._signal_write, b".")
 
-    def stop(self) -> int:
-        """Hand over, let running jobs finish, write their results; return how many were abandoned.
+    def stop(self) -> bool:
+        """Hand over, let running jobs finish, write their results.
 
         Takes at most SCHEDULER_DRAIN_SECONDS and a few seconds for the results.
+
+        :return: whether every thread has ended; if not, only ending the process ends them.
         """
         self.scheduler.pause()
         self.presence.drain()
+        # A claim that is under way must have handed out its jobs before they can be waited for.
+        loop_is_done = self.scheduler._jobstores_lock.acquire(timeout=PATIENCE)
+        if loop_is_done:
+            self.scheduler._jobstores_lock.release()
         running = len(self.store.running)
         drain = conf.get("SCHEDULER_DRAIN_SECONDS")
         if running:
@@ -126,8 +134,12 @@ class SchedulerProcess:
             logger.error("Abandoned at shutdown, marked as lost: %s", names)
             text = f"The process was shut down; the job did not finish within {drain:g} s."
             mark_lost([self.presence.id], self.presence.using, text)
+        if not loop_is_done:
+            logger.error("The scheduling loop hangs; the process ends without it.")
+            self.presence.stop()
+            return False
         self.scheduler.shutdown(wait=False)
-        return len(abandoned)
+        return not abandoned
 
     def _wake(self) -> None:
         if self.scheduler.running:

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
+from jobstore.models import (
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+)
 from tests.conftest import eventually
 from tests.processes import ROOT, SchedulerCommand
 
@@ -54,9 +60,10 @@ def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: Schedul
 
 
 def test_declared_jobs_are_stored_at_the_start(command: SchedulerCommand) -> None:
-    eventually(lambda: DjangoJob.objects.count() == 5, 20)
+    eventually(lambda: DjangoJob.objects.count() == 6, 20)
     assert set(DjangoJob.objects.values_list("pk", flat=True)) == {
         "endless",
+        "hang",
         "heartbeat",
         "nap",
         "prune-history",
@@ -111,3 +118,13 @@ def test_impossible_timing_is_refused(settings: object) -> None:
     settings.SCHEDULER_RENEW_SECONDS = 5.0  # type: ignore[attr-defined]
     with pytest.raises(SystemCheckError, match="SCHEDULER_LEASE_SECONDS"):
         call_command("runapscheduler", "--check")
+
+
+def test_a_loop_that_hangs_does_not_keep_the_process_from_stopping(
+    command: SchedulerCommand,
+) -> None:
+    eventually(lambda: DjangoJob.objects.filter(pk="hang").first(), 20)
+    DjangoJob.objects.filter(pk="hang").update(next_run_time=database_now("default"))
+    eventually(lambda: "About to hang" in command.log.read_text(), 20)
+    assert command.end() == 0
+    assert "hangs" in command.log.read_text()

@@ -1,8 +1,11 @@
 """Jobs that count themselves, and jobs that take their time and run only when a test asks."""
 
+import datetime as dt
 import os
 import time
 from pathlib import Path
+
+from apscheduler.triggers.base import BaseTrigger
 
 from jobstore.registry import scheduled
 
@@ -25,3 +28,26 @@ def nap() -> None:
 def endless() -> None:
     """Never finish."""
     time.sleep(3600)
+
+
+class Hanging(BaseTrigger):  # type: ignore[misc]
+    """Never says when it fires the second time, as some combinations of triggers do."""
+
+    def get_next_fire_time(self, previous: dt.datetime | None, now: dt.datetime) -> dt.datetime:
+        """Answer the first time only."""
+        if previous is not None:
+            print("About to hang", flush=True)
+            time.sleep(3600)
+        return now + dt.timedelta(days=365)
+
+    def __getstate__(self) -> dict[str, str]:
+        """There is nothing to tell."""
+        return {}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        """There is nothing to remember."""
+
+
+@scheduled(Hanging(), id="hang")
+def hang() -> None:
+    """Never runs."""

@@ -110,12 +110,12 @@ class Command(BaseCommand):
         logger.info("Started as process %d on database %r.", os.getpid(), process.store.using)
         process.wait()
         logger.info("Stopping: no more runs are claimed.")
-        abandoned = process.stop()
+        all_ended = process.stop()
         if server is not None:
             server.shutdown()
         logger.info("Stopped.")
-        if abandoned:
-            # Their threads cannot be ended from outside, and the interpreter would wait for them.
+        if not all_ended:
+            # Threads cannot be ended from outside, and the interpreter would wait for them.
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

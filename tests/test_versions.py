@@ -1,0 +1,34 @@
+"""The emitted project runs on newer versions than the ones it is locked to."""
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from baking import Baked
+from layers import needs
+
+pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
+
+NEWEST_DJANGO = "6.1.3"
+
+SCRIPT = f"""
+set -e
+cp -r /project /app && cd /app && rm .env
+python -m venv /venv
+/venv/bin/pip install --quiet --require-hashes $(printf -- '-r %s ' requirements/*.txt)
+/venv/bin/pip install --quiet Django=={NEWEST_DJANGO}
+/venv/bin/python -m django --version
+/venv/bin/python -m pytest -q -p no:cacheprovider
+"""
+
+
+def test_its_tests_pass_on_the_newest_django_and_the_images_python(bake: Callable[..., Baked]) -> None:
+    needs("docker")
+    project = bake()
+    command = ("docker", "run", "--rm", "--volume", f"{project.path}:/project:ro", "python:3.13-slim-trixie")
+    done = subprocess.run([*command, "sh", "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{NEWEST_DJANGO}\n" in done.stdout
+    assert re.search(r"\d+ passed", done.stdout)
