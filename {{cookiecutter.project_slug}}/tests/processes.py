@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db import connection, connections
 
 ROOT = Path(__file__).resolve().parent.parent
+SCHEMES = {"postgresql": "postgres", "mysql": "mysql"}
 
 
 class SchedulerCommand:
@@ -53,6 +54,12 @@ def database_url() -> str:
     database = connections["default"].settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"
-    scheme = {"postgresql": "postgres", "mysql": "mysql"}[connection.vendor]
     place = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    return f"{scheme}://{database['USER']}:{database['PASSWORD']}@{place}"
+    return f"{SCHEMES[connection.vendor]}://{database['USER']}:{database['PASSWORD']}@{place}"
+
+
+def unreachable_url(folder: Path) -> str:
+    """Return the address of a database of the same kind that does not answer."""
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{folder}"
+    return f"{SCHEMES[connection.vendor]}://nobody:nothing@127.0.0.1:1/none"

@@ -19,7 +19,7 @@ from jobstore.models import (
     database_now,
 )
 from tests.conftest import eventually
-from tests.processes import ROOT, SchedulerCommand
+from tests.processes import ROOT, SchedulerCommand, unreachable_url
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_check_validates_without_a_database(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"DATABASE_URL": "postgres://nobody:nothing@127.0.0.1:1/none"},
+        env=os.environ | {"DATABASE_URL": unreachable_url(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     assert "2 declared jobs are valid" in done.stdout
@@ -103,10 +103,11 @@ def test_missing_migrations_are_named(tmp_path: Path) -> None:
 
 def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    away = SchedulerCommand(log, DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/none")
+    url = unreachable_url(tmp_path)
+    away = SchedulerCommand(log, DATABASE_URL=url)
     assert away.process.wait(30) == 1
     said = log.read_text()
-    assert "Waiting for the database at 127.0.0.1" in said
+    assert f"Waiting for the database at {tmp_path if url.startswith('sqlite') else '127'}" in said
     assert "did not answer within 3 s" in said
     assert "DATABASE_URL" in said
 
