@@ -116,7 +116,10 @@ class DjangoJob(models.Model):
         """Ask the active scheduler for one run, now; return the row to watch.
 
         :param requested_by: who or what asks, shown in the history.
+        :raises ValueError: if the job is retired.
         """
+        if self.retired_at is not None:
+            raise ValueError(f"Job {self.pk!r} is retired and does not run.")
         using = router.db_for_write(DjangoJobExecution)
         run_time = database_now(using)
         while True:

@@ -166,7 +166,9 @@ def sync(store: DjangoJobStore, scheduler: Any, *, dry_run: bool = False) -> lis
         wanted = declarations()
         for declaration in wanted:
             row = rows.get(declaration.id)
-            if row and row.declaration == declaration.digest:
+            # A quarantined job is stored anew: whatever was wrong may be right in this version.
+            is_fine = row is not None and row.quarantined_at is None
+            if is_fine and row.declaration == declaration.digest:
                 continue
             try:
                 job = prepare(declaration, scheduler)

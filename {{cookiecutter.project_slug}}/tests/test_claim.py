@@ -142,3 +142,9 @@ def test_requests_in_the_same_microsecond_are_two_runs(
     monkeypatch.setattr("jobstore.models.database_now", lambda using: now)
     job = DjangoJob.objects.get()
     assert job.request_run("a").run_time != job.request_run("b").run_time
+
+
+def test_a_retired_job_cannot_be_asked_to_run(term: lease.Term, due: Plan) -> None:
+    DjangoJob.objects.all().retire()
+    with pytest.raises(ValueError, match="retired"):
+        DjangoJob.all_objects.get().request_run("somebody")

@@ -124,6 +124,18 @@ def test_a_job_that_an_operator_removed_stays_removed_until_its_declaration_chan
     assert [change.action for change in sync()] == ["add"]
 
 
+def test_a_quarantined_job_is_stored_anew_and_keeps_its_next_run() -> None:
+    declare("interval", hours=1)
+    sync()
+    due = DjangoJob.objects.get().next_run_time
+    DjangoJob.objects.update(
+        job_state=b"signed with a lost key", quarantined_at=due, quarantine_reason="lost key"
+    )
+    assert [change.action for change in sync()] == ["update"]
+    job = DjangoJob.objects.get()
+    assert (job.quarantined_at, job.quarantine_reason, job.next_run_time) == (None, "", due)
+
+
 def test_jobs_that_were_not_declared_are_left_alone() -> None:
     job = BackgroundScheduler(timezone="UTC").add_job(callables.note, "interval", hours=1, id="own")
     job._modify(executor="default", max_instances=1, coalesce=True, misfire_grace_time=1)

@@ -1,0 +1,214 @@
+"""What may be done with jobs, each with a permission and an audit entry of its own."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.db import connections, router
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .. import conf, state
+from ..models import DjangoJob, DjangoJobExecution
+from .base import Active, ReadOnlyAdmin, look_for_active
+from .display import page_of, seconds
+
+Run = DjangoJobExecution
+
+# Jobs that can be run or retired together; more are hardly meant.
+TOGETHER = 100
+# Seconds between two looks at a run that was asked for.
+LOOK = 0.1
+
+NOBODY = (
+    "No scheduler is active, so nothing runs. Start one with `python manage.py runapscheduler`; "
+    "it will run what was asked for."
+)
+
+# How a run that was asked for may end, other than well or with an error.
+ENDS = {
+    Run.MAX_INSTANCES: (messages.WARNING, "was skipped"),
+    Run.MISSED: (messages.WARNING, "was missed"),
+    Run.LOST: (messages.ERROR, "was lost"),
+}
+
+
+class JobActions(ReadOnlyAdmin):
+    """The actions of the page of jobs."""
+
+    actions = (
+        "run_selected_jobs",
+        "pause_selected_jobs",
+        "resume_selected_jobs",
+        "retire_selected_jobs",
+    )
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may ask for runs."""
+        return request.user.has_perm("jobstore.run_djangojob")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may pause and resume jobs."""
+        return request.user.has_perm("jobstore.pause_djangojob")
+
+    def has_retire_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may take jobs out of service."""
+        return request.user.has_perm("jobstore.delete_djangojob")
+
+    @admin.action(description="Run the selected jobs now", permissions=["run"])
+    def run_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
+        """Ask the active scheduler for a run of each job, and tell what became of them.
+
+        Whatever is not finished after APSCHEDULER_RUN_NOW_TIMEOUT goes on; nothing is cut.
+        """
+        asked = []
+        for job in self._together(request, queryset):
+            if job.retired_at:
+                self.message_user(
+                    request, f"Job {job.pk} is retired and does not run.", messages.ERROR
+                )
+                continue
+            run = job.request_run(requested_by=request.user.get_username())
+            self.log_change(request, job, f"Asked for run {run.pk}.")
+            asked.append(run.pk)
+        active = look_for_active()
+        if asked and active is None:
+            self.message_user(request, NOBODY, messages.ERROR)
+        elif asked:
+            _wait_for(asked)
+        runs = Run.objects.using(router.db_for_write(Run)).defer("traceback")
+        for run in runs.filter(pk__in=asked).order_by("pk"):
+            level, text = _told(run, active)
+            self.message_user(request, _with_link(request, text, run), level)
+
+    @admin.action(description="Pause the selected jobs", permissions=["pause"])
+    def pause_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
+        """Stop scheduling jobs until they are resumed; a deploy does not resume them."""
+        self._change(request, queryset, DjangoJob.pause, "Paused", "paused or retired already")
+
+    @admin.action(description="Resume the selected jobs", permissions=["pause"])
+    def resume_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
+        """Schedule paused jobs again from now on, and try quarantined ones again."""
+        self._change(request, queryset, _resume, "Resumed", "not paused or retired")
+
+    @admin.action(description="Retire the selected jobs", permissions=["retire"])
+    def retire_selected_jobs(
+        self, request: HttpRequest, queryset: QuerySet[DjangoJob]
+    ) -> TemplateResponse | None:
+        """Take jobs out of service, once that was confirmed. Their history stays."""
+        in_service = queryset.filter(retired_at=None)
+        if request.POST.get("post") == "yes":
+            self._change(request, queryset, _retire, "Retired", "retired already")
+            return None
+        if not in_service.exists():
+            self.message_user(request, "None of these jobs is in service.", messages.WARNING)
+            return None
+        jobs = self._together(request, in_service)
+        if not jobs:
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Retire jobs",
+            "original": "Retire",
+            "has_view_permission": True,
+            "opts": self.opts,
+            "media": self.media,
+            "jobs": jobs,
+            "checkbox": helpers.ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(
+            request, "admin/jobstore/djangojob/retire_confirmation.html", context
+        )
+
+    def _together(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> list[DjangoJob]:
+        jobs = list(queryset[: TOGETHER + 1])
+        if len(jobs) > TOGETHER:
+            text = f"Select at most {TOGETHER} jobs at a time; nothing was done."
+            self.message_user(request, text, messages.ERROR)
+            return []
+        return jobs
+
+    def _change(
+        self,
+        request: HttpRequest,
+        jobs: Iterable[DjangoJob],
+        change: Callable[[DjangoJob], bool],
+        done: str,
+        otherwise: str,
+    ) -> None:
+        """Change each job, and say which were changed, which need not be and which cannot be."""
+        changed: list[DjangoJob] = []
+        unchanged: list[DjangoJob] = []
+        for job in list(jobs):
+            try:
+                (changed if change(job) else unchanged).append(job)
+            except (state.UnreadableState, ValueError) as error:
+                self.message_user(request, f"Job {job.pk} stays as it is: {error}", messages.ERROR)
+        for job in changed:
+            self.log_change(request, job, f"{done}.")
+        if changed:
+            self.message_user(request, f"{done}: {_names(changed)}.", messages.SUCCESS)
+        if unchanged:
+            text = f"Nothing to do, {otherwise}: {_names(unchanged)}."
+            self.message_user(request, text, messages.WARNING)
+
+
+def _names(jobs: list[DjangoJob]) -> str:
+    return ", ".join(job.pk for job in jobs)
+
+
+def _resume(job: DjangoJob) -> bool:
+    """Schedule a paused job, and give a quarantined one another chance if it can be restored."""
+    if job.retired_at or not (job.quarantined_at or job.next_run_time is None):
+        return False
+    state.restore(job)
+    try:
+        resumed = job.next_run_time is None and job.resume()
+    except ValueError:
+        raise
+    except Exception as error:  # a trigger is anybody's code
+        raise ValueError(f"its trigger raised {error!r}") from error
+    quarantined = DjangoJob.objects.filter(pk=job.pk, quarantined_at__isnull=False)
+    return bool(quarantined.update(quarantined_at=None, quarantine_reason="")) or resumed
+
+
+def _retire(job: DjangoJob) -> bool:
+    return bool(DjangoJob.objects.filter(pk=job.pk).retire())
+
+
+def _wait_for(runs: list[int]) -> None:
+    """Wait until the runs are finished, at most APSCHEDULER_RUN_NOW_TIMEOUT seconds."""
+    using = router.db_for_write(Run)
+    if connections[using].in_atomic_block:
+        return  # nobody sees the requests before this transaction ends
+    unfinished = Run.objects.using(using).filter(pk__in=runs, status__in=Run.UNFINISHED)
+    deadline = time.monotonic() + conf.get("APSCHEDULER_RUN_NOW_TIMEOUT")
+    while unfinished.exists() and time.monotonic() < deadline:
+        time.sleep(LOOK)
+
+
+def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
+    """Return the message about a run that was asked for, and its level."""
+    name = f"Job {run.job_id}"
+    if run.status == Run.SUCCESS:
+        return messages.SUCCESS, f"{name} ran in {seconds(run.duration)}."
+    if run.status == Run.SENT:
+        return messages.INFO, f"{name} is running; its outcome will appear in the history."
+    if run.status == Run.REQUESTED:
+        whom = "a free worker" if active else "a scheduler"
+        return messages.WARNING, f"{name} waits for {whom}; its run will appear in the history."
+    reason = ": ".join(part for part in (run.exception_type, run.exception) if part)
+    level, what = ENDS.get(run.status, (messages.ERROR, "failed"))
+    return level, f"{name} {what}. {reason}"
+
+
+def _with_link(request: HttpRequest, text: str, run: DjangoJobExecution) -> str | SafeString:
+    # A traceback's worth of text would not fit into a message.
+    text = text if len(text) <= 500 else f"{text[:500]}…"
+    if not request.user.has_perm("jobstore.view_djangojobexecution"):
+        return text
+    return format_html('{} <a href="{}">Look at the run</a>', text, page_of(run))

@@ -1,0 +1,89 @@
+"""How states, times and durations are shown, the same on every page."""
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Model
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import DjangoJobExecution, SchedulerInstance
+from ..util import get_local_dt_format
+
+NOTHING = "-"
+
+Run, Role = DjangoJobExecution, SchedulerInstance.Role
+
+# What a word means to whoever looks after the jobs; a word that is not here is shown plainly.
+MEANINGS: dict[str, str] = {
+    Run.SUCCESS: "good",
+    Run.SENT: "busy",
+    Run.REQUESTED: "busy",
+    Run.MISSED: "warning",
+    Run.MAX_INSTANCES: "warning",
+    Run.ERROR: "bad",
+    Run.LOST: "bad",
+    Role.ACTIVE: "good",
+    Role.STARTING: "busy",
+    Role.DRAINING: "busy",
+    Role.SURPLUS: "warning",
+    Role.LOST: "bad",
+    "paused": "warning",
+    "quarantined": "bad",
+    "no sign of life": "bad",
+}
+
+
+def badge(word: str) -> SafeString:
+    """Return a state, coloured by what it means."""
+    return format_html(
+        '<span class="jobstore-badge jobstore-{}">{}</span>', MEANINGS.get(word, "plain"), word
+    )
+
+
+def moment(when: dt.datetime | None) -> str:
+    """Return a time in the site's time zone, to the second."""
+    return NOTHING if when is None else get_local_dt_format(when)
+
+
+def local(when: dt.datetime) -> dt.datetime:
+    """Return a time in the site's time zone."""
+    return timezone.localtime(when) if timezone.is_aware(when) else when
+
+
+def seconds(length: Decimal | float | dt.timedelta | None) -> str:
+    """Return a length in seconds; the quickest run has one too."""
+    if length is None:
+        return NOTHING
+    value = length.total_seconds() if isinstance(length, dt.timedelta) else float(length)
+    if 0 < value < 0.001:
+        return "< 0.001 s"
+    return f"{value:.3f} s" if abs(value) < 100 else f"{value:,.0f} s"
+
+
+def moment_of(field: str, description: str, *, sortable: bool = False) -> Callable[..., str]:
+    """Return a method for an admin class: a column that shows a time of the row."""
+
+    def show(_: Any, row: Model) -> str:
+        return moment(getattr(row, field))
+
+    return admin.display(show, description=description, ordering=field if sortable else None)
+
+
+def page_of(row: type[Model] | Model, pk: Any = None) -> str:
+    """Return the address of a row's page."""
+    key = row.pk if isinstance(row, Model) else pk
+    return reverse(f"admin:jobstore_{row._meta.model_name}_change", args=(quote(key),))
+
+
+def history_of(job_id: str) -> str:
+    """Return the address of the list of a job's runs."""
+    page = reverse("admin:jobstore_djangojobexecution_changelist")
+    return f"{page}?{urlencode({'job': job_id})}"

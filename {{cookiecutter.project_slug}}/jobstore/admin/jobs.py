@@ -1,0 +1,248 @@
+"""The page of jobs: when each runs, how its last runs went, and buttons for what may be done."""
+
+import re
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import F, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+
+from ..models import DjangoJob, DjangoJobExecution
+from .actions import JobActions
+from .base import ReadOnlyAdmin
+from .display import NOTHING, badge, history_of, moment, page_of, seconds
+from .overview import add_averages, with_latest
+from .words import in_words
+
+# Runs that the page of one job shows.
+LATEST = 20
+
+IN_SERVICE = Q(retired_at=None)
+STATES = {
+    "scheduled": IN_SERVICE & Q(quarantined_at=None, next_run_time__isnull=False),
+    "paused": IN_SERVICE & Q(quarantined_at=None, next_run_time=None),
+    "quarantined": IN_SERVICE & Q(quarantined_at__isnull=False),
+    "retired": ~IN_SERVICE,
+}
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Jobs in service, unless another state is asked for."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the states."""
+        return [(name, name) for name in STATES]
+
+    def choices(self, changelist: ChangeList) -> Any:
+        """Call what is shown without a choice by its name."""
+        for position, choice in enumerate(super().choices(changelist)):
+            yield choice if position else {**choice, "display": "all in service"}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
+        """Leave the jobs in the chosen state."""
+        return queryset.filter(STATES.get(self.value() or "", IN_SERVICE))
+
+
+class JobList(ChangeList):
+    """A page of jobs with their averages."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Add the averages once it is known which jobs are shown."""
+        super().get_results(request)
+        self.result_list = add_averages(self.result_list)
+
+
+@admin.register(DjangoJob)
+class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
+    """Jobs, the next to run first."""
+
+    list_display = (
+        "id",
+        "function",
+        "trigger_in_words",
+        "next_run",
+        "last",
+        "average_run_time",
+        "running_now",
+    )
+    list_filter = (StateFilter,)
+    search_fields = ("id", "name", "func")
+    search_help_text = "Id, name or function"
+    ordering = (F("next_run_time").asc(nulls_last=True), "id")
+    sortable_by = ("id", "next_run")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "name",
+                    "trigger_in_words",
+                    "trigger",
+                    "next_run",
+                    "last",
+                    "average_run_time",
+                    "running_now",
+                )
+            },
+        ),
+        ("What runs", {"fields": ("func", "arguments", "executor")}),
+        (
+            "How it runs",
+            {"fields": ("max_instances", "coalesce", "misfire_grace", "declared_in_code")},
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJob]:
+        """Include retired jobs, whose history can still be looked at."""
+        jobs: QuerySet[DjangoJob] = DjangoJob.all_objects.all()
+        return with_latest(jobs).order_by(*self.get_ordering(request))
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> DjangoJob | None:
+        """Return a job with its average."""
+        job = super().get_object(request, object_id, from_field)
+        return add_averages([job])[0] if job else None
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """Return the list that adds averages."""
+        return JobList
+
+    def has_delete_permission(self, request: HttpRequest, obj: DjangoJob | None = None) -> bool:
+        """Rows stay, since history needs their names; jobs are retired instead."""
+        return False
+
+    # --- Columns --------------------------------------------------------------------------------
+
+    @admin.display(description="function")
+    def function(self, job: DjangoJob) -> str:
+        """Show what runs, so that a long name may be broken where one may breathe."""
+        parts = re.split(r"(?<=[.:_])", job.func)
+        return format_html_join(format_html("<wbr>{}", ""), "{}", ((part,) for part in parts))
+
+    @admin.display(description="runs")
+    def trigger_in_words(self, job: DjangoJob) -> str:
+        """Show when the job runs, in words."""
+        return in_words(job.trigger)
+
+    @admin.display(description="next run", ordering="next_run_time")
+    def next_run(self, job: DjangoJob) -> str:
+        """Show when the job runs next, or why it does not."""
+        if job.retired_at:
+            return format_html("{} {}", badge("retired"), moment(job.retired_at))
+        if job.quarantined_at:
+            return format_html(
+                '{} <span class="jobstore-reason">{}</span>',
+                badge("quarantined"),
+                job.quarantine_reason,
+            )
+        return badge("paused") if job.next_run_time is None else moment(job.next_run_time)
+
+    @admin.display(description="last run")
+    def last(self, job: Any) -> str:
+        """Show how the newest run went, and when it was due."""
+        if job.last_status is None:
+            return NOTHING
+        link = page_of(DjangoJobExecution, job.last_run)
+        return format_html(
+            '{} <a href="{}">{}</a>', badge(job.last_status), link, moment(job.last_run_time)
+        )
+
+    @admin.display(description="avg. run time")
+    def average_run_time(self, job: Any) -> str:
+        """Show the average run time of recent successful runs."""
+        return seconds(job.average)
+
+    @admin.display(description="running")
+    def running_now(self, job: Any) -> int:
+        """Show how many runs are running, in every process."""
+        return int(job.running)
+
+    @admin.display(description="misfire grace")
+    def misfire_grace(self, job: DjangoJob) -> str:
+        """Show by how much a run may be late."""
+        return "unlimited" if job.misfire_grace_time is None else f"{job.misfire_grace_time} s"
+
+    @admin.display(description="declared in code", boolean=True)
+    def declared_in_code(self, job: DjangoJob) -> bool:
+        """Show whether deploys decide about the job."""
+        return bool(job.declaration)
+
+    # --- The page of one job --------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address that the buttons post to."""
+        act = path(
+            "<path:object_id>/act/",
+            self.admin_site.admin_view(self.act_view),
+            name="jobstore_djangojob_act",
+        )
+        return [act, *super().get_urls()]
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Do with one job what its button says."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        name = request.POST.get("action", "")
+        if name not in self.buttons(request) or not self.has_view_permission(request):
+            raise PermissionDenied
+        jobs = self.get_queryset(request).filter(pk=unquote(object_id))
+        response: HttpResponse | None = getattr(self, name)(request, jobs)
+        return response or redirect("admin:jobstore_djangojob_change", object_id)
+
+    def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
+        """Return the actions that the user may do, and that make sense for the job, if given."""
+        makes_sense = {
+            "run_selected_jobs": True,
+            "pause_selected_jobs": job is None or job.next_run_time is not None,
+            "resume_selected_jobs": job is None
+            or job.next_run_time is None
+            or job.quarantined_at is not None,
+            "retire_selected_jobs": True,
+        }
+        labels = dict(zip(self.actions, ("Run now", "Pause", "Resume", "Retire"), strict=True))
+        allowed = self.get_actions(request)
+        in_service = job is None or job.retired_at is None
+        return {
+            name: label
+            for name, label in labels.items()
+            if in_service and makes_sense[name] and name in allowed
+        }
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        """Add the buttons and the latest runs."""
+        job = options["obj"]
+        context["buttons"] = self.buttons(request, job)
+        context["act_url"] = reverse("admin:jobstore_djangojob_act", args=(quote(job.pk),))
+        if request.user.has_perm("jobstore.view_djangojobexecution"):
+            context |= {"runs": _latest_runs(job), "history_url": history_of(job.pk)}
+        return super().render_change_form(request, context, *args, **options)
+
+
+def _latest_runs(job: DjangoJob) -> list[dict[str, Any]]:
+    runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
+    return [
+        {
+            "url": page_of(run),
+            "scheduled": moment(run.run_time),
+            "status": badge(run.status),
+            "exception": run.exception_type,
+            "delay": seconds(run.queue_delay),
+            "run_time": seconds(run.duration),
+            "process": run.instance or NOTHING,
+            "requested_by": run.requested_by,
+        }
+        for run in runs.select_related("instance").defer("exception", "traceback")[:LATEST]
+    ]

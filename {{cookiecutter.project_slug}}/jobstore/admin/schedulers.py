@@ -1,0 +1,67 @@
+"""The page of scheduler processes: which one is active, which are surplus, which died."""
+
+import datetime as dt
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from .. import conf
+from ..models import SchedulerInstance, SchedulerLease, database_now
+from .base import ReadOnlyAdmin
+from .display import badge, moment_of
+
+Role = SchedulerInstance.Role
+
+
+@admin.register(SchedulerInstance)
+class SchedulerInstanceAdmin(ReadOnlyAdmin):
+    """Scheduler processes, the newest first."""
+
+    list_display = (
+        "process",
+        "role_now",
+        "epoch",
+        "lease_ends",
+        "started",
+        "last_sign_of_life",
+        "stopped",
+    )
+    list_filter = ("role",)
+    search_fields = ("host",)
+    fields = (*list_display, "version", "id")
+
+    lease_ends = moment_of("lease_until", "lease until")
+    started = moment_of("started_at", "started", sortable=True)
+    last_sign_of_life = moment_of("heartbeat_at", "last sign of life", sortable=True)
+    stopped = moment_of("stopped_at", "stopped")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Housekeeping deletes the processes that no history names any more."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SchedulerInstance]:
+        """Add the lease's end to its holder, and whether a process has been silent for too long."""
+        rows: QuerySet[SchedulerInstance] = super().get_queryset(request)
+        now = database_now(rows.db)
+        patience = dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
+        silent = Q(heartbeat_at__lt=now - patience)
+        lease = SchedulerLease.objects.filter(holder=OuterRef("pk"), expires_at__gt=now)
+        return rows.annotate(
+            lease_until=Subquery(lease.values("expires_at")[:1]),
+            silent=ExpressionWrapper(silent, BooleanField()),
+        )
+
+    @admin.display(description="process", ordering="host")
+    def process(self, instance: SchedulerInstance) -> str:
+        """Show where it runs."""
+        return str(instance)
+
+    @admin.display(description="role", ordering="role")
+    def role_now(self, instance: Any) -> str:
+        """Show what it is; a role that it can hardly have any more, being silent, is said so."""
+        if instance.role in SchedulerInstance.GONE or not instance.silent:
+            return badge(instance.role)
+        return format_html("{} was {}", badge("no sign of life"), instance.role)
