@@ -167,8 +167,7 @@ def sync(store: DjangoJobStore, scheduler: Any, *, dry_run: bool = False) -> lis
         for declaration in wanted:
             row = rows.get(declaration.id)
             # A quarantined job is stored anew: whatever was wrong may be right in this version.
-            is_fine = row is not None and row.quarantined_at is None
-            if is_fine and row.declaration == declaration.digest:
+            if row and row.declaration == declaration.digest and row.quarantined_at is None:
                 continue
             try:
                 job = prepare(declaration, scheduler)
