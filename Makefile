@@ -1,0 +1,58 @@
+# `make demo` shows the emitted project at work, `make test` proves it; CPython 3.11+ is enough.
+
+PYTHON ?= python3
+PROJECT := {{cookiecutter.project_slug}}
+BIN := $(CURDIR)/.venv/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)
+
+# Caches stay out of the template's folder: everything that lies there is baked into projects.
+check project template: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+check project template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
+check project template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
+
+.PHONY: help demo stop test check project template lock clean
+.NOTPARALLEL:
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r c t; do printf '%-15s %s\n' "$$c" "$$t"; done
+
+demo:  ## bake a project, start it under supervisor, and wait until a job has run
+	@$(PYTHON) tools/demo.py
+
+stop:  ## stop what `make demo` started
+	@$(PYTHON) tools/demo.py stop
+
+test: check project template  ## run every test there is
+
+check: .venv/installed  ## lint and type-check the template's own code and the emitted project
+	@echo "== Lint and types: template"
+	@$(BIN)/ruff check --quiet hooks tests tools
+	@$(BIN)/ruff format --quiet --check hooks tests tools
+	@$(BIN)/mypy
+	@echo "== Lint and types: emitted project"
+	@cd "$(PROJECT)" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy .
+
+project: .venv/installed  ## test the emitted project in place, on SQLite
+	@echo "== Tests of the emitted project"
+	@cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -o cache_dir=$(CURDIR)/.cache/pytest-project
+
+template: .venv/installed  ## test the template: options, answers, hooks, baked projects, containers
+	@echo "== Tests of the template"
+	@$(BIN)/python -m pytest
+
+lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes the newest versions
+	cd "$(PROJECT)" && for name in base dev postgresql mariadb; do \
+		$(LOCK) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	$(LOCK) tools/cookiecutter.in -o tools/cookiecutter.txt
+	$(LOCK) requirements.in -o requirements.txt
+
+clean: stop  ## stop the demo and remove all that these commands made
+	rm -rf .cache .venv build
+
+# The marker is written last, so that an interrupted installation starts afresh.
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
+	@echo "== Installing the toolbox into .venv (a minute or so)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@

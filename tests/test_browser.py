@@ -1,0 +1,302 @@
+"""What a person sees: the admin in a real browser, before a real web server and a real scheduler."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from baking import ROOT, Baked, clean_environment
+from layers import needs
+from stacks import free_port
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+SCREENSHOTS = ROOT / "build" / "screenshots"
+USER, PASSWORD = "admin", "a password for this test"
+
+# Without a sandbox, which root may not have, and without calls to its maker.
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+BROKEN_JOB = """
+from jobstore.registry import scheduled
+
+
+@scheduled("interval", id="broken", seconds=5)
+def broken():
+    raise ValueError("the disk is full")
+"""
+
+# WCAG's contrast of every badge and banner with what lies behind it.
+CONTRASTS = """() => [...document.querySelectorAll('.jobstore-badge, .jobstore-banner')].map(element => {
+    const luminance = colour => {
+        const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).map(c => c / 255)
+            .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const style = getComputedStyle(element);
+    let behind = element;
+    while (getComputedStyle(behind).backgroundColor.endsWith(', 0)')) behind = behind.parentElement;
+    const pair = [luminance(style.color), luminance(getComputedStyle(behind).backgroundColor)].sort();
+    return [element.textContent.trim(), (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+})"""
+
+
+class Site:
+    """A baked project as it runs on one host, with verbs."""
+
+    def __init__(self, project: Baked) -> None:
+        """Prepare the database and the static files, as the project's README says."""
+        self.project = project
+        self.address = f"127.0.0.1:{free_port()}"
+        self.variables = {
+            "WEB_BIND": self.address,
+            "SCHEDULER_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
+            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+        }
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.web: subprocess.Popen[bytes] | None = None
+        (project.path / "jobs" / "broken.py").write_text(BROKEN_JOB)
+        self.manage("migrate")
+        self.manage("collectstatic", "--no-input")
+        self.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=a@example.org")
+
+    def manage(self, *arguments: str) -> None:
+        self.project.run(sys.executable, "manage.py", *arguments, **self.variables)  # type: ignore[arg-type]
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a program of the project; what it says is in log.txt."""
+        with (self.project.path / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self.project.path,
+                env=clean_environment(**self.variables),
+                stdout=log,
+                stderr=log,
+            )
+
+    def start_web(self) -> None:
+        self.web = self.start("-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py")
+        self.wait_for("/health/ready")
+
+    def start_scheduler(self) -> None:
+        self.scheduler = self.start("manage.py", "runapscheduler")
+        self.wait_for("/health/scheduler")
+
+    def stop_scheduler(self) -> None:
+        if self.scheduler:
+            stop(self.scheduler)
+            self.scheduler = None
+
+    def stop(self) -> None:
+        self.stop_scheduler()
+        if self.web:
+            stop(self.web)
+
+    def wait_for(self, path: str, seconds: float = 30) -> None:
+        """Wait until a health page answers 200."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        log = (self.project.path / "log.txt").read_text()
+        pytest.fail(f"{path} does not answer 200.\n{log[-3000:]}", pytrace=False)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    needs("chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, bake: Callable[..., Baked]) -> Iterator[Site]:
+    site = Site(bake(database="sqlite", time_zone="Europe/Berlin"))
+    try:
+        site.start_web()
+        site.start_scheduler()
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture(scope="module")
+def session(browser: Browser, site: Site) -> Any:
+    """Log in through the form; return the cookies."""
+    with browser.new_context(base_url=f"http://{site.address}") as context:
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_label("Username").fill(USER)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("link", name="Jobs", exact=True).first).to_be_visible()
+        return context.storage_state()
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site, session: Any) -> Iterator[Open]:
+    """Return a function that opens a page, logged in; whatever the browser complains about fails."""
+    contexts = []
+    complaints: list[str] = []
+
+    def open_page(path: str, theme: str = "light") -> Page:
+        context = browser.new_context(
+            base_url=f"http://{site.address}",
+            storage_state=session,
+            color_scheme=theme,  # type: ignore[arg-type]
+            viewport={"width": 1440, "height": 900},
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def shot(page: Page, name: str) -> None:
+    """Keep what is seen, for a person to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def refresh_until(page: Page, text: str | re.Pattern[str], seconds: float = 30) -> None:
+    """Load the page again until the text is on it."""
+    deadline = time.monotonic() + seconds
+    while page.locator("#result_list").get_by_text(text).count() == 0:
+        assert time.monotonic() < deadline, f"{text!r} did not appear on {page.url}"
+        page.wait_for_timeout(500)
+        page.reload()
+
+
+JOBS = "/admin/jobstore/djangojob/"
+RUNS = "/admin/jobstore/djangojobexecution/"
+SCHEDULERS = "/admin/jobstore/schedulerinstance/"
+HEARTBEAT = f"{JOBS}heartbeat/change/"
+
+
+def choose(page: Page, job_id: str, action: str) -> None:
+    """Tick a job in the list and carry out an action."""
+    page.get_by_role("row", name=re.compile(rf"\b{job_id}\b")).get_by_role("checkbox").check()
+    page.locator("select[name=action]").select_option(label=action)
+    page.locator("button[name=index]").click()
+
+
+def test_runs_of_the_sample_job_appear_in_the_history(open_page: Open) -> None:
+    page = open_page(f"{RUNS}?job=heartbeat")
+    refresh_until(page, re.compile("^Executed$"))
+    expect(page.locator("#result_list").get_by_role("link", name="heartbeat").first).to_be_visible()
+
+
+def test_running_a_job_now_tells_how_it_went(open_page: Open) -> None:
+    page = open_page(JOBS)
+    choose(page, "heartbeat", "Run the selected jobs now")
+    message = page.locator(".messagelist")
+    expect(message).to_contain_text(re.compile(r"Job heartbeat ran in \d+\.\d{3} s\."))
+    shot(page, "run-now")
+    message.get_by_role("link", name="Look at the run").click()
+    expect(page.locator(".field-requested_by")).to_contain_text(USER)
+
+
+def test_running_a_broken_job_now_tells_why_it_failed(open_page: Open) -> None:
+    page = open_page(JOBS)
+    choose(page, "broken", "Run the selected jobs now")
+    expect(page.locator(".messagelist .error")).to_contain_text("ValueError: the disk is full")
+    shot(page, "run-now-failed")
+
+
+def test_a_job_is_paused_and_resumed_by_its_buttons(open_page: Open) -> None:
+    page = open_page(HEARTBEAT)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".field-next_run")).to_contain_text("paused")
+    shot(page, "paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".field-next_run")).not_to_contain_text("paused")
+
+
+def test_retiring_asks_before_it_acts(open_page: Open) -> None:
+    page = open_page(JOBS)
+    choose(page, "prune-history", "Retire the selected jobs")
+    expect(page.get_by_text("Its history stays")).to_be_visible()
+    shot(page, "retire")
+    page.get_by_role("link", name="No, take me back").click()
+    expect(page.locator("#result_list")).to_contain_text("prune-history")
+
+
+def test_a_stopped_scheduler_is_seen_and_so_is_the_next(open_page: Open, site: Site) -> None:
+    page = open_page(SCHEDULERS)
+    expect(page.get_by_text("Exactly one scheduler is active")).to_be_visible()
+    site.stop_scheduler()
+    page.reload()
+    expect(page.get_by_text("No scheduler is active")).to_be_visible()
+    shot(page, "nobody-is-active")
+    site.start_scheduler()
+    page.reload()
+    expect(page.get_by_text("Exactly one scheduler is active")).to_be_visible()
+
+
+PAGES = {"index": "/admin/", "jobs": JOBS, "job": HEARTBEAT, "history": RUNS, "schedulers": SCHEDULERS}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_readable_in_both_themes(open_page: Open, name: str, theme: str) -> None:
+    page = open_page(PAGES[name], theme)
+    shot(page, f"{name}-{theme}")
+    pale = {text: ratio for text, ratio in page.evaluate(CONTRASTS) if ratio < 4.5}
+    assert pale == {}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_failed_run_shows_its_traceback(open_page: Open, theme: str) -> None:
+    page = open_page(f"{RUNS}?job=broken&status__exact=Error!", theme)
+    refresh_until(page, re.compile("ValueError"))
+    page.locator("#result_list tbody th a").first.click()
+    expect(page.locator(".field-traceback_text")).to_contain_text("in broken")
+    shot(page, f"run-{theme}")
+
+
+def test_no_page_is_wider_than_a_small_screen(open_page: Open) -> None:
+    page = open_page(HEARTBEAT)
+    page.set_viewport_size({"width": 400, "height": 800})
+    shot(page, "job-small")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

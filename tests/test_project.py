@@ -1,0 +1,117 @@
+"""The project that the default answers give passes every check that it brings along."""
+
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from baking import Baked
+from layers import needs
+
+pytestmark = pytest.mark.project
+
+SAFE = {"DJANGO_HTTPS": "true", "DATABASE_URL": "sqlite:///var/check.sqlite3"}
+
+
+def test_what_is_installed_is_what_is_locked(installed: Baked) -> None:
+    frozen = pins(installed.python("-m", "pip", "freeze").stdout)
+    locked = pins(
+        "".join(installed.read(f"requirements/{name}.txt") for name in ("base", "dev", "postgresql"))
+    )
+    # Locks also hold what only other systems need, so there may be more in them, never less.
+    assert frozen - locked == set()
+    assert {"django", "apscheduler", "psycopg", "pytest"} <= {name for name, _ in frozen}
+
+
+def pins(text: str) -> set[tuple[str, str]]:
+    """Return the packages and versions that a list of requirements pins, named alike in all lists."""
+    found = re.findall(r"^([\w.-]+)(?:\[\w,]+\])?==([^\s;]+)", text, re.M)
+    return {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in found}
+
+
+def test_lint_is_clean(installed: Baked) -> None:
+    installed.python("-m", "ruff", "check", "--no-cache", ".")
+    installed.python("-m", "ruff", "format", "--no-cache", "--check", ".")
+
+
+def test_types_are_sound(installed: Baked) -> None:
+    done = installed.python("-m", "mypy", "--cache-dir=/dev/null", ".")
+    assert "no issues found" in done.stdout
+
+
+def test_migrations_are_complete(installed: Baked) -> None:
+    done = installed.python("manage.py", "makemigrations", "--check", "--settings", "tests.settings")
+    assert "No changes detected" in done.stdout
+
+
+def test_production_settings_are_safe(installed: Baked) -> None:
+    done = installed.python("manage.py", "check", "--deploy", "--fail-level", "WARNING", **SAFE)
+    assert "no issues" in done.stdout
+
+
+def test_its_tests_pass_on_sqlite(installed: Baked) -> None:
+    assert passed(installed) > 0
+
+
+def test_its_tests_pass_without_a_driver_and_whatever_its_env_says(bake: Callable[..., Baked]) -> None:
+    other = bake(database="sqlite", proxy="caddy", time_zone="Pacific/Auckland", domain_name="a.example")
+    other.install()
+    assert "psycopg" not in other.python("-m", "pip", "freeze").stdout
+    assert passed(other, "-n", "4") > 0
+
+
+def test_its_tests_pass_on_postgresql(installed: Baked, postgresql: tuple[str, str]) -> None:
+    container, url = postgresql
+    assert passed(installed, DATABASE_URL=url) > 0
+    # It was this server that they ran on.
+    logged = subprocess.run(["docker", "logs", container], capture_output=True, text=True)
+    assert "database=test_postgres" in logged.stderr
+
+
+def passed(project: Baked, *options: str, **variables: str) -> int:
+    """Run the project's own tests, which must succeed, and return how many passed."""
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", *options)
+    done = project.python(*command, timeout=1200, **variables)
+    found = re.search(r"(\d+) passed", done.stdout)
+    assert found, done.stdout
+    return int(found[1])
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[tuple[str, str]]:
+    """Start a PostgreSQL server of our own and return its container and the URL of its database."""
+    needs("docker")
+    password = secrets.token_urlsafe(16)
+    options = ("--detach", "--rm", "--publish", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data")
+    image = ("--env", f"POSTGRES_PASSWORD={password}", "postgres:17-trixie", "postgres", "-c", "log_connections=on")
+    container = docker("run", *options, *image)
+    try:
+        # By address: while the image prepares its folder, the server listens on its socket alone.
+        wait_until(lambda: answers("exec", container, "pg_isready", "-h", "127.0.0.1", "-U", "postgres"))
+        address = docker("port", container, "5432/tcp").splitlines()[0]
+        yield container, f"postgres://postgres:{password}@{address}/postgres"
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+def docker(*arguments: str) -> str:
+    """Run docker, which must succeed, and return what it says."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def answers(*arguments: str) -> bool:
+    """Return whether docker succeeds."""
+    return subprocess.run(["docker", *arguments], capture_output=True, timeout=60).returncode == 0
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        time.sleep(0.2)
