@@ -119,27 +119,18 @@ class Baker:
         )
 
 
-def template_files() -> list[str]:
-    """Return the files of the template that git tracks or would track."""
+def tracked(*names: str) -> list[str]:
+    """Return the files of the repository, or of these parts of it, that git tracks or would track."""
     # A checkout that belongs to another user is common in continuous integration, and only read here.
-    command = [
-        "git",
-        "-c",
-        "safe.directory=*",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]
-    listed = subprocess.run(
-        [*command, "cookiecutter.json", "hooks", TEMPLATE.name],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    options = ("-z", "--cached", "--others", "--exclude-standard")
+    command = ("git", "-c", "safe.directory=*", "ls-files", *options, *names)
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return sorted({name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()})
+
+
+def template_files() -> list[str]:
+    """Return the files that cookiecutter reads."""
+    return tracked("cookiecutter.json", "hooks", TEMPLATE.name)
 
 
 def literal(answer: str) -> str:
