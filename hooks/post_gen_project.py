@@ -49,6 +49,7 @@ def environment() -> str:
         f"DJANGO_SECRET_KEY={secrets.token_urlsafe(48)}",
         "DJANGO_DEBUG=false",
         f"DJANGO_HTTPS={'true' if ANSWERS['proxy'] == 'caddy' else 'false'}",
+        *hsts(),
         f"DJANGO_ALLOWED_HOSTS={','.join(hosts)}",
         f"TIME_ZONE={ANSWERS['time_zone']}",
         "# Outside the containers; inside them compose.yaml sets another.",
@@ -60,6 +61,12 @@ def environment() -> str:
             f"DATABASE_PASSWORD={secrets.token_urlsafe(32)}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def hsts() -> list[str]:
+    """Return the line that keeps browsers from wanting https of everything else at localhost."""
+    local = ANSWERS["proxy"] == "caddy" and ANSWERS["domain_name"] == "localhost"
+    return ["DJANGO_HSTS_SECONDS=0"] if local else []
 
 
 def write_environment() -> bool:

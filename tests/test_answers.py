@@ -75,6 +75,12 @@ def test_the_domain_reaches_the_proxy_and_the_settings(bake: Bake) -> None:
     assert baked.environment()["DJANGO_HTTPS"] == "true"
 
 
+def test_only_a_real_domain_tells_browsers_to_want_https_for_a_year(bake: Bake) -> None:
+    assert bake(proxy="caddy").environment()["DJANGO_HSTS_SECONDS"] == "0"
+    real = bake(domain_name="jobs.example.org", proxy="caddy").environment()
+    assert "DJANGO_HSTS_SECONDS" not in real
+
+
 @pytest.mark.parametrize(
     "name", ["My Project", "Größe 42", "a--b  c", "x" * 80, "名前", "it's — fine!", "???"]
 )
