@@ -22,6 +22,8 @@ PROBES = {
     "docker": lambda: answers("docker", "info") and answers("docker", "compose", "version"),
     "git": lambda: answers("git", "--version"),
     "make": lambda: answers("make", "--version"),
+    # What the MariaDB driver is built with.
+    "libmariadb": lambda: answers("pkg-config", "--exists", "libmariadb"),
     "chromium": lambda: answers("chromium", "--version"),
 }
 

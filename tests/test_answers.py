@@ -82,7 +82,7 @@ def test_only_a_real_domain_tells_browsers_to_want_https_for_a_year(bake: Bake) 
 
 
 @pytest.mark.parametrize(
-    "name", ["My Project", "Größe 42", "a--b  c", "x" * 80, "名前", "it's — fine!", "???"]
+    "name", ["My Project", "Größe 42", "3 Jobs", "a--b  c", "x" * 80, "名前", "it's — fine!", "???"]
 )
 def test_every_slug_made_from_a_name_is_accepted(bake: Bake, name: str) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9_]{0,39}", bake(project_name=name).path.name)

@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_its_tests_pass_on_postgresql(installed: Baked, postgresql: tuple[str, s
     assert "database=test_postgres" in logged.stderr
 
 
+def test_its_tests_pass_on_mariadb(bake: Callable[..., Baked], mariadb: tuple[str, str]) -> None:
+    needs("libmariadb")
+    container, url = mariadb
+    project = bake(database="mariadb")
+    project.install()
+    assert passed(project, DATABASE_URL=url) > 0
+    # It was this server that they ran on.
+    assert answers("exec", container, "grep", "-q", "test_app", "/tmp/log")
+
+
 def passed(project: Baked, **variables: str) -> int:
     """Run the project's own tests, which must succeed, and return how many passed."""
     command = ("-m", "pytest", "-p", "no:cacheprovider", "-q")
@@ -83,23 +94,36 @@ def passed(project: Baked, **variables: str) -> int:
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[tuple[str, str]]:
     """Start a PostgreSQL server of our own and return its container and the URL of its database."""
-    needs("docker")
     password = secrets.token_urlsafe(16)
-    options = ("--detach", "--rm", "--publish", "127.0.0.1::5432", "--tmpfs", "/var/lib/postgresql/data")
-    image = (
-        "--env",
-        f"POSTGRES_PASSWORD={password}",
-        "postgres:17-trixie",
-        "postgres",
-        "-c",
-        "log_connections=on",
-    )
-    container = docker("run", *options, *image)
-    try:
-        # By address: while the image prepares its folder, the server listens on its socket alone.
-        wait_until(lambda: answers("exec", container, "pg_isready", "-h", "127.0.0.1", "-U", "postgres"))
-        address = docker("port", container, "5432/tcp").splitlines()[0]
+    image = ("postgres:17-trixie", "postgres", "-c", "log_connections=on")
+    options = ("--env", f"POSTGRES_PASSWORD={password}", "--tmpfs", "/var/lib/postgresql/data")
+    # By address: while the image prepares its folder, the server listens on its socket alone.
+    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
+    with server(5432, *options, image=image, ready=ready) as (container, address):
         yield container, f"postgres://postgres:{password}@{address}/postgres"
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[tuple[str, str]]:
+    """Start a MariaDB server of our own and return its container and the URL of its database."""
+    password = secrets.token_urlsafe(16)
+    image = ("mariadb:11.8", "mariadbd", "--general-log", "--general-log-file=/tmp/log")
+    options = ("--env", f"MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
+    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
+    with server(3306, *options, image=image, ready=ready) as (container, address):
+        yield container, f"mysql://root:{password}@{address}/app"
+
+
+@contextmanager
+def server(
+    port: int, *options: str, image: tuple[str, ...], ready: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """Run a database server as long as the block lasts; yield its container and its host and port."""
+    needs("docker")
+    container = docker("run", "--detach", "--rm", "--publish", f"127.0.0.1::{port}", *options, *image)
+    try:
+        wait_until(lambda: answers("exec", container, *ready))
+        yield container, docker("port", container, f"{port}/tcp").splitlines()[0]
     finally:
         docker("rm", "--force", "--volumes", container)
 
