@@ -5,9 +5,8 @@ import dataclasses
 import datetime as dt
 import functools
 import inspect
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
@@ -17,8 +16,6 @@ from apscheduler.util import iscoroutinefunction_partial
 
 from . import recorder
 from .util import release_connections
-
-logger = logging.getLogger("jobstore.runs")
 
 
 @dataclasses.dataclass(eq=False)
@@ -92,6 +89,11 @@ class ClaimedJob(Job):  # type: ignore[misc]
         claimed._run_times = [run.run_time for run in runs]
         return claimed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to a process pool as a plain job: a child has not set Django up."""
+        state: Any = self.__getstate__()
+        return object.__new__, (Job,), {**state, "trigger": str(self.trigger)}
+
     def _get_run_times(self, now: dt.datetime) -> list[dt.datetime]:
         return list(self._run_times)
 
@@ -114,40 +116,44 @@ def _tracked(
     return functools.partial(_call, func, waiting, clock)
 
 
+class _Watch:
+    """Times one call, and notes how it failed."""
+
+    def __init__(self, waiting: Iterator[Run], clock: Callable[[], dt.datetime]) -> None:
+        self._run = next(waiting)
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._run.begin(self._clock())
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._run.error = recorder.describe(error)
+        self._run.end(self._clock())
+
+
 def _call(
     func: Callable[..., Any],
-    waiting: Any,
+    waiting: Iterator[Run],
     clock: Callable[[], dt.datetime],
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    run = next(waiting)
-    run.begin(clock())
     try:
-        result = func(*args, **kwargs)
-        # A thread has no event loop of its own: a coroutine gets one for as long as it runs.
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
-    except BaseException as error:
-        run.error = recorder.describe(error)
-        raise
+        with _Watch(waiting, clock):
+            result = func(*args, **kwargs)
+            # A thread has no event loop of its own: a coroutine gets one for as long as it runs.
+            return asyncio.run(result) if inspect.iscoroutine(result) else result
     finally:
-        run.end(clock())
         release_connections()
 
 
 async def _await(
     func: Callable[..., Any],
-    waiting: Any,
+    waiting: Iterator[Run],
     clock: Callable[[], dt.datetime],
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    run = next(waiting)
-    run.begin(clock())
-    try:
+    with _Watch(waiting, clock):
         return await func(*args, **kwargs)
-    except BaseException as error:
-        run.error = recorder.describe(error)
-        raise
-    finally:
-        run.end(clock())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_REMOVED
+from apscheduler.executors.pool import ProcessPoolExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -319,6 +320,15 @@ def test_an_asyncio_scheduler_runs_coroutines_and_functions() -> None:
     asyncio.run(main())
     assert sorted(callables.calls) == ["awaited", "ran"]
     assert set(Run.objects.values_list("status", flat=True)) == {Run.SUCCESS}
+
+
+def test_a_process_pool_runs_jobs(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_executor(ProcessPoolExecutor(1), "processes")
+    scheduler.add_job(callables.note, "date", run_date=soon(), id="far", executor="processes")
+    run = the_run(Run.SUCCESS)
+    assert run.started_at is None  # nobody saw it start
+    assert callables.calls == []
 
 
 def test_a_memory_store_writes_history_too(start_scheduler: StartScheduler) -> None:
