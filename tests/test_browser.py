@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from baking import ROOT, Baked, clean_environment
 from layers import needs
@@ -196,7 +196,12 @@ def open_page(browser: Browser, site: Site, session: Any) -> Iterator[Open]:
 def shot(page: Page, name: str) -> None:
     """Keep what is seen, for a person to look at."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    try:
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    except Error:
+        # On a busy machine Chromium now and then has no frame to show, and has one a moment later.
+        page.wait_for_timeout(1000)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def refresh_until(page: Page, text: str | re.Pattern[str], seconds: float = 30) -> None:
