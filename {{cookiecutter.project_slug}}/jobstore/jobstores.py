@@ -5,10 +5,12 @@ scheduler. Its `get_due_jobs` is the claim, so that any number of schedulers may
 database: the one that holds the lease runs the jobs, the others run none.
 """
 
+import dataclasses
 import datetime as dt
 import logging
 import pickle
 import random
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -30,7 +32,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Count, Min, OuterRef, Subquery
 
 from . import claim, state
-from .lease import waiting_jobs
+from .lease import Term, waiting_jobs
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
@@ -59,6 +61,15 @@ BUSY_WAIT = 1.0
 MAX_BACKOFF = 1.0
 
 
+@dataclasses.dataclass
+class Taken:
+    """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
+
+    jobs: list[Job] = dataclasses.field(default_factory=list)
+    settled: list[claim.Claimed] = dataclasses.field(default_factory=list)
+    ended: list[str] = dataclasses.field(default_factory=list)
+
+
 class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc]
     """Keeps jobs in the Django database and runs each due time once, whoever else runs.
 
@@ -73,6 +84,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._runs: dict[tuple[str, dt.datetime], Run] = {}
         self._saturated: dict[str, dt.datetime] = {}
         self._backoff = 0.0
+        self._retry_at = 0.0
+        # When a claim was sent whose reply has not come: its runs may have been committed.
+        self._unsure_since: dt.datetime | None = None
+        self._started_since: set[int] = set()
         self._announcing = False
         self._is_shut_down = False
         self._loop_connection: BaseDatabaseWrapper | None = None
@@ -202,24 +217,32 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if self.presence is None:
             return outside_event_loop(self._due_at, now)
         self._settle_unsubmitted()
+        if time.monotonic() < self._retry_at:
+            return []  # something else has woken the loop
         term = self.presence.term
         if term is None:
             self._saturated.clear()
-            return []
+            if self._unsure_since is None:
+                return []
+        taken = Taken()
         try:
-            jobs, settled, ended = outside_event_loop(self._claim_due)
+            outside_event_loop(self._claim_due, term, taken)
             self._backoff = 0.0
-            self._announce(settled, ended)
-            return jobs
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
+            self._unsure_since = None
+            self.presence.doubt()
+            self._back_off()
         except Exception as error:
             if isinstance(error, DatabaseError | InterfaceError):
                 logger.warning("Due jobs wait, the database fails: %s", str(error).strip())
             else:
                 logger.exception("Due jobs wait, the claim failed.")
-            self._fail()
-        return []
+            release_connections()
+            self._back_off()
+        # Whatever was taken before something failed is this process's to run.
+        self._announce(taken)
+        return taken.jobs
 
     def get_next_run_time(self) -> dt.datetime | None:
         """Return when to look again, on the clock of this machine; None for nothing to do.
@@ -239,7 +262,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             first = outside_event_loop(self._first_run_time)
         except Exception as error:
             logger.warning("The next run time is not known, the database fails: %s", error)
-            self._fail()
+            release_connections()
+            self._back_off()
             return self._in(self._backoff)
         now = self.presence.now()
         until = None if first is None else (as_aware(first) - now).total_seconds()
@@ -252,9 +276,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         zone = getattr(self._scheduler, "timezone", None) or dt.UTC
         return dt.datetime.now(zone) + dt.timedelta(seconds=seconds)
 
-    def _fail(self) -> None:
-        release_connections()
-        self._backoff = min(MAX_BACKOFF, max(0.1, 2 * self._backoff)) * random.uniform(0.5, 1.0)  # noqa: S311
+    def _back_off(self) -> None:
+        longer = min(MAX_BACKOFF, max(0.1, 2 * self._backoff))
+        self._backoff = longer * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads the tries
+        self._retry_at = time.monotonic() + self._backoff
 
     # --- Due jobs -------------------------------------------------------------------------------
 
@@ -269,32 +294,67 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         first: dt.datetime | None = rows.aggregate(first=Min("next_run_time"))["first"]
         return first
 
-    def _claim_due(self) -> tuple[list[Job], list[claim.Claimed], list[str]]:
-        """Return the jobs to start, the runs settled without a start, and the jobs that ended."""
+    def _claim_due(self, term: Term | None, taken: Taken) -> None:
+        """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         presence = self.presence
-        if presence is None or (term := presence.term) is None:
-            return [], [], []
+        if presence is None:
+            return
         self._loop_connection = connections[self.using]
         now = presence.now()
         free = {alias: free_workers(one) for alias, one in self._scheduler._executors.items()}
-        jobs = self._claim_requested(term, now, free) if presence.requested else []
+        if self._unsure_since is not None:
+            self._recover(self._unsure_since, taken)
+            self._unsure_since = None
+        if term is None:
+            return
+        self._unsure_since, self._started_since = now, set()
+        if presence.requested:
+            taken.jobs += self._claim_requested(term, now, free)
         plans = list(self._plans(now, free))
         written = claim.claim(plans, term, self.using)
+        self._unsure_since = None
         started: dict[str, list[Run]] = {}
-        settled = []
         for row in written:
             if row.status == DjangoJobExecution.SENT:
                 run = Run(row.id, row.job_id, row.run_time)
                 started.setdefault(row.job_id, []).append(run)
             else:
-                settled.append(row)
+                taken.settled.append(row)
         for one in plans:
             if runs := started.get(one.job.id):
                 runs.sort(key=lambda run: run.run_time)
-                jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
+                taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
         written_ids = {row.job_id for row in written}
         ended = [one.job.id for one in plans if one.next_run_time is None]
-        return jobs, settled, [job_id for job_id in ended if job_id in written_ids]
+        taken.ended += [job_id for job_id in ended if job_id in written_ids]
+
+    def _recover(self, since: dt.datetime, taken: Taken) -> None:
+        """Take up runs of a claim whose reply was lost although the database had committed it.
+
+        Nobody else will start them: this process lives, so they are not lost. Claims are made by
+        one thread, so runs claimed since then that it does not know are those.
+        """
+        known = {run.execution_id for run in self.running} | self._started_since
+        unknown = DjangoJobExecution.objects.using(self.using).filter(
+            instance=self.presence.id,  # type: ignore[union-attr]
+            status=DjangoJobExecution.SENT,
+            claimed_at__gte=get_django_internal_datetime(since),
+        )
+        runs: dict[str, list[Run]] = {}
+        for found in unknown.exclude(pk__in=known).order_by("run_time"):
+            run = Run(found.pk, found.job_id, as_aware(found.run_time).astimezone(dt.UTC))
+            runs.setdefault(run.job_id, []).append(run)
+        jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
+        for job_id, one in runs.items():
+            row = jobs.get(job_id)
+            job = self._restore(row) if row is not None else None
+            if job is not None and job.executor in self._scheduler._executors:
+                logger.warning("Job %r is started late: the reply to its claim was lost.", job_id)
+                taken.jobs.append(self._claimed_job(job, one, since))
+                continue
+            for run in one:
+                text = "The reply to the claim of this run was lost, and then the job itself."
+                self._finish(run, DjangoJobExecution.ERROR, exception=text)
 
     def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
         """Plan as many due jobs as there are free workers; note which executors have none left."""
@@ -338,7 +398,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         rows = rows.exclude(executor__in=full).annotate(running=Subquery(running))
         return rows.order_by("next_run_time", "pk")
 
-    def _claim_requested(self, term: Any, now: dt.datetime, free: dict[str, int]) -> list[Job]:
+    def _claim_requested(self, term: Term, now: dt.datetime, free: dict[str, int]) -> list[Job]:
         """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""
         runs = DjangoJobExecution.objects.using(self.using)
         requests = list(
@@ -382,6 +442,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
         for run in runs:
             self._runs[run.job_id, run.run_time] = run
+            self._started_since.add(run.execution_id)
         executor = self._scheduler._executors[job.executor]
         return ClaimedJob.of(job, runs, following, executor, self.presence.now)  # type: ignore[union-attr]
 
@@ -414,11 +475,11 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def _announce(self, settled: list[claim.Claimed], ended: list[str]) -> None:
+    def _announce(self, taken: Taken) -> None:
         """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
         self._announcing = True
         try:
-            for row in settled:
+            for row in taken.settled:
                 zoned = get_apscheduler_datetime(row.run_time, self._scheduler)
                 if row.status == DjangoJobExecution.MISSED:
                     logger.warning("Job %r missed its run time %s.", row.job_id, zoned)
@@ -431,7 +492,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                         events.EVENT_JOB_MAX_INSTANCES, row.job_id, self._alias, [zoned]
                     )
                 self._scheduler._dispatch_event(event)
-            for job_id in ended:
+            for job_id in taken.ended:
                 self._scheduler._dispatch_event(
                     JobEvent(events.EVENT_JOB_REMOVED, job_id, self._alias)
                 )

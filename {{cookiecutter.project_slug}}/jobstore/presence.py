@@ -86,6 +86,11 @@ class Presence:
         term = self.term
         return term.epoch if term else None
 
+    def doubt(self) -> None:
+        """Take the lease for lost until another look, which follows at once: a claim said so."""
+        self._trusted_until = 0.0
+        self._nudge.set()
+
     def now(self) -> dt.datetime:
         """Return the database's time, never ahead of it (but behind by part of a round trip).
 

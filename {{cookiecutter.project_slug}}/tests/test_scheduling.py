@@ -11,9 +11,12 @@ import pytest
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_REMOVED
 from apscheduler.executors.pool import ProcessPoolExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from pytest_django.fixtures import Settings
 
+from jobstore import claim
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
 from jobstore.models import (
     DjangoJob,
@@ -356,3 +359,71 @@ def test_a_job_due_while_the_scheduler_stops_stays_due(start_scheduler: StartSch
     scheduler.shutdown()
     assert DjangoJob.objects.get().next_run_time == due
     assert callables.calls == []
+
+
+def cut_after_commit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the database commit one claim, and lose the reply."""
+    original = getattr(claim, name)
+
+    def cut(*args: Any) -> Any:
+        monkeypatch.undo()
+        original(*args)
+        raise OperationalError("the connection was cut after the commit")
+
+    monkeypatch.setattr(claim, name, cut)
+
+
+def test_a_claim_whose_reply_is_lost_is_started_once(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.note, "date", run_date=soon(), id="once", misfire_grace_time=60)
+    cut_after_commit(monkeypatch, "claim")
+    the_run(Run.SUCCESS)
+    time.sleep(0.5)
+    assert callables.calls == ["ran"]
+
+
+def test_a_requested_run_whose_claim_is_not_answered_is_started_once(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_scheduler().add_job(callables.note, "interval", hours=1, id="tick")
+    cut_after_commit(monkeypatch, "claim_requests")
+    DjangoJob.objects.get().request_run("ada")
+    the_run(Run.SUCCESS)
+    time.sleep(0.5)
+    assert callables.calls == ["ran"]
+
+
+def test_a_requested_run_is_started_although_the_claim_after_it_fails(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_scheduler().add_job(callables.note, "interval", hours=1, id="tick")
+
+    def fail(*args: Any) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(claim, "claim", fail)
+    DjangoJob.objects.get().request_run("ada")
+    the_run(Run.SUCCESS)
+    time.sleep(0.5)
+    assert callables.calls == ["ran"]
+
+
+def test_a_lease_that_a_claim_finds_lost_is_not_tried_again_and_again(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.SCHEDULER_LEASE_SECONDS = 10.0
+    settings.SCHEDULER_RENEW_SECONDS = 2.0
+    tries: list[int] = []
+
+    def lost(*args: Any) -> None:
+        tries.append(1)
+        raise claim.NotHolder
+
+    scheduler = start_scheduler()
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    monkeypatch.setattr(claim, "claim", lost)
+    scheduler.add_job(callables.note, "date", run_date=soon(), id="due", misfire_grace_time=60)
+    time.sleep(1.5)
+    assert 1 <= len(tries) <= 12  # it would be hundreds
