@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from pytest_django.fixtures import Settings
 
-from jobstore import claim
+from jobstore import claim, recorder
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
 from jobstore.models import (
     DjangoJob,
@@ -402,10 +402,17 @@ def test_a_requested_run_is_started_although_the_claim_after_it_fails(
 ) -> None:
     start_scheduler().add_job(callables.note, "interval", hours=1, id="tick")
 
+    write = recorder.write
+
     def fail(*args: Any) -> None:
         raise OperationalError("away")
 
+    def write_late(*args: Any) -> None:
+        time.sleep(0.5)  # so that the run looks unfinished long after it has ended
+        write(*args)
+
     monkeypatch.setattr(claim, "claim", fail)
+    monkeypatch.setattr(recorder, "write", write_late)
     DjangoJob.objects.get().request_run("ada")
     the_run(Run.SUCCESS)
     time.sleep(0.5)

@@ -1,0 +1,246 @@
+"""Which jobs start now: the due ones and the requested ones, as many as there are free workers."""
+
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.job import Job
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Min, OuterRef, Subquery
+
+from . import claim
+from .lease import Term, waiting_jobs
+from .models import DjangoJob, DjangoJobExecution, database_now
+from .plan import Plan, UnusableTrigger, plan
+from .presence import Presence
+from .runs import ClaimedJob, Run
+from .util import as_aware, get_django_internal_datetime, retry_on_db_operational_error
+
+if TYPE_CHECKING:
+    from .jobstores import DjangoJobStore
+
+logger = logging.getLogger("jobstore.store")
+
+# Rows that one claim takes at the most, where no executor says how many workers are free.
+MAX_CLAIM = 500
+
+
+@dataclasses.dataclass
+class Taken:
+    """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
+
+    jobs: list[Job] = dataclasses.field(default_factory=list)
+    settled: list[claim.Claimed] = dataclasses.field(default_factory=list)
+    ended: list[str] = dataclasses.field(default_factory=list)
+
+
+class Dispatcher:
+    """Claims for one store in one scheduler, and knows what it has claimed and not finished."""
+
+    def __init__(self, store: "DjangoJobStore", presence: Presence) -> None:
+        self.runs: dict[tuple[str, dt.datetime], Run] = {}
+        # Executors without a free worker, and since when jobs have been waiting for one.
+        self.saturated: dict[str, dt.datetime] = {}
+        # When a claim was sent whose reply has not come: its runs may have been committed.
+        self.unsure_since: dt.datetime | None = None
+        self._started_since: set[int] = set()
+        self._store = store
+        self._presence = presence
+        self._connection: BaseDatabaseWrapper | None = None
+
+    @property
+    def using(self) -> str:
+        """The alias of the database that the jobs are routed to."""
+        return self._store.using
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs that were claimed and are not finished."""
+        return list(self.runs.values())
+
+    @property
+    def _executors(self) -> dict[str, Any]:
+        executors: dict[str, Any] = self._store._scheduler._executors
+        return executors
+
+    def close_connection(self) -> None:
+        """Close the connection of APScheduler's thread, which may end without coming back here.
+
+        The scheduler holds its lock on job stores during a shutdown: that thread is not using it.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.inc_thread_sharing()
+            connection.close()
+            connection.dec_thread_sharing()
+
+    @retry_on_db_operational_error
+    def first_run_time(self) -> dt.datetime | None:
+        """Return when the next job is due that could start, as stored."""
+        rows = waiting_jobs(self.using).exclude(executor__in=list(self.saturated))
+        first: dt.datetime | None = rows.aggregate(first=Min("next_run_time"))["first"]
+        return first
+
+    def take(self, term: Term | None, taken: Taken) -> None:
+        """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
+        self._connection = connections[self.using]
+        now = self._presence.now()
+        free = {alias: free_workers(one) for alias, one in self._executors.items()}
+        if self.unsure_since is not None:
+            self._recover(self.unsure_since, taken)
+            self.unsure_since = None
+        if term is None:
+            return
+        self.unsure_since, self._started_since = now, set()
+        if self._presence.requested:
+            taken.jobs += self._claim_requested(term, now, free)
+        plans = list(self._plans(now, free))
+        written = claim.claim(plans, term, self.using)
+        self.unsure_since = None
+        started: dict[str, list[Run]] = {}
+        for row in written:
+            if row.status == DjangoJobExecution.SENT:
+                run = Run(row.id, row.job_id, row.run_time)
+                started.setdefault(row.job_id, []).append(run)
+            else:
+                taken.settled.append(row)
+        for one in plans:
+            if runs := started.get(one.job.id):
+                runs.sort(key=lambda run: run.run_time)
+                taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
+        written_ids = {row.job_id for row in written}
+        ended = [one.job.id for one in plans if one.next_run_time is None]
+        taken.ended += [job_id for job_id in ended if job_id in written_ids]
+
+    def _recover(self, since: dt.datetime, taken: Taken) -> None:
+        """Take up runs of a claim whose reply was lost although the database had committed it.
+
+        Nobody else will start them: this process lives, so they are not lost. Claims are made by
+        one thread, so runs claimed since then that it does not know are those.
+        """
+        known = {run.execution_id for run in self.running} | self._started_since
+        unknown = DjangoJobExecution.objects.using(self.using).filter(
+            instance=self._presence.id,
+            status=DjangoJobExecution.SENT,
+            claimed_at__gte=get_django_internal_datetime(since),
+        )
+        runs: dict[str, list[Run]] = {}
+        for found in unknown.exclude(pk__in=known).order_by("run_time"):
+            run = Run(found.pk, found.job_id, as_aware(found.run_time).astimezone(dt.UTC))
+            runs.setdefault(run.job_id, []).append(run)
+        jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
+        for job_id, one in runs.items():
+            row = jobs.get(job_id)
+            job = self._store.restore(row) if row is not None else None
+            if job is not None and job.executor in self._executors:
+                logger.warning("Job %r is started late: the reply to its claim was lost.", job_id)
+                taken.jobs.append(self._claimed_job(job, one, since))
+                continue
+            for run in one:
+                text = "The reply to the claim of this run was lost, and then the job itself."
+                self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
+
+    def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
+        """Plan as many due jobs as there are free workers; note which executors have none left."""
+        full = {alias for alias, workers in free.items() if workers <= 0}
+        limit = min(MAX_CLAIM, sum(max(workers, 0) for workers in free.values()))
+        rows = list(self._due_rows(now, full)[: limit + 1]) if limit else []
+        was_saturated, waiting = dict(self.saturated), set(full)
+        zone = self._store._scheduler.timezone
+        for row in rows[:limit]:
+            if row.executor not in free:
+                self._store.quarantine(
+                    row, f"No executor named {row.executor!r} is configured here."
+                )
+            elif free[row.executor] <= 0:
+                waiting.add(row.executor)
+            elif (job := self._store.restore(row)) is not None:
+                try:
+                    one = plan(
+                        job,
+                        row.version,
+                        now.astimezone(zone),
+                        running=row.running or 0,
+                        saturated_since=was_saturated.get(row.executor),
+                    )
+                except UnusableTrigger as error:
+                    self._store.quarantine(row, str(error))
+                    continue
+                free[row.executor] -= bool(one.start)
+                yield one
+        if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
+            waiting.add(rows[limit].executor)
+        self.saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
+
+    def _due_rows(self, now: dt.datetime, full: set[str]) -> Any:
+        running = (
+            DjangoJobExecution.objects.filter(job=OuterRef("pk"), status=DjangoJobExecution.SENT)
+            .order_by()
+            .values("job")
+            .annotate(claims=Count("claimed_at", distinct=True))
+            .values("claims")
+        )
+        rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
+        rows = rows.exclude(executor__in=full).annotate(running=Subquery(running))
+        return rows.order_by("next_run_time", "pk")
+
+    def _claim_requested(self, term: Term, now: dt.datetime, free: dict[str, int]) -> list[Job]:
+        """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""
+        runs = DjangoJobExecution.objects.using(self.using)
+        requests = list(
+            runs.filter(status=DjangoJobExecution.REQUESTED).order_by("run_time")[:MAX_CLAIM]
+        )
+        rows = DjangoJob.objects.using(self.using).in_bulk([one.job_id for one in requests])
+        startable: list[tuple[DjangoJobExecution, Job]] = []
+        for request in requests:
+            row = rows.get(request.job_id)
+            job = self._store.restore(row) if row is not None else None
+            if job is None:
+                self._refuse(request, DjangoJobExecution.ERROR, "The job cannot be restored.")
+            elif job.executor not in free:
+                text = f"No executor named {job.executor!r} is configured here."
+                self._refuse(request, DjangoJobExecution.ERROR, text)
+            elif self._running_claims(job.id) >= job.max_instances:
+                text = f"Maximum number of running instances reached ({job.max_instances})."
+                self._refuse(request, DjangoJobExecution.MAX_INSTANCES, text)
+            elif free[job.executor] > 0:
+                free[job.executor] -= 1
+                startable.append((request, job))
+        taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)
+        self._presence.requested = len(requests) == MAX_CLAIM
+        return [
+            self._claimed_job(job, [Run(request.pk, job.id, as_aware(request.run_time))], now)
+            for request, job in startable
+            if request.pk in taken
+        ]
+
+    def _running_claims(self, job_id: str) -> int:
+        running = DjangoJobExecution.objects.using(self.using).filter(
+            job=job_id, status=DjangoJobExecution.SENT
+        )
+        return int(running.order_by().values("claimed_at").distinct().count())
+
+    def _refuse(self, request: DjangoJobExecution, status: str, text: str) -> None:
+        DjangoJobExecution.objects.using(self.using).filter(
+            pk=request.pk, status=DjangoJobExecution.REQUESTED
+        ).update(status=status, exception=text, finished=database_now(self.using))
+
+    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
+        for run in runs:
+            self.runs[run.job_id, run.run_time] = run
+            self._started_since.add(run.execution_id)
+        executor = self._executors[job.executor]
+        return ClaimedJob.of(job, runs, following, executor, self._presence.now)
+
+
+def free_workers(executor: Any) -> int:
+    """Return how many more jobs an APScheduler executor can start at once."""
+    workers = getattr(getattr(executor, "_pool", None), "_max_workers", None)
+    if workers is None:
+        return MAX_CLAIM
+    with executor._lock:
+        running: int = sum(executor._instances.values())
+    return int(workers) - running
