@@ -38,7 +38,6 @@ class Sight:
     now: dt.datetime
     term: Term | None = None
     holder: str = ""
-    expires_at: dt.datetime | None = None
     next_run_time: dt.datetime | None = None
     requested: bool = False
 
@@ -52,7 +51,7 @@ def acquire(instance: uuid.UUID, using: str) -> Sight:
         SchedulerLease.objects.using(using).bulk_create([SchedulerLease()], ignore_conflicts=True)
         lease = leases.get()
     if lease.expires_at is not None and lease.expires_at > now:
-        return Sight(now, holder=name_of(lease.holder, using), expires_at=lease.expires_at)
+        return Sight(now, holder=name_of(lease.holder, using))
     # The expiry that was seen is compared as well: a renewal in the meantime must win.
     won = leases.filter(epoch=lease.epoch, expires_at=lease.expires_at).update(
         epoch=F("epoch") + 1,
