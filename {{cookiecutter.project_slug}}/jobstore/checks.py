@@ -1,11 +1,15 @@
 """System checks: settings that cannot work are refused with a sentence that says what to change."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register
-from django.db import connections, router
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError, InterfaceError, connections, router
 
 from . import conf
+
+# Quarantined jobs that the check names; the admin lists them all.
+LISTED = 20
 
 
 @register()
@@ -57,4 +61,29 @@ def sqlite_transactions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint='Set OPTIONS["transaction_mode"] = "IMMEDIATE" for this database.',
             id="jobstore.W001",
         )
+    ]
+
+
+@register(Tags.database)
+def quarantined_jobs(
+    app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Jobs in quarantine do not run. Told by `migrate`, and by `check --database default`."""
+    from . import quarantine
+    from .models import DjangoJob
+
+    using = router.db_for_write(DjangoJob)
+    if using not in (databases or ()):
+        return []
+    try:
+        jobs = list(quarantine.quarantined(using).order_by("pk")[:LISTED])
+    except (DatabaseError, InterfaceError):
+        return []  # not migrated, or away: others say so
+    return [
+        Warning(
+            f"Job {job.pk!r} is in quarantine and does not run: {job.quarantine_reason}",
+            hint="Repair what it names, then run `manage.py retry_quarantined_jobs`.",
+            id="jobstore.W002",
+        )
+        for job in jobs
     ]

@@ -106,7 +106,7 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                 UPDATE jobstore_djangojob AS job
                 SET next_run_time = plan.following,
                     version = job.version + 1,
-                    retired_at = CASE WHEN plan.following IS NULL THEN clock_timestamp() END
+                    retired_at = CASE WHEN plan.following IS NULL THEN statement_timestamp() END
                 FROM term, unnest(
                     %(ids)s::text[], %(versions)s::bigint[],
                     %(dues)s::timestamptz[], %(followings)s::timestamptz[]
@@ -117,12 +117,12 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
             ), written AS (
                 INSERT INTO jobstore_djangojobexecution (
                     job_id, run_time, status, exception, claimed_at, finished, epoch, instance_id,
-                    exception_type, requested_by
+                    exception_type, requested_by, attempt
                 )
                 SELECT run.job_id, run.run_time, run.status, run.exception,
                     statement_timestamp(),
                     CASE WHEN run.status <> %(sent)s THEN statement_timestamp() END,
-                    moved.epoch, moved.holder, '', ''
+                    moved.epoch, moved.holder, '', '', 1
                 FROM moved JOIN unnest(
                     %(jobs)s::text[], %(times)s::timestamptz[],
                     %(statuses)s::text[], %(texts)s::text[]
@@ -200,9 +200,10 @@ def _assert_holder(term: Term, using: str) -> dt.datetime:
     lease = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
     )
-    held = lease.select_for_update().first()
+    # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
+    lease.update(epoch=term.epoch)
     now = database_now(using)
-    if held is None or held.expires_at is None or held.expires_at <= now:
+    if not lease.filter(expires_at__gt=now).exists():
         raise NotHolder
     return now
 

@@ -34,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     # History: age in days, and rows kept of each job.
     "JOB_HISTORY_DAYS": 30,
     "JOB_HISTORY_PER_JOB": 1000,
+    # Characters kept of what a job returns; 0 keeps nothing.
+    "JOB_HISTORY_RESULT_LENGTH": 1000,
     # Seconds that the admin waits for a run that somebody asked for, before it shows it as running.
     "APSCHEDULER_RUN_NOW_TIMEOUT": 5.0,
     # A Django date format; empty for the site's own, with seconds.

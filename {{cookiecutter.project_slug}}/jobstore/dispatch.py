@@ -1,5 +1,6 @@
 """Which jobs start now: the due ones and the requested ones, as many as there are free workers."""
 
+import collections
 import dataclasses
 import datetime as dt
 import logging
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.job import Job
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, Min, OuterRef, Subquery
+from django.db.models import Case, Count, Min, OuterRef, Subquery, When
 
 from . import claim
 from .lease import Term, waiting_jobs
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
+from .recorder import MAX_WAITING
 from .runs import ClaimedJob, Run
 from .util import as_aware, get_django_internal_datetime, retry_on_db_operational_error
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from .jobstores import DjangoJobStore
 
 logger = logging.getLogger("jobstore.store")
+
+# What was started together counts as one: the times that one claim took of a job run one after
+# the other. Runs that were asked for are started on their own.
+TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
 # Rows that one claim takes at the most, where no executor says how many workers are free.
 MAX_CLAIM = 500
@@ -46,10 +52,13 @@ class Dispatcher:
         self.saturated: dict[str, dt.datetime] = {}
         # When a claim was sent whose reply has not come: its runs may have been committed.
         self.unsure_since: dt.datetime | None = None
-        self._started_since: set[int] = set()
+        # What was started last. A run stays "started" in the database while its result waits to be
+        # written, which must not make it look like one whose claim's reply was lost.
+        self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
         self._store = store
         self._presence = presence
         self._connection: BaseDatabaseWrapper | None = None
+        self._watched: set[Any] = set()
 
     @property
     def using(self) -> str:
@@ -94,7 +103,7 @@ class Dispatcher:
             self.unsure_since = None
         if term is None:
             return
-        self.unsure_since, self._started_since = now, set()
+        self.unsure_since = now
         if self._presence.requested:
             taken.jobs += self._claim_requested(term, now, free)
         plans = list(self._plans(now, free))
@@ -121,7 +130,7 @@ class Dispatcher:
         Nobody else will start them: this process lives, so they are not lost. Claims are made by
         one thread, so runs claimed since then that it does not know are those.
         """
-        known = {run.execution_id for run in self.running} | self._started_since
+        known = {run.execution_id for run in self.running} | set(self._started)
         unknown = DjangoJobExecution.objects.using(self.using).filter(
             instance=self._presence.id,
             status=DjangoJobExecution.SENT,
@@ -180,7 +189,7 @@ class Dispatcher:
             DjangoJobExecution.objects.filter(job=OuterRef("pk"), status=DjangoJobExecution.SENT)
             .order_by()
             .values("job")
-            .annotate(claims=Count("claimed_at", distinct=True))
+            .annotate(claims=Count(TOGETHER, distinct=True))
             .values("claims")
         )
         rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
@@ -193,22 +202,23 @@ class Dispatcher:
         requests = list(
             runs.filter(status=DjangoJobExecution.REQUESTED).order_by("run_time")[:MAX_CLAIM]
         )
-        rows = DjangoJob.objects.using(self.using).in_bulk([one.job_id for one in requests])
+        rows = DjangoJob.all_objects.using(self.using).in_bulk({one.job_id for one in requests})
+        running = self._running_claims(set(rows))
         startable: list[tuple[DjangoJobExecution, Job]] = []
+        refused: dict[tuple[str, str], list[int]] = {}
         for request in requests:
             row = rows.get(request.job_id)
-            job = self._store.restore(row) if row is not None else None
-            if job is None:
-                self._refuse(request, DjangoJobExecution.ERROR, "The job cannot be restored.")
-            elif job.executor not in free:
-                text = f"No executor named {job.executor!r} is configured here."
-                self._refuse(request, DjangoJobExecution.ERROR, text)
-            elif self._running_claims(job.id) >= job.max_instances:
-                text = f"Maximum number of running instances reached ({job.max_instances})."
-                self._refuse(request, DjangoJobExecution.MAX_INSTANCES, text)
-            elif free[job.executor] > 0:
+            # A job that ended with a run that was lost is out of service, but owes that run.
+            in_service = row is not None and (row.retired_at is None or request.attempt > 1)
+            job = self._store.restore(row) if row is not None and in_service else None
+            if reason := self._objection(job, running, free):
+                refused.setdefault(reason, []).append(request.pk)
+            elif job is not None and free[job.executor] > 0:
                 free[job.executor] -= 1
+                running[job.id] = running.get(job.id, 0) + 1
                 startable.append((request, job))
+        for (status, text), ids in refused.items():
+            self._refuse(ids, status, text)
         taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)
         self._presence.requested = len(requests) == MAX_CLAIM
         return [
@@ -217,23 +227,55 @@ class Dispatcher:
             if request.pk in taken
         ]
 
-    def _running_claims(self, job_id: str) -> int:
-        running = DjangoJobExecution.objects.using(self.using).filter(
-            job=job_id, status=DjangoJobExecution.SENT
-        )
-        return int(running.order_by().values("claimed_at").distinct().count())
+    @staticmethod
+    def _objection(
+        job: Job | None, running: dict[str, int], free: dict[str, int]
+    ) -> tuple[str, str] | None:
+        """Return what a request ends with, and why, if its run cannot start now or later."""
+        if job is None:
+            return DjangoJobExecution.ERROR, "The job is out of service or cannot be restored."
+        if job.executor not in free:
+            text = f"No executor named {job.executor!r} is configured here."
+            return DjangoJobExecution.ERROR, text
+        if running.get(job.id, 0) >= job.max_instances:
+            text = f"Maximum number of running instances reached ({job.max_instances})."
+            return DjangoJobExecution.MAX_INSTANCES, text
+        return None
 
-    def _refuse(self, request: DjangoJobExecution, status: str, text: str) -> None:
+    def _running_claims(self, job_ids: set[str]) -> dict[str, int]:
+        """Return how many claims of each job are running, in every process."""
+        running = DjangoJobExecution.objects.using(self.using).filter(
+            job__in=job_ids, status=DjangoJobExecution.SENT
+        )
+        counted = running.order_by().values("job").annotate(claims=Count(TOGETHER, distinct=True))
+        return dict(counted.values_list("job", "claims"))
+
+    def _refuse(self, ids: list[int], status: str, text: str) -> None:
         DjangoJobExecution.objects.using(self.using).filter(
-            pk=request.pk, status=DjangoJobExecution.REQUESTED
+            pk__in=ids, status=DjangoJobExecution.REQUESTED
         ).update(status=status, exception=text, finished=database_now(self.using))
 
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
         for run in runs:
+            run.together = runs
             self.runs[run.job_id, run.run_time] = run
-            self._started_since.add(run.execution_id)
+            self._started.append(run.execution_id)
         executor = self._executors[job.executor]
+        self._watch(executor)
         return ClaimedJob.of(job, runs, following, executor, self._presence.now)
+
+    def _watch(self, executor: Any) -> None:
+        """Learn of runs that an executor fails to carry out, of which it only writes to the log."""
+        if executor in self._watched:
+            return
+        log = executor._run_job_error
+
+        def fail(job_id: str, error: BaseException, trace: Any = None) -> None:
+            log(job_id, error, trace)
+            self._store.executor_failed(job_id, error)
+
+        executor._run_job_error = fail
+        self._watched.add(executor)
 
 
 def free_workers(executor: Any) -> int:

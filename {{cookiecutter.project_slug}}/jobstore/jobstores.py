@@ -21,6 +21,7 @@ from apscheduler.jobstores.base import BaseJobStore, ConflictingIdError, JobLook
 from apscheduler.jobstores.memory import MemoryJobStore
 from django.db import (
     DatabaseError,
+    DataError,
     IntegrityError,
     InterfaceError,
     router,
@@ -28,10 +29,10 @@ from django.db import (
 )
 from django.db.models import Min
 
-from . import claim, state
+from . import claim, quarantine, replacing, state
 from .dispatch import Dispatcher, Taken
 from .lease import waiting_jobs
-from .models import DjangoJob, DjangoJobExecution, database_now
+from .models import DjangoJob, DjangoJobExecution
 from .presence import Presence
 from .recorder import Recorder, Result
 from .results import STATUS, DjangoResultStoreMixin, describe_event
@@ -89,6 +90,16 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """Begin to compete for the lease. A scheduler without it runs no job of this store."""
         super().start(scheduler, alias)
         self._is_shut_down = False
+        if self._is_first:
+            self._compete()
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether this store claims; stores of one scheduler share the table, and so the work."""
+        stores = self._scheduler._jobstores.values()
+        return next((one for one in stores if isinstance(one, DjangoJobStore)), self) is self
+
+    def _compete(self) -> None:
         if self.presence is None:
             self.presence = Presence(self.using, self._wake)
         self.recorder = Recorder(self.presence.id, self.using)
@@ -152,17 +163,34 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
             if not retired.update(declaration="", **values):
                 raise ConflictingIdError(job.id) from None
+        except DataError as error:
+            raise _unfit(job, error) from error
 
     def update_job(self, job: Job) -> None:
-        """Store a changed job. Raises JobLookupError if there is none with its id."""
+        """Store a changed job. Raises JobLookupError if there is none with its id.
+
+        `add_job(replace_existing=True)`, which programs call at each start, does not undo what
+        operators did: a paused job stays paused, and the next run time stays unless the trigger
+        or an explicit `next_run_time` is new.
+        """
         if not isinstance(job, ClaimedJob):  # whose next time the claim has written already
             outside_event_loop(self._update, job)
 
     @retry_on_db_operational_error
     def _update(self, job: Job) -> None:
-        rows = DjangoJob.objects.using(self.using).filter(pk=job.id)
-        if not rows.update(**self._values(job)):
-            raise JobLookupError(job.id)
+        using = self.using
+        rows = DjangoJob.objects.using(using).filter(pk=job.id)
+        with transaction.atomic(using=using):
+            if job._jobstore_alias is None and replacing.is_as_computed(job):
+                stored = rows.select_for_update().first()
+                if stored is not None:
+                    replacing.keep_schedule(job, stored)
+            try:
+                found = rows.update(**self._values(job))
+            except DataError as error:
+                raise _unfit(job, error) from error
+            if not found:
+                raise JobLookupError(job.id)
 
     def remove_job(self, job_id: str) -> None:
         """Take a job out of service; its history stays. Raises JobLookupError if there is none."""
@@ -186,13 +214,19 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             # APScheduler's loop looks once more on its way out. It must find nothing to run.
             outside_event_loop(release_connections)
             return []
-        dispatcher = self._dispatcher
-        if self.presence is None or dispatcher is None:
+        if self._scheduler is None:
             return outside_event_loop(self._due_at, now)
+        if self.presence is None and self._is_first:
+            self._compete()  # the store that did so has left the scheduler
+        if self.presence is None or self._dispatcher is None:
+            return []
+        return self._claim_due(self.presence, self._dispatcher)
+
+    def _claim_due(self, presence: Presence, dispatcher: Dispatcher) -> list[Job]:
         self._settle_unsubmitted(dispatcher)
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop
-        term = self.presence.term
+        term = presence.term
         if term is None:
             dispatcher.saturated.clear()
             if dispatcher.unsure_since is None:
@@ -204,7 +238,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
             dispatcher.unsure_since = None
-            self.presence.doubt()
+            presence.doubt()
             self._back_off()
         except Exception as error:
             if isinstance(error, DatabaseError | InterfaceError):
@@ -224,10 +258,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """
         if self._is_shut_down:
             return None
-        dispatcher = self._dispatcher
-        if self.presence is None or dispatcher is None:
+        if self._scheduler is None:
             first = outside_event_loop(self._first_run_time)
             return get_apscheduler_datetime(first, self._scheduler)
+        dispatcher = self._dispatcher
+        if self.presence is None or dispatcher is None:
+            return None
         if self._backoff:
             return self._in(self._backoff)
         if self.presence.term is None:
@@ -273,17 +309,15 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def restore(self, row: DjangoJob) -> Job | None:
         """Return the job of a row, or None after quarantining a row that cannot be restored."""
         try:
-            return state.restore(row, self._scheduler, self._alias)
+            # Without an alias it would pass for a job that is written for the first time.
+            return state.restore(row, self._scheduler, self._alias or "")
         except state.UnreadableState as error:
             outside_event_loop(self.quarantine, row, str(error))
             return None
 
     def quarantine(self, row: DjangoJob, reason: str) -> None:
         """Keep a job that cannot be run, out of the way and visible, until it changes."""
-        rows = DjangoJob.objects.using(self.using).filter(pk=row.pk, version=row.version)
-        changes = {"quarantined_at": database_now(self.using), "quarantine_reason": reason}
-        if row.quarantined_at is None and rows.update(**changes):
-            logger.error("Job %r is quarantined: %s", row.pk, reason)
+        quarantine.put(row, reason, self.using)
 
     def _values(self, job: Job) -> dict[str, Any]:
         return {
@@ -339,6 +373,22 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if dispatcher.saturated and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
+    def executor_failed(self, job_id: str, error: BaseException) -> None:
+        """Tell listeners, the history's among them, of runs that never came to their function."""
+        dispatcher = self._dispatcher
+        first = (
+            next((run for run in dispatcher.running if run.job_id == job_id), None)
+            if dispatcher
+            else None
+        )
+        for run in first.together if first else []:
+            zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
+            self._scheduler._dispatch_event(
+                JobExecutionEvent(
+                    events.EVENT_JOB_ERROR, job_id, self._alias, zoned, exception=error
+                )
+            )
+
     def _settle_unsubmitted(self, dispatcher: Dispatcher) -> None:
         """Record runs that APScheduler could not hand to their executor: it raises no event."""
         for run in [run for run in dispatcher.running if not run.submitted]:
@@ -365,8 +415,17 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"
 
 
+def _unfit(job: Job, error: DataError) -> ValueError:
+    text = str(error).strip()
+    return ValueError(f"Job {job.id!r} cannot be stored, the database refuses a value: {text}")
+
+
 class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ignore[misc]
-    """Keeps jobs in memory and their history in the Django database; unguarded by the lease."""
+    """Keeps jobs in memory and their history in the Django database.
+
+    The lease does not guard it: every scheduler runs its own. History is written as events occur,
+    and what occurs while the database is away is not in it.
+    """
 
 
 def register_events(scheduler: Any, result_storage: Any = None) -> None:

@@ -14,6 +14,23 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 DELETE_BATCH = 1000
+# Attempts at a lost run, the first included, where its job asks for another after a loss.
+MAX_ATTEMPTS = 3
+
+
+class IdField(models.CharField):  # type: ignore[type-arg]
+    """A text that is equal to another only if every character is, on every database.
+
+    MariaDB and MySQL would otherwise take "Report" and "report " for one job.
+    """
+
+    def db_parameters(self, connection: Any) -> Any:
+        """Return Django's parameters, with a collation that compares characters."""
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            exact = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"
+            parameters["collation"] = exact
+        return parameters
 
 
 class JobQuerySet(models.QuerySet["DjangoJob"]):
@@ -46,7 +63,13 @@ class DjangoJob(models.Model):
     (or retired). The value inside `job_state` is ignored.
     """
 
-    id = models.CharField(max_length=255, primary_key=True)
+    class OnLost(models.TextChoices):
+        """What becomes of a run whose process died."""
+
+        RECORD = "record", "recorded as lost"
+        RERUN = "rerun", "recorded, and run again"
+
+    id = IdField(max_length=255, primary_key=True)
     next_run_time = models.DateTimeField(
         null=True, blank=True, db_index=True, help_text="Empty while the job is paused."
     )
@@ -59,7 +82,10 @@ class DjangoJob(models.Model):
     executor = models.CharField(max_length=191, default="default")
     coalesce = models.BooleanField(default=True)
     max_instances = models.PositiveIntegerField(default=1)
-    misfire_grace_time = models.PositiveIntegerField("misfire grace (s)", null=True, blank=True)
+    misfire_grace_time = models.PositiveBigIntegerField("misfire grace (s)", null=True, blank=True)
+    on_lost = models.CharField(
+        "if a run is lost", max_length=10, choices=OnLost.choices, default=OnLost.RECORD
+    )
 
     version = models.BigIntegerField(default=1, editable=False)
     declaration = models.CharField(
@@ -100,17 +126,22 @@ class DjangoJob(models.Model):
         """Schedule a paused job again from now on; whether that changed anything.
 
         Raises `state.UnreadableState` for a job that cannot be restored, and ValueError for one
-        whose trigger has no more run times.
+        whose trigger has no more run times or raises.
         """
         from . import state
+        from .util import as_aware, get_django_internal_datetime
 
         job = state.restore(self)
-        now = database_now(router.db_for_write(DjangoJob))
-        next_run_time = job.trigger.get_next_fire_time(None, timezone.localtime(now))
+        now = as_aware(database_now(router.db_for_write(DjangoJob)))
+        try:
+            next_run_time = job.trigger.get_next_fire_time(None, timezone.localtime(now))
+        except Exception as error:  # a trigger is anybody's code
+            raise ValueError(f"The trigger of job {self.pk!r} raised {error!r}.") from error
         if next_run_time is None:
             raise ValueError(f"The trigger of job {self.pk!r} has no run time left.")
         paused = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=True)
-        return bool(paused.update(next_run_time=next_run_time))
+        stored = get_django_internal_datetime(next_run_time)
+        return bool(paused.update(next_run_time=stored))
 
     def request_run(self, requested_by: str) -> "DjangoJobExecution":
         """Ask the active scheduler for one run, now; return the row to watch.
@@ -121,23 +152,28 @@ class DjangoJob(models.Model):
         if self.retired_at is not None:
             raise ValueError(f"Job {self.pk!r} is retired and does not run.")
         using = router.db_for_write(DjangoJobExecution)
-        run_time = database_now(using)
-        while True:
-            try:
-                with transaction.atomic(using=using):
-                    return DjangoJobExecution.objects.using(using).create(
-                        job=self,
-                        status=DjangoJobExecution.REQUESTED,
-                        run_time=run_time,
-                        requested_by=requested_by[:150],
-                    )
-            except IntegrityError:
-                # Somebody asked in the same microsecond; a run is known by its job and time.
-                run_time += dt.timedelta(microseconds=1)
+        return DjangoJobExecution.objects.db_manager(using).request(self.pk, requested_by)
 
 
 class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     """History, and what keeps it from growing without bound."""
+
+    def request(self, job_id: str, requested_by: str, attempt: int = 1) -> "DjangoJobExecution":
+        """Write a request for a run, which the active scheduler will start."""
+        run_time = database_now(self.db)
+        while True:
+            try:
+                with transaction.atomic(using=self.db):
+                    return self.using(self.db).create(
+                        job_id=job_id,
+                        status=DjangoJobExecution.REQUESTED,
+                        run_time=run_time,
+                        requested_by=requested_by[:150],
+                        attempt=attempt,
+                    )
+            except IntegrityError:
+                # Somebody asked in the same microsecond; a run is known by its job and time.
+                run_time += dt.timedelta(microseconds=1)
 
     def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
         """Delete finished history, in batches; return the number of rows deleted.
@@ -194,10 +230,12 @@ class DjangoJobExecution(models.Model):
     duration = models.DecimalField(
         "run time (s)", max_digits=15, decimal_places=6, null=True, editable=False
     )
+    result = models.TextField(null=True, editable=False)
     exception_type = models.CharField(max_length=255, default="", editable=False)
     exception = models.TextField(null=True, editable=False)
     traceback = models.TextField(null=True, editable=False)
     requested_by = models.CharField(max_length=150, default="", editable=False)
+    attempt = models.PositiveSmallIntegerField(default=1, editable=False)
     epoch = models.BigIntegerField(null=True, editable=False)
     instance = models.ForeignKey(
         "SchedulerInstance",
@@ -305,11 +343,31 @@ def database_now(using: str) -> dt.datetime:
 
 
 def mark_lost(instances: Iterable[uuid.UUID], using: str, reason: str) -> int:
-    """Mark the unfinished runs of processes as lost; return how many there were."""
-    runs = DjangoJobExecution.objects.using(using)
-    return runs.filter(instance_id__in=instances, status=DjangoJobExecution.SENT).update(
-        status=DjangoJobExecution.LOST, finished=database_now(using), exception=reason
-    )
+    """Mark the unfinished runs of processes as lost; return how many there were.
+
+    Where a job asks for it, another run is requested in the same transaction.
+    """
+    manager = DjangoJobExecution.objects.db_manager(using)
+    unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.SENT)
+    with transaction.atomic(using=using):
+        lost = list(unfinished.select_for_update())
+        unfinished.filter(pk__in=[run.pk for run in lost]).update(
+            status=DjangoJobExecution.LOST, finished=database_now(using), exception=reason
+        )
+        rerun = DjangoJob.all_objects.using(using).filter(on_lost=DjangoJob.OnLost.RERUN)
+        jobs = rerun.in_bulk({run.job_id for run in lost})
+        for run in lost:
+            job = jobs.get(run.job_id)
+            if job is not None and run.attempt < MAX_ATTEMPTS and _may_run_again(job, run):
+                manager.request(job.pk, f"loss of run {run.pk}", run.attempt + 1)
+    return len(lost)
+
+
+def _may_run_again(job: DjangoJob, run: DjangoJobExecution) -> bool:
+    """Tell whether nobody has stopped the job: a retired one must have ended with this run."""
+    if job.retired_at is not None:
+        return job.retired_at == run.claimed_at
+    return job.next_run_time is not None
 
 
 def unfinished_instances(using: str) -> models.QuerySet[SchedulerInstance]:

@@ -10,6 +10,8 @@ import datetime as dt
 
 from apscheduler.job import Job
 
+from .util import is_storable
+
 # A job that does not coalesce and was away for long catches up in portions of this size.
 MAX_RUN_TIMES = 1000
 
@@ -70,6 +72,8 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
             break
         else:
             run_times.append(time)
+        zoned = _next(job, zoned, now)
+    while zoned is not None and not is_storable(zoned):
         zoned = _next(job, zoned, now)
     return run_times, None if zoned is None else zoned.astimezone(dt.UTC)
 

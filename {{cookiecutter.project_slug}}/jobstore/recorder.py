@@ -8,6 +8,7 @@ late result of a run that was declared lost changes nothing.
 import collections
 import dataclasses
 import datetime as dt
+import itertools
 import logging
 import random
 import threading
@@ -16,11 +17,12 @@ import traceback
 import uuid
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, overload
 
 from django import db
 from django.db import connections, transaction
 
+from . import conf
 from .models import DjangoJobExecution
 from .util import release_connections
 
@@ -28,7 +30,12 @@ logger = logging.getLogger(__name__)
 
 # Results that can wait for the database; beyond this the oldest are given up, with an error.
 MAX_WAITING = 10_000
+# Characters of text that can wait with them; beyond this only SHORT ones of each text are kept.
+MAX_WAITING_TEXT = 64_000_000
+SHORT = 1_000
+# Results, and characters of their texts, that are written at once.
 BATCH = 500
+BATCH_TEXT = 4_000_000
 # Seconds that a result waits for company before it is written.
 LINGER = 0.02
 # Seconds after which an idle recorder gives its connection back.
@@ -47,9 +54,36 @@ class Result:
     finished: dt.datetime
     started_at: dt.datetime | None = None
     duration: float | None = None
+    result: str | None = None
     exception_type: str = ""
     exception: str | None = None
     traceback: str | None = None
+
+    @property
+    def text_size(self) -> int:
+        """The number of characters in its texts."""
+        return sum(len(text or "") for text in (self.result, self.exception, self.traceback))
+
+    def shortened(self) -> "Result":
+        """Return the result with no more of each text than its ends."""
+        return dataclasses.replace(
+            self,
+            result=cut(self.result, SHORT),
+            exception=cut(self.exception, SHORT),
+            traceback=cut(self.traceback, SHORT),
+        )
+
+
+def describe_result(value: Any) -> dict[str, str]:
+    """Return what a job returned as a field of a Result: as text, cut to a bounded length."""
+    limit = conf.get("JOB_HISTORY_RESULT_LENGTH")
+    if value is None or not limit:
+        return {}
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:
+        text = f"(the result could not be shown: {error!r})"
+    return {"result": cut(clean(text), limit)}
 
 
 def describe(error: BaseException) -> dict[str, str]:
@@ -71,10 +105,24 @@ def _text_of(error: BaseException) -> str:
 def clean(text: str) -> str:
     """Return text that every database can store: no NUL, no lone surrogates, bounded."""
     text = text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(text) <= MAX_TEXT:
+    return cut(text, MAX_TEXT)
+
+
+@overload
+def cut(text: str, length: int) -> str: ...
+
+
+@overload
+def cut(text: None, length: int) -> None: ...
+
+
+def cut(text: str | None, length: int) -> str | None:
+    """Return text of about this length at the most: of a longer one its beginning and its end."""
+    if text is None or len(text) <= length:
         return text
-    half = MAX_TEXT // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    half = length // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n… {left_out} characters left out …\n{text[len(text) - half :]}"
 
 
 class Recorder:
@@ -84,6 +132,7 @@ class Recorder:
         self._instance = instance
         self._using = using
         self._waiting: collections.deque[Result] = collections.deque()
+        self._text_waiting = 0
         self._lock = threading.Lock()
         self._something = threading.Event()
         self._empty = threading.Event()
@@ -95,13 +144,16 @@ class Recorder:
         """Take a result; returns at once, whatever the database does."""
         with self._lock:
             if len(self._waiting) >= MAX_WAITING:
-                dropped = self._waiting.popleft()
+                dropped = self._pop()
                 logger.error(
                     "More than %d results wait for the database; the result of run %d is given up.",
                     MAX_WAITING,
                     dropped.execution_id,
                 )
+            if self._text_waiting + result.text_size > MAX_WAITING_TEXT:
+                result = result.shortened()
             self._waiting.append(result)
+            self._text_waiting += result.text_size
             self._empty.clear()
             if self._thread is None:
                 self._thread = threading.Thread(
@@ -109,6 +161,11 @@ class Recorder:
                 )
                 self._thread.start()
         self._something.set()
+
+    def _pop(self) -> Result:
+        result = self._waiting.popleft()
+        self._text_waiting -= result.text_size
+        return result
 
     @property
     def waiting(self) -> int:
@@ -151,7 +208,7 @@ class Recorder:
 
     def _write_batch(self) -> None:
         with self._lock:
-            batch = list(self._waiting)[:BATCH]
+            batch = self._next_batch()
         if batch:
             try:
                 write(batch, self._instance, self._using)
@@ -162,10 +219,21 @@ class Recorder:
         with self._lock:
             for result in batch:
                 if self._waiting and self._waiting[0] is result:
-                    self._waiting.popleft()
+                    self._pop()
             if not self._waiting:
                 self._something.clear()
                 self._empty.set()
+
+    def _next_batch(self) -> list[Result]:
+        """Return the results to write next, no more than a statement can carry."""
+        batch: list[Result] = []
+        size = 0
+        for result in itertools.islice(self._waiting, BATCH):
+            size += result.text_size
+            if batch and size > BATCH_TEXT:
+                break
+            batch.append(result)
+        return batch
 
     def _write_alone(self, result: Result) -> None:
         try:
@@ -174,7 +242,11 @@ class Recorder:
             logger.exception("The result of run %d cannot be stored as it is.", result.execution_id)
             text = f"The details of this result could not be stored: {error!r}"
             bare = dataclasses.replace(
-                result, exception_type="", exception=clean(text)[:1000], traceback=None
+                result,
+                result=None,
+                exception_type="",
+                exception=cut(clean(text), SHORT),
+                traceback=None,
             )
             write([bare], self._instance, self._using)
 
@@ -210,6 +282,7 @@ def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str
         "finished": ("timestamptz", [result.finished for result in results]),
         "started_at": ("timestamptz", [result.started_at for result in results]),
         "duration": ("double precision", [result.duration for result in results]),
+        "result": ("text", [result.result for result in results]),
         "exception_type": ("text", [result.exception_type for result in results]),
         "exception": ("text", [result.exception for result in results]),
         "traceback": ("text", [result.traceback for result in results]),

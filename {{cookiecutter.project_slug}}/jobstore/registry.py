@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import module_has_submodule
 
-from . import conf, state
+from . import conf, replacing, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob
 
@@ -58,12 +58,16 @@ class Declaration:
     func: Callable[..., Any]
     trigger: Any
     options: dict[str, Any]
+    on_lost: str = "record"
 
     @property
     def digest(self) -> str:
         """A digest that changes when, and only when, the declaration does."""
         options = sorted((name, _stable(value)) for name, value in self.options.items())
-        text = repr((_name(self.func), _stable(self.trigger), options))
+        parts: tuple[Any, ...] = (_name(self.func), _stable(self.trigger), options)
+        if self.on_lost != DjangoJob.OnLost.RECORD:
+            parts += (self.on_lost,)
+        text = repr(parts)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -76,7 +80,9 @@ class Change:
     trigger: str = ""
 
 
-def scheduled(trigger: Any, *, id: str | None = None, **options: Any) -> Callable[[F], F]:
+def scheduled(
+    trigger: Any, *, id: str | None = None, on_lost: str = "record", **options: Any
+) -> Callable[[F], F]:
     """Declare a function as a job.
 
     Takes what APScheduler's `add_job` takes: a trigger ("cron", "interval", "date" or a trigger
@@ -85,8 +91,12 @@ def scheduled(trigger: Any, *, id: str | None = None, **options: Any) -> Callabl
     late by SCHEDULER_MISFIRE_GRACE_SECONDS.
 
     :param id: identifies the job for ever; default "module.function".
+    :param on_lost: what becomes of a run whose process died: "record" shows it as lost, "rerun"
+        starts it again as well, for jobs that may safely run twice (three attempts at the most).
     :raises DeclarationError: if another function has declared the same id.
     """
+    if on_lost not in DjangoJob.OnLost.values:
+        raise DeclarationError(f"on_lost={on_lost!r}: it is one of {DjangoJob.OnLost.values}.")
 
     def decorate(func: F) -> F:
         job_id = id or f"{func.__module__}.{func.__qualname__}"
@@ -96,7 +106,7 @@ def scheduled(trigger: Any, *, id: str | None = None, **options: Any) -> Callabl
                 f"{_name(func)} and {_name(known.func)} both declare a job with the id {job_id!r}. "
                 "Give one of them another id."
             )
-        _declared[job_id] = Declaration(job_id, func, trigger, options)
+        _declared[job_id] = Declaration(job_id, func, trigger, options, on_lost)
         return func
 
     return decorate
@@ -197,13 +207,11 @@ def _write(
     if in_service is None:
         store.add_job(job)
     else:
-        previous = in_service.next_run_time
-        if previous is None:
-            job.next_run_time = None  # paused by an operator
-        elif in_service.trigger == str(job.trigger):
-            job.next_run_time = previous
+        replacing.keep_schedule(job, in_service)
         store.update_job(job)
-    DjangoJob.objects.using(store.using).filter(pk=job.id).update(declaration=declaration.digest)
+    DjangoJob.objects.using(store.using).filter(pk=job.id).update(
+        declaration=declaration.digest, on_lost=declaration.on_lost
+    )
 
 
 def _import_all(package: str) -> None:
@@ -219,11 +227,4 @@ def _name(func: Callable[..., Any]) -> str:
 
 def _stable(value: Any) -> str:
     """Return text for a value that is the same in every process."""
-    get_state = getattr(value, "__getstate__", None)
-    if hasattr(value, "get_next_fire_time") and get_state is not None:
-        parts = dict(get_state())
-        # An interval without a start counts from when its object was made, in every process anew.
-        if type(value).__name__ == "IntervalTrigger":
-            parts.pop("start_date", None)
-        return f"{type(value).__name__}{sorted((key, repr(part)) for key, part in parts.items())}"
-    return repr(value)
+    return replacing.identity(value) if hasattr(value, "get_next_fire_time") else repr(value)

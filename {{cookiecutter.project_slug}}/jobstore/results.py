@@ -71,7 +71,8 @@ class DjangoResultStoreMixin:
     @classmethod
     def handle_execution_event(cls, event: JobExecutionEvent) -> int:
         """Write a finished run; return the row's id."""
-        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code])
+        fields = describe_event(event)
+        return _upsert(event.job_id, event.scheduled_run_time, STATUS[event.code], **fields)
 
     @classmethod
     def handle_error_event(cls, event: JobExecutionEvent) -> int:
@@ -81,9 +82,9 @@ class DjangoResultStoreMixin:
 
 
 def describe_event(event: JobExecutionEvent) -> dict[str, str]:
-    """Return the exception of an event as fields of history."""
+    """Return the result or the exception of an event as fields of history."""
     if event.code == events.EVENT_JOB_EXECUTED:
-        return {}
+        return recorder.describe_result(event.retval)
     if event.code == events.EVENT_JOB_MAX_INSTANCES:
         return {
             "exception": f"Execution of job '{event.job_id}' skipped: maximum number of running "

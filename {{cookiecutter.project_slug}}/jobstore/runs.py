@@ -1,18 +1,19 @@
 """A claimed job on its way through APScheduler: due when the claim says, timed, tidied up after."""
 
-import asyncio
 import dataclasses
 import datetime as dt
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.util import iscoroutinefunction_partial
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import close_old_connections
 
 from . import recorder
 from .util import release_connections
@@ -31,6 +32,8 @@ class Run:
     finished: dt.datetime | None = None
     duration: float | None = None
     error: dict[str, str] = dataclasses.field(default_factory=dict)
+    # All runs that were handed to the executor at once, this one included.
+    together: list["Run"] = dataclasses.field(default_factory=list, repr=False)
 
     def begin(self, now: dt.datetime) -> None:
         """Note the start, at the database's time `now`."""
@@ -143,9 +146,14 @@ def _call(
         with _Watch(waiting, clock):
             result = func(*args, **kwargs)
             # A thread has no event loop of its own: a coroutine gets one for as long as it runs.
-            return asyncio.run(result) if inspect.iscoroutine(result) else result
+            # What it calls by sync_to_async, the ORM above all, comes back to this thread.
+            return async_to_sync(_awaited)(result) if inspect.iscoroutine(result) else result
     finally:
         release_connections()
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await coroutine
 
 
 async def _await(
@@ -155,5 +163,8 @@ async def _await(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    # All coroutines' calls of the ORM share one thread, and its connection with the application:
+    # it is not closed after each job, but one that an outage has broken must not stay.
+    await sync_to_async(close_old_connections)()
     with _Watch(waiting, clock):
         return await func(*args, **kwargs)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SALT = "jobstore.job_state"
 MAX_ID = 255
+# What every pickle since protocol 2 begins with; a signed state is ASCII.
+PICKLE = b"\x80"
 
 
 class UnreadableState(Exception):
@@ -40,6 +42,11 @@ def dump(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
         raise ValueError(
             f"Job id {job.id[:40]!r}… has {len(job.id)} characters; at most {MAX_ID} can be stored."
         )
+    if "\x00" in job.id or job.id != job.id.encode("utf-8", "replace").decode():
+        raise ValueError(
+            f"Job id {job.id!r} has a character that databases do not store (NUL, or half of a "
+            "surrogate pair)."
+        )
     if not job.func_ref:
         raise ValueError(
             f"Job {job.id!r} cannot be stored: {job.func!r} has no importable name. Lambdas and "
@@ -53,7 +60,12 @@ def dump(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
             f"Job {job.id!r} cannot be stored: its arguments or its trigger cannot be pickled "
             f"({error}). Pass plain values, such as a primary key, and look objects up in the job."
         ) from error
-    return _signer(job.id).sign(base64.b64encode(pickled).decode()).encode()
+    return sign(job.id, pickled)
+
+
+def sign(job_id: str, pickled: bytes) -> bytes:
+    """Return a pickled state as it is stored for this job."""
+    return _signer(job_id).sign(base64.b64encode(pickled).decode()).encode()
 
 
 def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
@@ -62,6 +74,11 @@ def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
     Raises UnreadableState when the signature is not ours, before anything is unpickled, and when
     what it protects cannot be unpickled here.
     """
+    if bytes(data[:1]) == PICKLE:
+        raise UnreadableState(
+            "The stored state is a pickle without a signature, as django-apscheduler writes it. "
+            "It is not read. `manage.py import_django_apscheduler` moves such jobs over."
+        )
     try:
         encoded = _signer(job_id).unsign(bytes(data).decode("ascii", "replace"))
     except signing.BadSignature:
@@ -95,12 +112,12 @@ def restore(row: "DjangoJob", scheduler: Any = None, alias: str | None = None) -
     if row.next_run_time is None:
         job.next_run_time = None
     else:
-        job.next_run_time = as_aware(row.next_run_time).astimezone(_zone(job))
+        job.next_run_time = as_aware(row.next_run_time).astimezone(zone_of(job))
     job._jobstore_alias = alias
     return job
 
 
-def _zone(job: Job) -> dt.tzinfo:
+def zone_of(job: Job) -> dt.tzinfo:
     """Return the zone that the job's trigger counts in; some triggers look at the date alone."""
     if job.next_run_time is not None and job.next_run_time.tzinfo is not None:
         return job.next_run_time.tzinfo  # type: ignore[no-any-return]
@@ -113,7 +130,7 @@ def columns(job: Job) -> dict[str, Any]:
     arguments = [repr(value) for value in job.args]
     arguments += [f"{name}={value!r}" for name, value in job.kwargs.items()]
     return {
-        "name": job.name[:255],
+        "name": job.name.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()[:255],
         "func": str(job.func_ref)[:255],
         "arguments": ", ".join(arguments).replace("\x00", "␀")[:2000],
         "trigger": str(job.trigger)[:255],

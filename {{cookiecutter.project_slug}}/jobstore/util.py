@@ -49,7 +49,10 @@ def get_django_internal_datetime(when: dt.datetime | None) -> dt.datetime | None
     if when is None or timezone.is_aware(when) == settings.USE_TZ:
         return when
     zone = timezone.get_default_timezone()
-    return timezone.make_aware(when, zone) if settings.USE_TZ else timezone.make_naive(when, zone)
+    if settings.USE_TZ:
+        return timezone.make_aware(when, zone)
+    # No database stores which of two equal hours is meant.
+    return timezone.make_naive(when, zone).replace(fold=0)
 
 
 def get_apscheduler_datetime(when: dt.datetime | None, scheduler: Any) -> dt.datetime | None:
@@ -64,6 +67,14 @@ def as_aware(when: dt.datetime) -> dt.datetime:
     if timezone.is_aware(when):
         return when
     return timezone.make_aware(when, timezone.get_default_timezone())
+
+
+def is_storable(when: dt.datetime) -> bool:
+    """Tell whether an aware time comes back from the database as it is.
+
+    Without USE_TZ the second of the two equal hours, when clocks are set back, does not.
+    """
+    return settings.USE_TZ or as_aware(get_django_internal_datetime(when)) == when
 
 
 def release_connections() -> None:

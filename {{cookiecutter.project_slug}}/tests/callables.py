@@ -1,5 +1,6 @@
 """Functions that the tests use as jobs; a stored job must find its function by name."""
 
+import os
 import threading
 import time
 
@@ -36,6 +37,13 @@ async def note_later() -> None:
     calls.append("awaited")
 
 
+async def count_later() -> int:
+    """Count the jobs, from a coroutine."""
+    from jobstore.models import DjangoJob
+
+    return await DjangoJob.all_objects.acount()
+
+
 class Greeter:
     """Has a method that can be a job."""
 
@@ -52,3 +60,25 @@ def query() -> None:
     from jobstore.models import DjangoJob
 
     DjangoJob.objects.count()
+
+
+def return_what_cannot_travel() -> threading.Event:
+    """Return something that no process can send to another."""
+    return release
+
+
+def die() -> None:
+    """End the process, as the kernel does when memory runs out."""
+    os._exit(9)
+
+
+class Unshowable:
+    """Has no text."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+def return_unshowable() -> Unshowable:
+    """Return something whose text cannot be had."""
+    return Unshowable()

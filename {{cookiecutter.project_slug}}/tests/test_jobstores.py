@@ -46,6 +46,18 @@ def test_any_id_can_be_used(store: DjangoJobStore, job_id: str) -> None:
     assert store.lookup_job(job_id) is not None
 
 
+def test_ids_differ_if_a_single_character_does(store: DjangoJobStore) -> None:
+    for job_id in ("report", "Report", "report ", "répórt"):
+        store.add_job(make(job_id))
+    assert DjangoJob.objects.count() == 4
+    assert store.lookup_job("REPORT") is None
+
+
+def test_a_name_may_hold_anything(store: DjangoJobStore) -> None:
+    store.add_job(make("a", name="\x00 \ud800 " + "n" * 300))
+    assert DjangoJob.objects.get().name.startswith("␀")
+
+
 ADA = callables.Greeter("Ada")
 
 

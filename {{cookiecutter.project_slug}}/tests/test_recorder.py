@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -98,6 +98,39 @@ def test_memory_is_bounded_while_the_database_is_away(
     assert subject.waiting == 3
     assert "given up" in caplog.text
     monkeypatch.undo()
+
+
+def test_long_texts_that_wait_are_cut_and_no_status_is_lost(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "MAX_WAITING_TEXT", 15_000)
+    monkeypatch.setattr(recorder, "LINGER", 0.5)
+    runs = [running(offset) for offset in range(3)]
+    for run in runs:
+        subject.put(result(run, Run.ERROR, exception="x" * 10_000))
+    assert subject.flush(5.0)
+    kept = list(Run.objects.order_by("pk").values_list("status", "exception"))
+    assert [status for status, _ in kept] == [Run.ERROR] * 3
+    assert [len(text or "") > recorder.SHORT + 100 for _, text in kept] == [True, False, False]
+
+
+def test_texts_that_no_statement_could_carry_together_are_written_in_turn(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    write = recorder.write
+
+    def noting(results: Sequence[Result], *args: Any) -> None:
+        sizes.append(sum(one.text_size for one in results))
+        write(results, *args)
+
+    monkeypatch.setattr(recorder, "write", noting)
+    monkeypatch.setattr(recorder, "LINGER", 0.2)
+    for offset in range(12):
+        subject.put(result(running(offset), Run.ERROR, traceback="x" * 1_000_000))
+    assert subject.flush(20.0)
+    assert Run.objects.filter(status=Run.ERROR).count() == 12
+    assert max(sizes) <= recorder.BATCH_TEXT
 
 
 def test_one_bad_result_does_not_hold_back_the_others(subject: Recorder) -> None:

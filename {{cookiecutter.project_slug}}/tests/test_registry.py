@@ -1,6 +1,7 @@
 """Declared jobs reach the database, and operators win over deploys."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -26,7 +27,7 @@ def sync(*, dry_run: bool = False) -> list[Change]:
     return registry.sync(DjangoJobStore(), BackgroundScheduler(timezone="UTC"), dry_run=dry_run)
 
 
-def declare(trigger: str = "cron", **options: object) -> None:
+def declare(trigger: str = "cron", **options: Any) -> None:
     scheduled(trigger, id="job", **(options or {"hour": 3}))(callables.note)
 
 

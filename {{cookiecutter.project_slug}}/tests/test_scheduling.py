@@ -201,6 +201,25 @@ def test_many_jobs_due_at_once_all_run_on_few_threads(
     assert not Run.objects.exclude(status=Run.SUCCESS).exists()
 
 
+def test_a_thousand_jobs_due_at_one_instant_are_all_executed(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler(threads=10)
+    far = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    for number in range(1000):
+        # The grace is APScheduler's own default, of which the last of them overrun many times.
+        scheduler.add_job(
+            callables.note, "date", run_date=far, id=f"job-{number}", misfire_grace_time=1
+        )
+    instant = database_now("default") + dt.timedelta(seconds=1)
+    DjangoJob.objects.update(next_run_time=instant)
+    eventually(
+        lambda: not Run.objects.filter(status=Run.SENT).exists() and Run.objects.count() == 1000, 50
+    )
+    assert set(Run.objects.values_list("status", "run_time")) == {(Run.SUCCESS, instant)}
+    assert len(callables.calls) == 1000
+
+
 def test_no_more_is_claimed_than_can_start(start_scheduler: StartScheduler) -> None:
     scheduler = start_scheduler(threads=2)
     when = soon()

@@ -86,3 +86,11 @@ def test_an_id_that_is_too_long_is_refused() -> None:
     long = scheduler.add_job(callables.note, "interval", minutes=1, id="x" * 256)
     with pytest.raises(ValueError, match="at most 255"):
         state.dump(complete(long))
+
+
+@pytest.mark.parametrize("job_id", ["a\x00b", "a\ud800b"])
+def test_an_id_that_no_database_stores_is_refused(job_id: str) -> None:
+    scheduler = BackgroundScheduler(timezone="UTC")
+    odd = scheduler.add_job(callables.note, "interval", minutes=1, id=job_id)
+    with pytest.raises(ValueError, match="character"):
+        state.dump(complete(odd))

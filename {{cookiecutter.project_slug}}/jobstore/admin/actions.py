@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .. import conf, state
+from .. import conf, quarantine, state
 from ..models import DjangoJob, DjangoJobExecution
 from .base import Active, ReadOnlyAdmin, look_for_active
 from .display import page_of, seconds
@@ -163,17 +163,11 @@ def _names(jobs: list[DjangoJob]) -> str:
 
 def _resume(job: DjangoJob) -> bool:
     """Schedule a paused job, and give a quarantined one another chance if it can be restored."""
-    if job.retired_at or not (job.quarantined_at or job.next_run_time is None):
+    if job.retired_at:
         return False
-    state.restore(job)
-    try:
-        resumed = job.next_run_time is None and job.resume()
-    except ValueError:
-        raise
-    except Exception as error:  # a trigger is anybody's code
-        raise ValueError(f"its trigger raised {error!r}") from error
-    quarantined = DjangoJob.objects.filter(pk=job.pk, quarantined_at__isnull=False)
-    return bool(quarantined.update(quarantined_at=None, quarantine_reason="")) or resumed
+    resumed = job.next_run_time is None and job.resume()
+    released = job.quarantined_at is not None and quarantine.release(job)
+    return resumed or released
 
 
 def _retire(job: DjangoJob) -> bool:

@@ -19,6 +19,9 @@ from ..util import get_local_dt_format
 
 NOTHING = "-"
 
+# Columns of a run that a list has no use for and that may be long.
+LONG_TEXTS = ("result", "exception", "traceback")
+
 Run, Role = DjangoJobExecution, SchedulerInstance.Role
 
 # What a word means to whoever looks after the jobs; a word that is not here is shown plainly.

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 
 from ..models import DjangoJob, DjangoJobExecution
 from .base import ReadOnlyAdmin
-from .display import NOTHING, badge, local, moment, moment_of, page_of, seconds
+from .display import LONG_TEXTS, NOTHING, badge, local, moment, moment_of, page_of, seconds
 
 # Runs that a list leads to: counting, and leafing through, more of them helps nobody.
 LISTED = 10_000
@@ -73,7 +73,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     sortable_by = ("scheduled",)
     paginator = BoundedPaginator
     fieldsets = (
-        (None, {"fields": ("job_link", "outcome", "requested_by")}),
+        (None, {"fields": ("job_link", "outcome", "requested_by", "attempt")}),
         (
             "Times",
             {
@@ -88,6 +88,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
             },
         ),
         ("Process", {"fields": ("process", "epoch")}),
+        ("Result", {"fields": ("result_text",)}),
         ("Exception", {"fields": ("exception_type", "exception_text", "traceback_text")}),
     )
 
@@ -106,7 +107,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         """Leave the long texts in the database until somebody looks at one run."""
         # Joined, since a process that is forgotten is then None and raises nothing.
         runs = DjangoJobExecution.objects.select_related("instance")
-        return runs.defer("exception", "traceback").order_by(*self.get_ordering(request))
+        return runs.defer(*LONG_TEXTS).order_by(*self.get_ordering(request))
 
     def has_delete_permission(
         self, request: HttpRequest, obj: DjangoJobExecution | None = None
@@ -157,6 +158,11 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     def process(self, run: DjangoJobExecution) -> str:
         """Show where it ran; the process itself may have been forgotten."""
         return str(run.instance or run.instance_id or NOTHING)
+
+    @admin.display(description="returned")
+    def result_text(self, run: DjangoJobExecution) -> str:
+        """Show what the job returned, if it did and that is kept."""
+        return _as_it_is(run.result)
 
     @admin.display(description="text")
     def exception_text(self, run: DjangoJobExecution) -> str:

@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from ..models import DjangoJob, DjangoJobExecution
 from .actions import JobActions
 from .base import ReadOnlyAdmin
-from .display import NOTHING, badge, history_of, moment, page_of, seconds
+from .display import LONG_TEXTS, NOTHING, badge, history_of, moment, page_of, seconds
 from .overview import add_averages, with_latest
 from .words import in_words
 
@@ -98,7 +98,15 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         ("What runs", {"fields": ("func", "arguments", "executor")}),
         (
             "How it runs",
-            {"fields": ("max_instances", "coalesce", "misfire_grace", "declared_in_code")},
+            {
+                "fields": (
+                    "max_instances",
+                    "coalesce",
+                    "misfire_grace",
+                    "on_lost",
+                    "declared_in_code",
+                )
+            },
         ),
     )
 
@@ -244,5 +252,5 @@ def _latest_runs(job: DjangoJob) -> list[dict[str, Any]]:
             "process": run.instance or NOTHING,
             "requested_by": run.requested_by,
         }
-        for run in runs.select_related("instance").defer("exception", "traceback")[:LATEST]
+        for run in runs.select_related("instance").defer(*LONG_TEXTS)[:LATEST]
     ]

@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import django.db.models.manager
+import jobstore.models
 import uuid
 from django.db import migrations, models
 
@@ -15,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="DjangoJob",
             fields=[
-                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("id", jobstore.models.IdField(max_length=255, primary_key=True, serialize=False)),
                 (
                     "next_run_time",
                     models.DateTimeField(
@@ -35,8 +36,20 @@ class Migration(migrations.Migration):
                 ("max_instances", models.PositiveIntegerField(default=1)),
                 (
                     "misfire_grace_time",
-                    models.PositiveIntegerField(
+                    models.PositiveBigIntegerField(
                         blank=True, null=True, verbose_name="misfire grace (s)"
+                    ),
+                ),
+                (
+                    "on_lost",
+                    models.CharField(
+                        choices=[
+                            ("record", "recorded as lost"),
+                            ("rerun", "recorded, and run again"),
+                        ],
+                        default="record",
+                        max_length=10,
+                        verbose_name="if a run is lost",
                     ),
                 ),
                 ("version", models.BigIntegerField(default=1, editable=False)),
@@ -159,10 +172,12 @@ class Migration(migrations.Migration):
                         verbose_name="run time (s)",
                     ),
                 ),
+                ("result", models.TextField(editable=False, null=True)),
                 ("exception_type", models.CharField(default="", editable=False, max_length=255)),
                 ("exception", models.TextField(editable=False, null=True)),
                 ("traceback", models.TextField(editable=False, null=True)),
                 ("requested_by", models.CharField(default="", editable=False, max_length=150)),
+                ("attempt", models.PositiveSmallIntegerField(default=1, editable=False)),
                 ("epoch", models.BigIntegerField(editable=False, null=True)),
                 (
                     "job",
