@@ -87,7 +87,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     # --- Life ----------------------------------------------------------------------------------
 
     def start(self, scheduler: Any, alias: str) -> None:
-        """Begin to compete for the lease. A scheduler without it runs no job of this store."""
+        """Begin to register this process. Its first look for due jobs competes for the lease."""
         super().start(scheduler, alias)
         self._is_shut_down = False
         if self._is_first:
@@ -223,6 +223,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return self._claim_due(self.presence, self._dispatcher)
 
     def _claim_due(self, presence: Presence, dispatcher: Dispatcher) -> list[Job]:
+        presence.compete()
         self._settle_unsubmitted(dispatcher)
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop

@@ -65,7 +65,8 @@ class Presence:
         self._next_chores = 0.0
         self._next_heartbeat = 0.0
         self._registered = False
-        self._competing = True
+        self._competing = False
+        self._leaving = False
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._nudge = threading.Event()
@@ -114,13 +115,23 @@ class Presence:
     # --- Life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to register, to renew and to compete for the lease."""
+        """Begin to register and to give signs of life."""
         self._thread = threading.Thread(target=self._work, name="jobstore-presence", daemon=True)
         self._thread.start()
 
+    def compete(self) -> None:
+        """Begin to compete for the lease: called once there is somebody who would run jobs.
+
+        A scheduler that was started paused, only to add jobs for example, never calls this.
+        """
+        if not self._competing and not self._leaving:
+            self._competing = True
+            self._started = time.monotonic()
+            self._nudge.set()
+
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
-        self._competing = False
+        self._competing, self._leaving = False, True
         term, self._term, self._trusted_until = self._term, None, 0.0
         self.role = Role.DRAINING
         # An acquisition that is under way would win a lease that nobody gives up again.
@@ -138,7 +149,7 @@ class Presence:
 
     def stop(self) -> None:
         """Leave: give the lease up, sign off, end the thread."""
-        if self._competing:
+        if not self._leaving:
             self.drain()
         self._stop.set()
         self._nudge.set()
@@ -164,10 +175,7 @@ class Presence:
                     logger.error("The database does not answer: %s", str(error).strip())
                 self.last_error = str(error).strip() or repr(error)
                 release_connections()
-            interval = "SCHEDULER_RENEW_SECONDS" if self._term else "SCHEDULER_POLL_SECONDS"
-            self._nudge.wait(
-                min(0.5, conf.get(interval)) if self.last_error else conf.get(interval)
-            )
+            self._nudge.wait(self._pause())
             self._nudge.clear()
         release_connections()
 

@@ -11,6 +11,7 @@ import pytest
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_REMOVED
 from apscheduler.executors.pool import ProcessPoolExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import OperationalError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -87,6 +88,21 @@ def test_two_schedulers_run_each_time_once(start_scheduler: StartScheduler) -> N
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() >= 4)
     first.pause()
     assert len(callables.calls) == Run.objects.exclude(claimed_at=None).count()
+
+
+def test_a_scheduler_that_was_started_paused_keeps_no_other_from_running_jobs(
+    start_scheduler: StartScheduler,
+) -> None:
+    web = BackgroundScheduler(jobstores={"default": DjangoJobStore()}, timezone="UTC")
+    web.start(paused=True)
+    try:
+        web.add_job(callables.note, "date", run_date=soon(), id="added by the web")
+        time.sleep(0.5)
+        assert SchedulerLease.objects.filter(holder__isnull=False).count() == 0
+        start_scheduler()
+        assert the_run(Run.SUCCESS).job_id == "added by the web"
+    finally:
+        web.shutdown()
 
 
 def test_the_second_scheduler_goes_on_when_the_first_stops(start_scheduler: StartScheduler) -> None:
