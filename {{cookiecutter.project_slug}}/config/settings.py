@@ -189,6 +189,7 @@ LOGGING = {
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
 SCHEDULER_THREADS: int = env.int("SCHEDULER_THREADS", default=10)
+SCHEDULER_LISTEN: bool = env.bool("SCHEDULER_LISTEN", default=True)
 SCHEDULER_HEALTH_ADDRESS = text("SCHEDULER_HEALTH_ADDRESS", default="127.0.0.1:8001")
 SCHEDULER_DRAIN_SECONDS: int = env.int("SCHEDULER_DRAIN_SECONDS", default=30)
 JOB_HISTORY_DAYS: int = env.int("JOB_HISTORY_DAYS", default=30)

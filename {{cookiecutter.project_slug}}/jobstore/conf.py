@@ -17,6 +17,8 @@ DEFAULTS: dict[str, Any] = {
     "SCHEDULER_MARGIN_SECONDS": 2.0,
     # Seconds between two looks at the lease by a process that does not hold it.
     "SCHEDULER_POLL_SECONDS": 1.0,
+    # Whether to listen for changes on PostgreSQL; needless behind a pooler in transaction mode.
+    "SCHEDULER_LISTEN": True,
     # Seconds without a sign of life after which a process counts as dead and its runs as lost.
     "SCHEDULER_DEAD_SECONDS": 15.0,
     # Seconds that running jobs get to finish after SIGTERM; below the container's stop grace.

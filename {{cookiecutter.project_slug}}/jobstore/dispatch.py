@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from apscheduler.executors.base import MaxInstancesReachedError
 from apscheduler.job import Job
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -52,6 +53,8 @@ class Dispatcher:
         self.saturated: dict[str, dt.datetime] = {}
         # When a claim was sent whose reply has not come: its runs may have been committed.
         self.unsure_since: dt.datetime | None = None
+        # When the next job is due, if this look at the database has found that out already.
+        self.known_first: tuple[dt.datetime | None] | None = None
         # What was started last. A run stays "started" in the database while its result waits to be
         # written, which must not make it look like one whose claim's reply was lost.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
@@ -96,12 +99,13 @@ class Dispatcher:
     def take(self, term: Term | None, taken: Taken) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         self._connection = connections[self.using]
+        self.known_first = None
         now = self._presence.now()
         free = {alias: free_workers(one) for alias, one in self._executors.items()}
         if self.unsure_since is not None:
             self._recover(self.unsure_since, taken)
             self.unsure_since = None
-        if term is None:
+        if term is None or self._finds_nothing(now):
             return
         self.unsure_since = now
         if self._presence.requested:
@@ -123,6 +127,18 @@ class Dispatcher:
         written_ids = {row.job_id for row in written}
         ended = [one.job.id for one in plans if one.next_run_time is None]
         taken.ended += [job_id for job_id in ended if job_id in written_ids]
+
+    def _finds_nothing(self, now: dt.datetime) -> bool:
+        """Tell, by one narrow statement, that no job is due, where none was expected to be."""
+        planned = self._presence.planned_wake
+        is_expected = planned is not None and planned <= now
+        if is_expected or self.saturated or self._presence.requested:
+            return False
+        first = self.first_run_time()
+        if first is not None and as_aware(first) <= now:
+            return False
+        self.known_first = (first,)
+        return True
 
     def _recover(self, since: dt.datetime, taken: Taken) -> None:
         """Take up runs of a claim whose reply was lost although the database had committed it.
@@ -268,13 +284,22 @@ class Dispatcher:
         """Learn of runs that an executor fails to carry out, of which it only writes to the log."""
         if executor in self._watched:
             return
-        log = executor._run_job_error
+        log, submit = executor._run_job_error, executor.submit_job
+
+        def accept(job: Job, run_times: list[dt.datetime]) -> None:
+            try:
+                submit(job, run_times)
+            except MaxInstancesReachedError:
+                raise  # of which APScheduler tells listeners itself
+            except BaseException as error:
+                self._store.executor_failed(job.id, error, run_times[0])
+                raise
 
         def fail(job_id: str, error: BaseException, trace: Any = None) -> None:
             log(job_id, error, trace)
             self._store.executor_failed(job_id, error)
 
-        executor._run_job_error = fail
+        executor._run_job_error, executor.submit_job = fail, accept
         self._watched.add(executor)
 
 

@@ -45,6 +45,7 @@ from .util import (
     release_connections,
     retry_on_db_operational_error,
 )
+from .wake import announce
 
 logger = logging.getLogger("jobstore.store")
 
@@ -117,7 +118,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         super().shutdown()
         outside_event_loop(release_connections)
         if self._dispatcher is not None:
-            self._dispatcher.close_connection()
+            outside_event_loop(self._dispatcher.close_connection)
 
     def _wake(self) -> None:
         if self._scheduler is not None and self._scheduler.running:
@@ -159,6 +160,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         try:
             with transaction.atomic(using=using):
                 DjangoJob.all_objects.using(using).create(pk=job.id, **values)
+                announce(using)
         except IntegrityError:
             retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
             if not retired.update(declaration="", **values):
@@ -246,7 +248,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 logger.warning("Due jobs wait, the database fails: %s", str(error).strip())
             else:
                 logger.exception("Due jobs wait, the claim failed.")
-            release_connections()
+            outside_event_loop(release_connections)
             self._back_off()
         # Whatever was taken before something failed is this process's to run.
         self._announce(taken)
@@ -270,10 +272,11 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if self.presence.term is None:
             return self._in(STANDBY_WAIT)
         try:
-            first = outside_event_loop(dispatcher.first_run_time)
+            known, dispatcher.known_first = dispatcher.known_first, None
+            first = known[0] if known else outside_event_loop(dispatcher.first_run_time)
         except Exception as error:
             logger.warning("The next run time is not known, the database fails: %s", error)
-            release_connections()
+            outside_event_loop(release_connections)
             self._back_off()
             return self._in(self._backoff)
         now = self.presence.now()
@@ -374,14 +377,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if dispatcher.saturated and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
-    def executor_failed(self, job_id: str, error: BaseException) -> None:
+    def executor_failed(
+        self, job_id: str, error: BaseException, run_time: dt.datetime | None = None
+    ) -> None:
         """Tell listeners, the history's among them, of runs that never came to their function."""
-        dispatcher = self._dispatcher
-        first = (
-            next((run for run in dispatcher.running if run.job_id == job_id), None)
-            if dispatcher
-            else None
-        )
+        running = [run for run in self.running if run.job_id == job_id]
+        first = next((run for run in running if run_time in (None, run.run_time)), None)
         for run in first.together if first else []:
             zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
             self._scheduler._dispatch_event(

@@ -13,6 +13,8 @@ from django.db.models import Exists, F, OuterRef, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
+from .wake import announce
+
 DELETE_BATCH = 1000
 # Attempts at a lost run, the first included, where its job asks for another after a loss.
 MAX_ATTEMPTS = 3
@@ -37,9 +39,12 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
     """Jobs; every change made through it is noticed by a claim that is under way."""
 
     def update(self, **changes: Any) -> int:
-        """Update as Django does, and raise the version that claims compare."""
+        """Update as Django does, raise the version that claims compare, and announce it."""
         changes.setdefault("version", F("version") + 1)
-        return super().update(**changes)
+        changed = super().update(**changes)
+        if changed:
+            announce(self.db)
+        return changed
 
     def retire(self) -> int:
         """Take jobs out of service, keeping their rows so that history keeps their names."""
@@ -164,6 +169,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         while True:
             try:
                 with transaction.atomic(using=self.db):
+                    announce(self.db)
                     return self.using(self.db).create(
                         job_id=job_id,
                         status=DjangoJobExecution.REQUESTED,

@@ -4,6 +4,7 @@ One thread and one connection. It knows the database's time between two looks by
 clock, so that neither a wrong nor a jumping wall clock of this machine matters.
 """
 
+import contextlib
 import datetime as dt
 import importlib.metadata
 import logging
@@ -26,6 +27,7 @@ from .models import (
     unfinished_instances,
 )
 from .util import as_aware, get_django_internal_datetime, release_connections
+from .wake import Ear
 
 logger = logging.getLogger("jobstore.scheduler")
 
@@ -69,7 +71,7 @@ class Presence:
         self._leaving = False
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._nudge = threading.Event()
+        self._ear = Ear(using)
         self._thread: threading.Thread | None = None
         self.requested = False
         self.planned_wake: dt.datetime | None = None
@@ -90,7 +92,7 @@ class Presence:
     def doubt(self) -> None:
         """Take the lease for lost until another look, which follows at once: a claim said so."""
         self._trusted_until = 0.0
-        self._nudge.set()
+        self._ear.nudge()
 
     def now(self) -> dt.datetime:
         """Return the database's time, never ahead of it (but behind by part of a round trip).
@@ -127,7 +129,7 @@ class Presence:
         if not self._competing and not self._leaving:
             self._competing = True
             self._started = time.monotonic()
-            self._nudge.set()
+            self._ear.nudge()
 
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
@@ -145,14 +147,14 @@ class Presence:
             if with_beat_over:
                 self._lock.release()
         self._next_heartbeat = 0.0
-        self._nudge.set()
+        self._ear.nudge()
 
     def stop(self) -> None:
         """Leave: give the lease up, sign off, end the thread."""
         if not self._leaving:
             self.drain()
         self._stop.set()
-        self._nudge.set()
+        self._ear.nudge()
         if self._thread is not None:
             self._thread.join(5.0)
         try:
@@ -175,8 +177,9 @@ class Presence:
                     logger.error("The database does not answer: %s", str(error).strip())
                 self.last_error = str(error).strip() or repr(error)
                 release_connections()
-            self._nudge.wait(self._pause())
-            self._nudge.clear()
+            self._ear.sleep(self._pause())
+        with contextlib.suppress(Exception):  # the connection may be lost
+            self._ear.close()
         release_connections()
 
     def _pause(self) -> float:
@@ -200,7 +203,9 @@ class Presence:
             self._after_competing()
         if self._term is None:
             self._heartbeat_if_due()
-        elif time.monotonic() >= self._next_chores:
+        else:
+            self._ear.listen()
+        if self._term is not None and time.monotonic() >= self._next_chores:
             self._next_chores = time.monotonic() + CHORES
             self.declare_lost()
 
