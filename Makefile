@@ -9,6 +9,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 check project template: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 check project template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 check project template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
+check project template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 
 .PHONY: help demo stop test check project template lock clean
 .NOTPARALLEL:
@@ -45,6 +46,8 @@ lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes th
 		$(LOCK) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(LOCK) tools/cookiecutter.in -o tools/cookiecutter.txt
 	$(LOCK) requirements.in -o requirements.txt
+	for name in 0.6 0.7; do \
+		$(LOCK) tests/peers/requirements-$$name.in -o tests/peers/requirements-$$name.txt || exit 1; done
 
 clean: stop  ## stop the demo and remove all that these commands made
 	rm -rf .cache .venv build

@@ -1,10 +1,13 @@
 """Fixtures of the template's tests."""
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from baking import Baked, Baker
+from layers import needs
+from servers import server
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,35 @@ def installed(bake: Callable[..., Baked]) -> Baked:
     project = bake()
     project.install()
     return project
+
+
+@pytest.fixture(scope="session")
+def installed_for_mariadb(bake: Callable[..., Baked]) -> Baked:
+    """Return a project for MariaDB, with its own environment in .venv. Tests leave it so too."""
+    needs("libmariadb")
+    project = bake(database="mariadb")
+    project.install()
+    return project
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[tuple[str, str]]:
+    """Start a PostgreSQL server of our own and return its container and the URL of its database."""
+    password = secrets.token_urlsafe(16)
+    image = ("postgres:17-trixie", "postgres", "-c", "log_connections=on")
+    options = ("--env", f"POSTGRES_PASSWORD={password}", "--tmpfs", "/var/lib/postgresql/data")
+    # By address: while the image prepares its folder, the server listens on its socket alone.
+    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
+    with server(5432, *options, image=image, ready=ready) as (container, address):
+        yield container, f"postgres://postgres:{password}@{address}/postgres"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[tuple[str, str]]:
+    """Start a MariaDB server of our own and return its container and the URL of its database."""
+    password = secrets.token_urlsafe(16)
+    image = ("mariadb:11.8", "mariadbd", "--general-log", "--general-log-file=/tmp/log")
+    options = ("--env", f"MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
+    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
+    with server(3306, *options, image=image, ready=ready) as (container, address):
+        yield container, f"mysql://root:{password}@{address}/app"

@@ -1,16 +1,13 @@
 """The project that the default answers give passes every check that it brings along."""
 
 import re
-import secrets
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from baking import Baked
-from layers import needs
+from servers import answers
 
 pytestmark = pytest.mark.project
 
@@ -72,12 +69,9 @@ def test_its_tests_pass_on_postgresql(installed: Baked, postgresql: tuple[str, s
     assert "database=test_postgres" in logged.stderr
 
 
-def test_its_tests_pass_on_mariadb(bake: Callable[..., Baked], mariadb: tuple[str, str]) -> None:
-    needs("libmariadb")
+def test_its_tests_pass_on_mariadb(installed_for_mariadb: Baked, mariadb: tuple[str, str]) -> None:
     container, url = mariadb
-    project = bake(database="mariadb")
-    project.install()
-    assert passed(project, DATABASE_URL=url) > 0
+    assert passed(installed_for_mariadb, DATABASE_URL=url) > 0
     # It was this server that they ran on.
     assert answers("exec", container, "grep", "-q", "test_app", "/tmp/log")
 
@@ -89,60 +83,3 @@ def passed(project: Baked, **variables: str) -> int:
     found = re.search(r"(\d+) passed", done.stdout)
     assert found, done.stdout
     return int(found[1])
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[tuple[str, str]]:
-    """Start a PostgreSQL server of our own and return its container and the URL of its database."""
-    password = secrets.token_urlsafe(16)
-    image = ("postgres:17-trixie", "postgres", "-c", "log_connections=on")
-    options = ("--env", f"POSTGRES_PASSWORD={password}", "--tmpfs", "/var/lib/postgresql/data")
-    # By address: while the image prepares its folder, the server listens on its socket alone.
-    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
-    with server(5432, *options, image=image, ready=ready) as (container, address):
-        yield container, f"postgres://postgres:{password}@{address}/postgres"
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[tuple[str, str]]:
-    """Start a MariaDB server of our own and return its container and the URL of its database."""
-    password = secrets.token_urlsafe(16)
-    image = ("mariadb:11.8", "mariadbd", "--general-log", "--general-log-file=/tmp/log")
-    options = ("--env", f"MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
-    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
-    with server(3306, *options, image=image, ready=ready) as (container, address):
-        yield container, f"mysql://root:{password}@{address}/app"
-
-
-@contextmanager
-def server(
-    port: int, *options: str, image: tuple[str, ...], ready: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    """Run a database server as long as the block lasts; yield its container and its host and port."""
-    needs("docker")
-    container = docker("run", "--detach", "--rm", "--publish", f"127.0.0.1::{port}", *options, *image)
-    try:
-        wait_until(lambda: answers("exec", container, *ready))
-        yield container, docker("port", container, f"{port}/tcp").splitlines()[0]
-    finally:
-        docker("rm", "--force", "--volumes", container)
-
-
-def docker(*arguments: str) -> str:
-    """Run docker, which must succeed, and return what it says."""
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def answers(*arguments: str) -> bool:
-    """Return whether docker succeeds."""
-    return subprocess.run(["docker", *arguments], capture_output=True, timeout=60).returncode == 0
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout} s"
-        time.sleep(0.2)

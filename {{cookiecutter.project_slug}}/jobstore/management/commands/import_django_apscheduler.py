@@ -1,0 +1,178 @@
+"""`manage.py import_django_apscheduler`: take over jobs and history from django-apscheduler."""
+
+import argparse
+import datetime as dt
+from collections import Counter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.utils import timezone
+
+from jobstore import conf, moving
+from jobstore.models import DjangoJob, database_now
+from jobstore.moving import HistoryReport, JobReport
+from jobstore.util import as_aware
+
+# Runs after which a line says how far it is.
+STEP = 10_000
+# An old scheduler that wrote so recently may still be running.
+RECENT = dt.timedelta(minutes=10)
+
+
+class Command(BaseCommand):
+    """Prints what it would copy; copies it with --apply. May be interrupted and repeated."""
+
+    help = (
+        "Copies jobs and history from the tables of django-apscheduler (0.6 or 0.7), which are "
+        "only read. Without --apply it only says what it would do. Job states are unpickled in "
+        "both cases, and the modules of the jobs imported: run this only if you trust everybody "
+        "who could write to the old tables. Stop the old scheduler first."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare --apply, --database and --time-zone."""
+        parser.add_argument("--apply", action="store_true", help="copy, and not only say what")
+        parser.add_argument(
+            "--database",
+            default=DEFAULT_DB_ALIAS,
+            help="name, in DATABASES, of the database with the old tables (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--time-zone",
+            type=_zone,
+            help="zone of the times in the old tables, where they are not PostgreSQL's: the old "
+            "project's TIME_ZONE if it had USE_TZ=False, else UTC",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Look, warn, copy jobs and then history, and account for every row."""
+        if options["database"] not in connections:
+            raise CommandError(
+                f"DATABASES in config/settings.py has no {options['database']!r}, but "
+                f"{', '.join(map(repr, connections))}."
+            )
+        using = router.db_for_write(DjangoJob)
+        if not moving.columns_of(using, DjangoJob._meta.db_table):
+            raise CommandError(
+                f"Database {using!r} has no tables to import into. Run `python manage.py migrate` "
+                "first."
+            )
+        source = moving.Source(options["database"], options["time_zone"])
+        try:
+            source.require_tables()
+        except moving.CannotImport as error:
+            raise CommandError(str(error)) from error
+        self._warn_of_activity(source, using)
+        reports = moving.examine_jobs(source)
+        if moving.disagree(reports) and options["time_zone"] is None:
+            self._explain_disagreement(reports, apply=options["apply"])
+        self._jobs(reports, using, apply=options["apply"])
+        self._history(source, apply=options["apply"])
+        if not options["apply"]:
+            self.stdout.write("Nothing was written; run this again with --apply to copy.")
+
+    def _warn_of_activity(self, source: moving.Source, using: str) -> None:
+        latest = source.latest_activity()
+        if latest is not None and as_aware(database_now(using)) - latest < RECENT:
+            self.stderr.write(
+                self.style.WARNING(
+                    f"The old history goes up to {_text(latest)}. Is the old scheduler still "
+                    "running? It would run the same jobs as this project's: stop it first."
+                )
+            )
+
+    def _explain_disagreement(self, reports: list[JobReport], *, apply: bool) -> None:
+        """Refuse to copy history whose times are probably wrong, which could not be taken back."""
+        text = (
+            "Every next run time in the old table is another than in the state of its job. That "
+            "comes of USE_TZ=False in the old project: name its TIME_ZONE with --time-zone, or the "
+            "times of the history are wrong. If it had USE_TZ=True, say --time-zone UTC."
+        )
+        if apply:
+            raise CommandError(text)
+        self.stderr.write(self.style.WARNING(text))
+
+    def _jobs(self, reports: list[JobReport], using: str, *, apply: bool) -> None:
+        counts: Counter[str] = Counter()
+        now = as_aware(database_now(using))
+        for report in moving.store_jobs(reports) if apply else reports:
+            counts[report.action] += 1
+            self.stdout.write(_line(report, now))
+        quarantined = counts[JobReport.QUARANTINED]
+        imported = counts[JobReport.IMPORTED] + quarantined
+        self.stdout.write(
+            f"Jobs: {counts.total()} read = {imported} {_verb(apply)} ({quarantined} of them into "
+            f"quarantine) + {counts[JobReport.KNOWN]} already there "
+            f"+ {counts[JobReport.UNREADABLE]} that could not be read, and stay where they are."
+        )
+        if quarantined:
+            self.stdout.write(
+                "Jobs in quarantine do not run. Repair what they name, then run "
+                "`python manage.py retry_quarantined_jobs`."
+            )
+
+    def _history(self, source: moving.Source, *, apply: bool) -> None:
+        total = source.count_runs()
+
+        def progress(report: HistoryReport) -> None:
+            if report.read % STEP == 0:
+                self.stdout.write(f"{report.read} of {total} runs …")
+                self.stdout.flush()
+
+        report = moving.import_history(source, apply=apply, progress=progress)
+        for reason in report.reasons:
+            self.stdout.write(f"{JobReport.UNREADABLE:<14} {reason}")
+        self.stdout.write(
+            f"Runs: {report.read} read = {report.imported} {_verb(apply)} "
+            f"+ {report.completed} whose end is now known + {report.known} already there "
+            f"+ {report.unreadable} that could not be read."
+        )
+        if report.first is not None and report.last is not None:
+            self.stdout.write(f"Those runs are from {_text(report.first)} to {_text(report.last)}.")
+            self._warn_of_pruning(as_aware(report.first))
+
+    def _warn_of_pruning(self, first: dt.datetime) -> None:
+        days = conf.get("JOB_HISTORY_DAYS")
+        if dt.datetime.now(dt.UTC) - first > dt.timedelta(days=days):
+            self.stderr.write(
+                self.style.WARNING(
+                    f"Of these, the nightly pruning deletes what is older than {days} days. To "
+                    "keep more, raise JOB_HISTORY_DAYS, and JOB_HISTORY_PER_JOB, first."
+                )
+            )
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        text = f"there is no time zone {name!r}; one is Europe/Berlin"
+        raise argparse.ArgumentTypeError(text) from None
+
+
+def _verb(apply: bool) -> str:
+    return "imported" if apply else "to import"
+
+
+def _line(report: JobReport, now: dt.datetime) -> str:
+    line = f"{report.action:<14} {report.job_id}  {report.text}".rstrip()
+    if report.action != JobReport.IMPORTED:
+        return line
+    if report.next_run_time is None:
+        line += "  paused"
+    else:
+        line += f"  next run {_text(report.next_run_time)}"
+        line += ", overdue" if report.next_run_time < now else ""
+    if report.column is not None:
+        line += f" (the table's {_text(report.column)} is not used)"
+    if report.executor != "default":
+        line += f" (needs an executor named {report.executor!r})"
+    return line
+
+
+def _text(when: dt.datetime) -> str:
+    zone = timezone.get_default_timezone() if settings.USE_TZ else None
+    return as_aware(when).astimezone(zone).isoformat(" ", "seconds")
