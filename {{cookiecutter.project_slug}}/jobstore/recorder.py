@@ -172,19 +172,29 @@ class Recorder:
         """The number of results that are not written yet."""
         return len(self._waiting)
 
+    def unwritten(self) -> list[int]:
+        """Return the runs that have ended although their rows do not say so yet."""
+        with self._lock:
+            return [result.execution_id for result in self._waiting]
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything is written; False if `timeout` seconds were not enough."""
         return self._empty.wait(timeout)
 
     def stop(self, timeout: float) -> bool:
         """Write what is left and end; False if `timeout` seconds were not enough."""
+        if self._stopping:
+            return not self._waiting
         written = self.flush(timeout)
         self._stopping = True
         self._something.set()
         if self._thread is not None:
             self._thread.join(1.0)
         if not written:
-            logger.error("%d results could not be written before the end.", self.waiting)
+            runs = ", ".join(str(result.execution_id) for result in list(self._waiting)[:20])
+            logger.error(
+                "%d results could not be written before the end: of runs %s.", self.waiting, runs
+            )
         return written
 
     def _work(self) -> None:

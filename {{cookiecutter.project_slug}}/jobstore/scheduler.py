@@ -6,6 +6,7 @@ renews the lease; the recorder writes results; the health server answers probes.
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import STATE_RUNNING, STATE_STOPPED
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from . import conf, registry
 from .jobstores import DjangoJobStore
@@ -95,8 +97,13 @@ class SchedulerProcess:
         self.scheduler.start()
 
     def wait(self) -> None:
-        """Block until `ask_to_stop` was called, or SIGTERM's handler called it."""
-        os.read(self._signal_read, 1)
+        """Block the main thread until `ask_to_stop` was called, or SIGTERM's handler called it."""
+        # The kernel may give a signal to any thread. Its handler runs on the main thread, which
+        # would go on reading if the arrival itself did not write a byte.
+        os.set_blocking(self._signal_write, False)
+        signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
+        while not self._asked:
+            os.read(self._signal_read, 1)
 
     def ask_to_stop(self, *_: object) -> None:
         """End soon; asked a second time, do not wait for running jobs. Safe in a signal handler."""
@@ -128,18 +135,27 @@ class SchedulerProcess:
         abandoned = self.store.running
         recorder = self.store.recorder
         if recorder is not None:
-            recorder.flush(5.0)
+            recorder.stop(5.0)
         if abandoned:
             names = ", ".join(sorted({run.job_id for run in abandoned}))
             logger.error("Abandoned at shutdown, marked as lost: %s", names)
             text = f"The process was shut down; the job did not finish within {drain:g} s."
-            mark_lost([self.presence.id], self.presence.using, text)
+            try:
+                mark_lost([self.presence.id], self.presence.using, text)
+            except (DatabaseError, InterfaceError) as error:
+                logger.error("They are marked by the next active scheduler: %s", error)
         if not loop_is_done:
             logger.error("The scheduling loop hangs; the process ends without it.")
             self.presence.stop()
             return False
         self.scheduler.shutdown(wait=False)
         return not abandoned
+
+    @property
+    def left_over(self) -> str:
+        """What an end at this moment leaves undone, in words."""
+        waiting = self.store.recorder.waiting if self.store.recorder else 0
+        return f"{waiting} results are not written, {len(self.store.running)} runs not finished"
 
     def _wake(self) -> None:
         if self.scheduler.running:

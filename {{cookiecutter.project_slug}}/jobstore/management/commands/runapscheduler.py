@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,9 @@ from jobstore.scheduler import SchedulerProcess
 from jobstore.util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
+
+# Seconds after the drain time by which the process has ended, whatever does not answer.
+LEAVE = 8.0
 
 
 class Command(BaseCommand):
@@ -110,13 +114,29 @@ class Command(BaseCommand):
         logger.info("Started as process %d on database %r.", os.getpid(), process.store.using)
         process.wait()
         logger.info("Stopping: no more runs are claimed.")
+        self._limit_the_end(process)
         all_ended = process.stop()
         if server is not None:
             server.shutdown()
         logger.info("Stopped.")
         if not all_ended:
-            # Threads cannot be ended from outside, and the interpreter would wait for them.
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+            self._end_at_once()
+
+    def _limit_the_end(self, process: SchedulerProcess) -> None:
+        """See that the process ends in time, even if the database keeps a statement unanswered."""
+
+        def end() -> None:
+            logger.error("Ending without an answer of the database; %s.", process.left_over)
+            self._end_at_once()
+
+        limit = threading.Timer(conf.get("SCHEDULER_DRAIN_SECONDS") + LEAVE, end)
+        limit.daemon = True
+        limit.start()
+
+    @staticmethod
+    def _end_at_once() -> None:
+        # Threads cannot be ended from outside, and the interpreter would wait for them.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
