@@ -62,7 +62,7 @@ def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
     if not ids:
         return set()
     with transaction.atomic(using=using):
-        now = _assert_holder(term, using)
+        now = assert_holder(term, using)
         requests = DjangoJobExecution.objects.using(using).filter(
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         )
@@ -160,7 +160,7 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
 def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list[Claimed]:
     """Claim on MariaDB, MySQL and SQLite (where the transaction begins IMMEDIATE)."""
     with transaction.atomic(using=using):
-        now = _assert_holder(term, using)
+        now = assert_holder(term, using)
         jobs = DjangoJob.objects.using(using).filter(pk__in=[plan.job.id for plan in plans])
         rows = {row.pk: row for row in jobs.select_for_update().only("version", "next_run_time")}
         unchanged = [plan for plan in plans if _is_unchanged(plan, rows.get(plan.job.id))]
@@ -169,7 +169,11 @@ def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list
         taken = set(
             runs.filter(
                 job__in=[plan.job.id for plan in unchanged],
-                run_time__in=[time for plan in unchanged for time, *_ in _outcomes(plan)],
+                run_time__in=[
+                    get_django_internal_datetime(time)
+                    for plan in unchanged
+                    for time, *_ in _outcomes(plan)
+                ],
             ).values_list("job_id", "run_time")
         )
         written = runs.bulk_create(
@@ -195,8 +199,11 @@ def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list
     ]
 
 
-def _assert_holder(term: Term, using: str) -> dt.datetime:
-    """Lock the lease against a take-over until the transaction ends; return the time."""
+def assert_holder(term: Term, using: str) -> dt.datetime:
+    """Lock the lease against a take-over until the transaction ends; return the time.
+
+    :raises NotHolder: if the lease is not held with this epoch.
+    """
     lease = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
     )

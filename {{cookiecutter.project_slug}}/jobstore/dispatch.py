@@ -203,6 +203,7 @@ class Dispatcher:
     def _due_rows(self, now: dt.datetime, full: set[str]) -> Any:
         running = (
             DjangoJobExecution.objects.filter(job=OuterRef("pk"), status=DjangoJobExecution.SENT)
+            .exclude(pk__in=self._ended())
             .order_by()
             .values("job")
             .annotate(claims=Count(TOGETHER, distinct=True))
@@ -263,8 +264,14 @@ class Dispatcher:
         running = DjangoJobExecution.objects.using(self.using).filter(
             job__in=job_ids, status=DjangoJobExecution.SENT
         )
+        running = running.exclude(pk__in=self._ended())
         counted = running.order_by().values("job").annotate(claims=Count(TOGETHER, distinct=True))
         return dict(counted.values_list("job", "claims"))
+
+    def _ended(self) -> list[int]:
+        """Return runs that have ended and wait to be written: after an outage, often many."""
+        recorder = self._store.recorder
+        return recorder.unwritten() if recorder is not None else []
 
     def _refuse(self, ids: list[int], status: str, text: str) -> None:
         DjangoJobExecution.objects.using(self.using).filter(

@@ -336,7 +336,7 @@ def database_now(using: str) -> dt.datetime:
     connection = connections[using]
     now = dt.datetime.now(dt.UTC)
     statement = {
-        "postgresql": "SELECT clock_timestamp()",
+        "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
         "mysql": "SELECT UTC_TIMESTAMP(6)",
     }.get(connection.vendor)
     if statement:

@@ -5,8 +5,10 @@ asked in their own time zone; everything that leaves here is in UTC, since Pytho
 times of one zone by the clock on the wall, which repeats an hour once a year.
 """
 
+import copy
 import dataclasses
 import datetime as dt
+from typing import Any
 
 from apscheduler.job import Job
 
@@ -72,15 +74,22 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
             break
         else:
             run_times.append(time)
-        zoned = _next(job, zoned, now)
-    while zoned is not None and not is_storable(zoned):
-        zoned = _next(job, zoned, now)
+        zoned = _next_storable(job, zoned, now)
     return run_times, None if zoned is None else zoned.astimezone(dt.UTC)
+
+
+def _next_storable(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
+    following = _next(job, previous, now)
+    while following is not None and not is_storable(following):
+        following = _next(job, following, now)
+    return following
 
 
 def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
     try:
         following: dt.datetime | None = job.trigger.get_next_fire_time(previous, now)
+        if following is not None and getattr(job.trigger, "jitter", None):
+            following = _in_the_hour_meant(job.trigger, following, previous, now)
     except Exception as error:
         raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
     if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
@@ -88,6 +97,17 @@ def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | No
             f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."
         )
     return following
+
+
+def _in_the_hour_meant(
+    trigger: Any, following: dt.datetime, previous: dt.datetime, now: dt.datetime
+) -> dt.datetime:
+    """Undo that a trigger adds jitter by the clock on the wall, which may lead an hour back."""
+    if following.fold or following.replace(fold=1).utcoffset() == following.utcoffset():
+        return following
+    exact = copy.copy(trigger)
+    exact.jitter = None
+    return following.replace(fold=exact.get_next_fire_time(previous, now).fold)
 
 
 def _is_misfire(

@@ -108,9 +108,10 @@ def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> 
     if status == DjangoJobExecution.SENT:
         fresh = DjangoJobExecution(status=status, **key)
     else:
-        now = database_now(using)
-        rows = runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key)
-        rows.update(status=status, finished=now, **details)
-        fresh = DjangoJobExecution(status=status, finished=now, **key, **details)
+        details |= {"status": status, "finished": database_now(using)}
+        fresh = DjangoJobExecution(**key, **details)
     runs.bulk_create([fresh], ignore_conflicts=True)
+    if status != DjangoJobExecution.SENT:
+        # After the row is certain to exist: its start may have been written a moment ago.
+        runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key).update(**details)
     return runs.values_list("pk", flat=True).get(**key)

@@ -74,7 +74,11 @@ def is_storable(when: dt.datetime) -> bool:
 
     Without USE_TZ the second of the two equal hours, when clocks are set back, does not.
     """
-    return settings.USE_TZ or as_aware(get_django_internal_datetime(when)) == when
+    if settings.USE_TZ:
+        return True
+    # In UTC: of two times in different zones Python says that they differ if one comes twice.
+    back = as_aware(get_django_internal_datetime(when)).astimezone(dt.UTC)
+    return back == when.astimezone(dt.UTC)
 
 
 def release_connections() -> None:

@@ -307,7 +307,7 @@ def test_a_time_moved_to_the_past_by_hand_runs_once_without_a_busy_loop(
     start_scheduler().add_job(
         callables.note, "interval", hours=1, id="tick", misfire_grace_time=None
     )
-    past = database_now("default") - dt.timedelta(days=1)
+    past = database_now("default") - dt.timedelta(hours=24, minutes=30)
     DjangoJob.objects.update(next_run_time=past)
     the_run(Run.SUCCESS)
     time.sleep(0.5)

@@ -1,0 +1,62 @@
+"""What the documents point at exists: files, and the tests that they call proof."""
+
+import ast
+import re
+import urllib.parse
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from baking import ROOT, TEMPLATE
+
+COMPARISON = ROOT / "docs" / "django-apscheduler.md"
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *TEMPLATE.glob("*.md")]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PROOF = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+def cases(file: Path) -> set[str]:
+    """Return the names of the tests in a file, those in classes as well."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, functions)]
+    return {node.name for node in nodes if node.name.startswith("test_")}
+
+
+def place_of(name: str) -> Path:
+    """Return the file that a proof names: the emitted project's, or after template/ our own."""
+    if name.startswith("template/"):
+        return ROOT / "tests" / name.removeprefix("template/")
+    return TEMPLATE / "tests" / name
+
+
+PROOFS = PROOF.findall(COMPARISON.read_text())
+
+
+@pytest.mark.parametrize(("file", "case"), sorted(set(PROOFS)), ids="::".join)
+def test_a_test_that_is_called_proof_exists(file: str, case: str) -> None:
+    assert place_of(file).is_file()
+    assert case in cases(place_of(file))
+
+
+def test_every_weak_point_and_every_outcome_has_one_row() -> None:
+    rows = [line for line in COMPARISON.read_text().splitlines() if line.startswith(("| W", "| B"))]
+    numbers = Counter(number for row in rows for number in re.findall(r"[WB]\d+", row.split("|")[1]))
+    assert numbers == Counter(f"{kind}{number}" for kind in "WB" for number in range(1, 33))
+    assert all(PROOF.search(row) for row in rows)
+
+
+def test_every_test_that_is_named_is_named_as_a_proof() -> None:
+    """A name in another form would not be looked for."""
+    text = COMPARISON.read_text()
+    named = re.findall(r"\btest_\w+::\w+|::test_\w+", text)
+    assert len(named) == len(PROOFS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_link_to_a_file_leads_to_it(document: Path) -> None:
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target) or target.startswith("#"):
+            continue
+        path = document.parent / urllib.parse.unquote(target.partition("#")[0])
+        assert path.exists(), f"{document.name} links to {target}"
