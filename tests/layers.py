@@ -25,6 +25,7 @@ PROBES = {
     # What the MariaDB driver is built with.
     "libmariadb": lambda: answers("pkg-config", "--exists", "libmariadb"),
     "chromium": lambda: answers("chromium", "--version"),
+    "pgbouncer": lambda: answers("pgbouncer", "--version"),
 }
 
 

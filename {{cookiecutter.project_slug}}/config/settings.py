@@ -104,6 +104,21 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
 
+BEHIND_POOLER: bool = env.bool("DATABASE_POOLER", default=False)
+
+# A server that is gone, and a network that loses packets, are noticed before a lease has ended.
+# No statement is limited by these: a server that works on one answers to keep the connection.
+SERVER_OPTIONS: dict[str, dict[str, Any]] = {
+    "django.db.backends.postgresql": {
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 8000,
+    },
+    "django.db.backends.mysql": {"connect_timeout": 5},
+}
+
 
 def database() -> dict[str, Any]:
     """Return the settings of the one database, from DATABASE_URL.
@@ -127,8 +142,17 @@ def database() -> dict[str, Any]:
         settings["NAME"].parent.mkdir(parents=True, exist_ok=True)
         settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
     else:
+        options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
+        settings["OPTIONS"] = options
         settings["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
         settings["CONN_HEALTH_CHECKS"] = True
+        # A cursor on the server does not outlive the transaction where a pooler lends sessions.
+        settings["DISABLE_SERVER_SIDE_CURSORS"] = BEHIND_POOLER
+        if size := env.int("DATABASE_POOL_SIZE", default=0):
+            # Seconds. By itself the pool waits for minutes before it looks for a lost server again.
+            patience = {"timeout": 2, "reconnect_timeout": 1, "max_idle": 60}
+            options["pool"] = {"min_size": 1, "max_size": size} | patience
+            settings["CONN_MAX_AGE"] = 0
     return settings
 
 
@@ -189,7 +213,7 @@ LOGGING = {
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
 SCHEDULER_THREADS: int = env.int("SCHEDULER_THREADS", default=10)
-SCHEDULER_LISTEN: bool = env.bool("SCHEDULER_LISTEN", default=True)
+SCHEDULER_LISTEN: bool = env.bool("SCHEDULER_LISTEN", default=not BEHIND_POOLER)
 SCHEDULER_HEALTH_ADDRESS = text("SCHEDULER_HEALTH_ADDRESS", default="127.0.0.1:8001")
 SCHEDULER_DRAIN_SECONDS: int = env.int("SCHEDULER_DRAIN_SECONDS", default=30)
 JOB_HISTORY_DAYS: int = env.int("JOB_HISTORY_DAYS", default=30)

@@ -1,0 +1,251 @@
+"""The project behind poolers, and on real servers that are restarted under it."""
+
+# ruff: noqa: S608 - the SQL here is made of constants
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from baking import Baked, clean_environment
+from layers import needs
+from servers import answers, docker, wait_until
+from stacks import free_port
+
+pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
+
+# Everything that claims, hands over, records and asks; test_faults.py kills schedulers.
+FILES = (
+    *("tests/test_claim.py", "tests/test_lease.py", "tests/test_recorder.py", "tests/test_jobstores.py"),
+    *("tests/test_scheduling.py", "tests/test_commands.py", "tests/test_faults.py", "tests/test_admin.py"),
+)
+
+
+def passed(project: Baked, *files: str, **variables: str) -> int:
+    """Run some of the project's own tests, which must succeed, and return how many passed."""
+    # A pooler keeps connections, so the test database is not dropped: it goes with its server.
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "--reuse-db", *files)
+    done = project.python(*command, timeout=900, **variables)
+    found = re.search(r"(\d+) passed", done.stdout)
+    assert found, done.stdout
+    return int(found[1])
+
+
+# --- Poolers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def database(postgresql: tuple[str, str]) -> str:
+    """Make a database of our own and return its URL."""
+    container, url = postgresql
+    docker("exec", container, "createdb", "-U", "postgres", "pooled")
+    return f"{url.rpartition('/')[0]}/pooled"
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Put PgBouncer in transaction mode before the server; return its URL and its log."""
+    needs("pgbouncer")
+    folder = tmp_path_factory.mktemp("pgbouncer")
+    password, host, server_port = database_parts(database)
+    port = free_port()
+    (folder / "users").write_text(f'"postgres" "{password}"\n')
+    (folder / "pgbouncer.ini").write_text(
+        "[databases]\n"
+        f"* = host={host} port={server_port}\n"
+        "[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
+        "pool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 5\n"
+        f"logfile = {folder / 'log'}\n"
+    )
+    command = [str(shutil.which("pgbouncer")), "--quiet", str(folder / "pgbouncer.ini")]
+    if os.geteuid() == 0:  # as which it refuses to work
+        for one in (folder, *folder.iterdir()):
+            shutil.chown(one, "nobody")
+        folder.parent.chmod(0o711)
+        folder.parent.parent.chmod(0o711)
+        command[1:1] = ["--user", "nobody"]
+    process = subprocess.Popen(command)
+    try:
+        wait_until(lambda: (folder / "log").exists() and "process up" in (folder / "log").read_text())
+        yield f"postgres://postgres:{password}@127.0.0.1:{port}/pooled", folder / "log"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def database_parts(url: str) -> tuple[str, str, str]:
+    """Return the password, host and port of a URL."""
+    found = re.fullmatch(r"\w+://\w+:([^@]+)@([\d.]+):(\d+)/\w+", url)
+    assert found, url
+    return found[1], found[2], found[3]
+
+
+def test_the_project_works_behind_pgbouncer_in_transaction_mode(
+    installed: Baked, pgbouncer: tuple[str, Path]
+) -> None:
+    url, log = pgbouncer
+    assert passed(installed, *FILES, DATABASE_URL=url, DATABASE_POOLER="true") > 0
+    # It was this pooler that they went through, and fewer sessions than there were clients.
+    assert "test_pooled" in log.read_text()
+
+
+def test_the_project_works_with_djangos_pool(installed: Baked, database: str) -> None:
+    files = (*FILES, "tests/test_outages.py")
+    assert passed(installed, *files, DATABASE_URL=database, DATABASE_POOL_SIZE="15") > 0
+
+
+# --- Restarts ---------------------------------------------------------------------------------------
+
+
+class Server:
+    """A database server whose data and port outlive its restarts."""
+
+    port = 0
+    image: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    ready: tuple[str, ...] = ()
+    url = ""
+    client: tuple[str, ...] = ()
+    now = ""
+
+    def __init__(self) -> None:
+        self.password = secrets.token_urlsafe(16)
+        self.host_port = free_port()
+        options = [option.format(password=self.password) for option in self.options]
+        publish = f"127.0.0.1:{self.host_port}:{self.port}"
+        self.container = docker("run", "--detach", "--publish", publish, *options, *self.image)
+        self.url = self.url.format(password=self.password, place=f"127.0.0.1:{self.host_port}")
+
+    def answers(self) -> bool:
+        """Return whether it serves."""
+        return answers("exec", self.container, *self.ready)
+
+    def ask(self, question: str) -> list[str]:
+        """Return the lines that a question in SQL is answered with."""
+        client = [part.format(password=self.password) for part in self.client]
+        return docker("exec", self.container, *client, question).splitlines()
+
+    def go(self, how: signal.Signals) -> None:
+        """End with this signal."""
+        docker("kill", "--signal", how.name, self.container)
+        docker("wait", self.container)
+
+    def come_back(self) -> str:
+        """Start again; return the server's time when it answers."""
+        docker("start", self.container)
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            assert time.monotonic() < deadline, docker("logs", self.container)
+        return self.ask(f"SELECT {self.now}")[0]
+
+
+class PostgreSQL(Server):
+    port = 5432
+    image = ("postgres:17-trixie",)
+    options = ("--env", "POSTGRES_PASSWORD={password}", "--env", "POSTGRES_DB=app")
+    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
+    url = "postgres://postgres:{password}@{place}/app"
+    client = ("psql", "-U", "postgres", "-d", "app", "-tAc")
+    now = "clock_timestamp()"
+
+
+class MariaDB(Server):
+    port = 3306
+    image = ("mariadb:11.8",)
+    options = ("--env", "MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
+    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
+    url = "mysql://root:{password}@{place}/app"
+    client = ("mariadb", "-uroot", "-p{password}", "-N", "-D", "app", "-e")
+    now = "utc_timestamp(6)"
+
+
+RUNS = "jobstore_djangojobexecution"
+FAST, IMMEDIATE, SMART, CRASH = signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL
+
+
+@contextmanager
+def scheduler(project: Baked, server: Server, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the project's scheduler with leases of two seconds, and some more jobs."""
+    variables = {
+        "DATABASE_URL": server.url,
+        "DJANGO_SETTINGS_MODULE": "tests.jobs_settings",
+        "SCHEDULER_HEALTH_ADDRESS": "",
+        "TICK_TRACE": str(folder / "trace"),
+    }
+    project.python("manage.py", "migrate", **variables)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [project.path / ".venv" / "bin" / "python", "manage.py", "runapscheduler"],
+            cwd=project.path,
+            env=clean_environment(**variables),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "seconds"),
+    [
+        pytest.param(PostgreSQL, FAST, 1, id="postgresql-fast-1s"),
+        pytest.param(PostgreSQL, IMMEDIATE, 5, id="postgresql-immediate-5s"),
+        pytest.param(PostgreSQL, CRASH, 15, id="postgresql-crash-15s"),
+        pytest.param(MariaDB, SMART, 1, id="mariadb-shutdown-1s"),
+        pytest.param(MariaDB, CRASH, 15, id="mariadb-crash-15s"),
+    ],
+)
+def test_the_same_scheduler_goes_on_when_its_server_is_restarted(
+    request: pytest.FixtureRequest, kind: type[Server], how: signal.Signals, seconds: float, tmp_path: Path
+) -> None:
+    needs("docker")
+    fixture = "installed" if kind is PostgreSQL else "installed_for_mariadb"
+    project: Baked = request.getfixturevalue(fixture)
+    server = kind()
+    try:
+        wait_until(server.answers)
+        with scheduler(project, server, tmp_path) as process:
+            go_through_an_outage(server, how, seconds)
+            process.terminate()
+            assert process.wait(30) == 0, (tmp_path / "log").read_text()
+        check_history(server, (tmp_path / "trace").read_text().split())
+    finally:
+        docker("rm", "--force", "--volumes", server.container)
+
+
+def go_through_an_outage(server: Server, how: signal.Signals, seconds: float) -> None:
+    """Restart the server while a job runs, and wait until jobs run again."""
+    done = f"SELECT count(*) FROM {RUNS} WHERE job_id = 'tick' AND status = 'Executed'"
+    wait_until(lambda: int(server.ask(done)[0]) >= 2)
+    # Due now: it takes a second and a half, and ends while the server is away.
+    server.ask(f"UPDATE jobstore_djangojob SET next_run_time = {server.now} WHERE id = 'nap'")
+    begun = f"SELECT count(*) FROM {RUNS} WHERE job_id = 'nap' AND status = 'Started execution'"
+    wait_until(lambda: int(server.ask(begun)[0]) == 1)
+    server.go(how)
+    time.sleep(seconds)
+    back = server.come_back()
+    since = f"FROM {RUNS} WHERE job_id = 'tick' AND status = 'Executed' AND claimed_at > '{back}'"
+    wait_until(lambda: int(server.ask(f"SELECT count(*) {since}")[0]) >= 2)
+    print(f"\nserver back at {back}, claims resumed at", *server.ask(f"SELECT min(claimed_at) {since}"))
+
+
+def check_history(server: Server, traces: list[str]) -> None:
+    """Nothing ran twice, nothing was lost, and the epochs grew."""
+    assert server.ask(f"SELECT DISTINCT status FROM {RUNS} WHERE job_id IN ('tick', 'nap')") == ["Executed"]
+    assert server.ask(f"SELECT count(*) FROM {RUNS} WHERE job_id = 'nap'") == ["1"]
+    assert server.ask(f"SELECT count(*) FROM {RUNS} WHERE job_id = 'tick'") == [str(len(traces))]
+    epochs = [int(epoch) for epoch in server.ask(f"SELECT epoch FROM {RUNS} ORDER BY claimed_at, id")]
+    assert epochs == sorted(epochs)
+    assert server.ask("SELECT count(*) FROM jobstore_schedulerinstance") == ["1"]
