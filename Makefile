@@ -35,7 +35,7 @@ check: .venv/installed  ## lint and type-check the template's own code and the e
 
 project: .venv/installed  ## test the emitted project in place, on SQLite
 	@echo "== Tests of the emitted project"
-	@cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -o cache_dir=$(CURDIR)/.cache/pytest-project
+	@cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -n 2 -o cache_dir=$(CURDIR)/.cache/pytest-project
 
 template: .venv/installed  ## test the template: options, answers, hooks, baked projects, containers
 	@echo "== Tests of the template"

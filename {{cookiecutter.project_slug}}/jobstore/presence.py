@@ -15,9 +15,10 @@ import time
 import uuid
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 
 from . import conf, lease
+from .claim import NotHolder, assert_holder
 from .lease import Sight, Term
 from .models import (
     SchedulerInstance,
@@ -216,6 +217,7 @@ class Presence:
         self.sight = sight
         if not self._competing:
             return
+        was_trusted = self.term is not None
         self._term = sight.term
         # From before the question: the lease began to run at some moment after it.
         self._trusted_until = asked_at + trust if sight.term else 0.0
@@ -226,7 +228,8 @@ class Presence:
         is_earlier = first is not None and (
             self.planned_wake is None or as_aware(first) < self.planned_wake
         )
-        if sight.requested or is_earlier:
+        # A loop that found the lease not trusted, after an outage, has not planned anything.
+        if sight.requested or is_earlier or not was_trusted:
             self._wake()
 
     def _after_competing(self) -> None:
@@ -282,9 +285,9 @@ class Presence:
 
     def _heartbeat_if_due(self) -> None:
         if time.monotonic() >= self._next_heartbeat:
-            self._next_heartbeat = time.monotonic() + HEARTBEAT
             self._write(role=self.role)
             self._reached_at = time.monotonic()
+            self._next_heartbeat = time.monotonic() + HEARTBEAT
 
     def _write(self, **changes: object) -> None:
         instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
@@ -312,8 +315,13 @@ class Presence:
         if not dead.update(role=Role.LOST) and not thorough:
             return
         gone = unfinished_instances(self.using).filter(role__in=SchedulerInstance.GONE)
-        ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
-        lost = mark_lost(ids, self.using, "The process that ran this ended before the run did.")
+        lost = 0
+        with contextlib.suppress(NotHolder), transaction.atomic(using=self.using):
+            # A process that was only paused may have come back, and may hold the lease by now.
+            if self._term is not None:
+                assert_holder(self._term, self.using)
+            ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
+            lost = mark_lost(ids, self.using, "The process that ran this ended before the run did.")
         if lost:
             logger.error("%d runs of processes that are gone were marked as lost.", lost)
             self._wake()

@@ -118,11 +118,15 @@ def restore(row: "DjangoJob", scheduler: Any = None, alias: str | None = None) -
 
 
 def zone_of(job: Job) -> dt.tzinfo:
-    """Return the zone that the job's trigger counts in; some triggers look at the date alone."""
+    """Return the zone that the job's trigger counts in; some triggers look at the date alone.
+
+    The zone of a first time that somebody gave may be another. Triggers that combine have none.
+    """
+    if zone := getattr(job.trigger, "timezone", None):
+        return zone  # type: ignore[no-any-return]
     if job.next_run_time is not None and job.next_run_time.tzinfo is not None:
         return job.next_run_time.tzinfo  # type: ignore[no-any-return]
-    zone = getattr(job.trigger, "timezone", None) or job._scheduler.timezone
-    return zone or dt.UTC
+    return job._scheduler.timezone or dt.UTC
 
 
 def columns(job: Job) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.conftest import eventually
 from tests.plain import PlainScheduler, start, store_job
 from tests.processes import SchedulerCommand
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Run = DjangoJobExecution
 WHILE_RUNNING, WHEN_IDLE = 3, 2

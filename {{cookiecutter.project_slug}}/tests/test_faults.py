@@ -11,7 +11,7 @@ from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, Sc
 from tests.conftest import eventually
 from tests.processes import SchedulerCommand
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Run = DjangoJobExecution
 

@@ -23,7 +23,7 @@ from tests import callables, hazards
 from tests.conftest import eventually
 from tests.statements import Statements, statements_of_threads
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Run = DjangoJobExecution
 # Threads that send statements and are not the loop.

@@ -27,7 +27,7 @@ from tests.plain import store_job
 from tests.processes import database_url
 from tests.proxy import Proxy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Run = DjangoJobExecution
 IS_SQLITE = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
