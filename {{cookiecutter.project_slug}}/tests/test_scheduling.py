@@ -70,7 +70,8 @@ def test_waiting_and_running_are_told_apart(start_scheduler: StartScheduler) -> 
 def test_an_exception_is_recorded_with_its_type_text_and_traceback(
     start_scheduler: StartScheduler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # pytest-xdist cannot send such text to its main process
+    # pytest-xdist cannot send such text to its main process.
+    caplog.set_level(logging.CRITICAL, logger="apscheduler")
     text = "NUL \x00 and surrogate \udc80 " + "x" * 3000
     start_scheduler().add_job(callables.fail, "date", run_date=soon(), args=[text], id="bad")
     run = the_run(Run.ERROR)
