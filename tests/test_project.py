@@ -13,7 +13,7 @@ pytestmark = pytest.mark.project
 
 QUICK = ("-m", "not slow")
 # Windows between a read and a claim in which everything else may happen; see test_interleavings.py.
-MANY = "10000"
+MANY = "2000"
 SAFE = {"DJANGO_HTTPS": "true", "DATABASE_URL": "sqlite:///var/check.sqlite3"}
 
 

@@ -312,7 +312,7 @@ class Presence:
         dead = instances.exclude(role__in=SchedulerInstance.GONE).filter(
             heartbeat_at__lt=silent_since
         )
-        if not dead.update(role=Role.LOST) and not thorough:
+        if not thorough and not dead.exists():
             return
         gone = unfinished_instances(self.using).filter(role__in=SchedulerInstance.GONE)
         lost = 0
@@ -320,6 +320,7 @@ class Presence:
             # A process that was only paused may have come back, and may hold the lease by now.
             if self._term is not None:
                 assert_holder(self._term, self.using)
+            dead.update(role=Role.LOST)
             ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
             lost = mark_lost(ids, self.using, "The process that ran this ended before the run did.")
         if lost:

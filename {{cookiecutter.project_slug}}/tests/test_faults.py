@@ -29,7 +29,7 @@ class Pair:
 
     def active(self) -> SchedulerCommand:
         """Return the one that holds the lease, once its job has run."""
-        run = eventually(lambda: Run.objects.filter(job="tick", status=Run.SUCCESS).first(), 20)
+        run = eventually(lambda: Run.objects.filter(job="tick", status=Run.SUCCESS).first(), 40)
         pid = SchedulerInstance.objects.get(pk=run.instance_id).pid
         return next(one for one in self.both if one.process.pid == pid)
 
@@ -57,7 +57,7 @@ def pair(transactional_db: None, tmp_path: Path) -> Iterator[Pair]:
 
 def test_the_other_goes_on_when_the_active_one_is_killed(pair: Pair) -> None:
     pair.active().process.send_signal(signal.SIGKILL)
-    eventually(lambda: pair.goes_on_with(epoch=2), 20)
+    eventually(lambda: pair.goes_on_with(epoch=2), 40)
     pair.assert_every_time_ran_once()
 
 
@@ -66,17 +66,17 @@ def test_a_run_of_a_killed_process_becomes_lost(pair: Pair) -> None:
     DjangoJob.objects.get(pk="endless").request_run("test")
     eventually(lambda: Run.objects.filter(job="endless", status=Run.SENT).exists())
     active.process.send_signal(signal.SIGKILL)
-    eventually(lambda: Run.objects.filter(job="endless", status=Run.LOST).exists(), 20)
+    eventually(lambda: Run.objects.filter(job="endless", status=Run.LOST).exists(), 40)
 
 
 def test_a_frozen_scheduler_that_wakes_up_claims_nothing_more(pair: Pair) -> None:
     frozen = pair.active()
     frozen.process.send_signal(signal.SIGSTOP)
-    eventually(lambda: pair.goes_on_with(epoch=2), 20)
+    eventually(lambda: pair.goes_on_with(epoch=2), 40)
     frozen.process.send_signal(signal.SIGCONT)
     epoch = SchedulerLease.objects.get().epoch
     time.sleep(2)
-    eventually(lambda: pair.goes_on_with(epoch), 20)
+    eventually(lambda: pair.goes_on_with(epoch), 40)
     stale = Run.objects.filter(job="tick", epoch=1).order_by("-claimed_at").first()
     fresh = Run.objects.filter(job="tick", epoch=2).order_by("claimed_at").first()
     assert stale is not None and fresh is not None
@@ -87,6 +87,6 @@ def test_a_frozen_scheduler_that_wakes_up_claims_nothing_more(pair: Pair) -> Non
 
 def test_a_hand_over_loses_nothing(pair: Pair) -> None:
     assert pair.active().end() == 0
-    eventually(lambda: pair.goes_on_with(epoch=2), 20)
+    eventually(lambda: pair.goes_on_with(epoch=2), 40)
     pair.assert_every_time_ran_once()
     assert not Run.objects.filter(status__in=[Run.LOST, Run.MISSED]).exists()
