@@ -109,6 +109,12 @@ def state_of(**changes: Any) -> bytes:
     return pickle.dumps(make("report").__getstate__() | changes)
 
 
+@pytest.fixture(autouse=True)
+def _zone(settings: Settings) -> None:
+    """What the command prints is in the project's own time zone."""
+    settings.TIME_ZONE = "UTC"
+
+
 @pytest.fixture(scope="module")
 def tables(django_db_setup: None, django_db_blocker: Any) -> Iterator[OldTables]:
     with django_db_blocker.unblock():

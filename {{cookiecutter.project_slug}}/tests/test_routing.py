@@ -44,7 +44,7 @@ def _jobs_database(
         connections.databases[ALIAS] = default | {"TEST": test}
         route(["tests.routers.JobsElsewhere"])
         call_command("migrate", verbosity=0)
-        connections[ALIAS].creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        connections[ALIAS].creation.create_test_db(verbosity=0, autoclobber=True)
         yield
         connections[ALIAS].creation.destroy_test_db(default["NAME"], verbosity=0)
         route([])
