@@ -1,8 +1,6 @@
 """Jobs, triggers and executors that misbehave. A process pool imports this without Django."""
 
 import datetime as dt
-import os
-import threading
 from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -20,16 +18,6 @@ def leave(kind: str) -> None:
 async def leave_later(kind: str) -> None:
     """Raise what usually ends a process, from a coroutine."""
     leave(kind)
-
-
-def end_process() -> None:
-    """End the process that runs this, as a crash of native code would."""
-    os._exit(1)
-
-
-def return_lock() -> Any:
-    """Return what cannot be sent to another process."""
-    return threading.Lock()
 
 
 class RaisesOnce(ThreadPoolExecutor):  # type: ignore[misc]

@@ -315,7 +315,7 @@ def test_a_job_may_change_in_the_middle_of_a_claim(
         assert "slept" not in callables.calls
 
 
-@pytest.mark.parametrize("func", [hazards.end_process, hazards.return_lock])
+@pytest.mark.parametrize("func", [callables.die, callables.return_what_cannot_travel])
 def test_a_run_that_a_process_pool_fails_to_carry_out_is_an_error(
     scheduler: Any, func: Callable[[], Any]
 ) -> None:
