@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import datetime as dt
 import logging
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ logger = logging.getLogger("jobstore.store")
 # the other. Runs that were asked for are started on their own.
 TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
+# Seconds in which a server may still commit a claim after it answers again: it works on a statement
+# until it writes the reply, and its own limit (util.limit_waiting) is half of this.
+LATE_COMMIT = 10.0
 # Rows that one claim takes at the most, where no executor says how many workers are free.
 MAX_CLAIM = 500
 
@@ -51,8 +55,10 @@ class Dispatcher:
         self.runs: dict[tuple[str, dt.datetime], Run] = {}
         # Executors without a free worker, and since when jobs have been waiting for one.
         self.saturated: dict[str, dt.datetime] = {}
-        # When a claim was sent whose reply has not come: its runs may have been committed.
+        # When a claim was sent whose reply has not come: its runs may have been committed, or may
+        # still be, by a server that has not noticed that nobody waits any more.
         self.unsure_since: dt.datetime | None = None
+        self._look_until: float | None = None
         # When the next job is due, if this look at the database has found that out already.
         self.known_first: tuple[dt.datetime | None] | None = None
         # What was started last. A run stays "started" in the database while its result waits to be
@@ -67,6 +73,11 @@ class Dispatcher:
     def using(self) -> str:
         """The alias of the database that the jobs are routed to."""
         return self._store.using
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the reply to a claim was lost, and no look at the database has followed."""
+        return self.unsure_since is not None and self._look_until is None
 
     @property
     def running(self) -> list[Run]:
@@ -103,20 +114,27 @@ class Dispatcher:
         now = self._presence.now()
         free = {alias: free_workers(one) for alias, one in self._executors.items()}
         if self.unsure_since is not None:
-            self._recover(self.unsure_since, taken)
-            self.unsure_since = None
+            self._recover_for_a_while(self.unsure_since, taken)
         if term is None or self._finds_nothing(now):
             return
-        self.unsure_since = now
+        before = self.unsure_since, self._look_until
+        self.unsure_since, self._look_until = self.unsure_since or now, None
+        try:
+            self._claim(term, now, free, taken)
+        except claim.NotHolder:  # which is a reply, too
+            self.unsure_since, self._look_until = before
+            raise
+        self.unsure_since, self._look_until = before
+
+    def _claim(self, term: Term, now: dt.datetime, free: dict[str, int], taken: Taken) -> None:
         if self._presence.requested:
             taken.jobs += self._claim_requested(term, now, free)
         plans = list(self._plans(now, free))
         written = claim.claim(plans, term, self.using)
-        self.unsure_since = None
         started: dict[str, list[Run]] = {}
         for row in written:
             if row.status == DjangoJobExecution.SENT:
-                run = Run(row.id, row.job_id, row.run_time)
+                run = Run(row.id, row.job_id, row.run_time, term.epoch)
                 started.setdefault(row.job_id, []).append(run)
             else:
                 taken.settled.append(row)
@@ -140,6 +158,14 @@ class Dispatcher:
         self.known_first = (first,)
         return True
 
+    def _recover_for_a_while(self, since: dt.datetime, taken: Taken) -> None:
+        """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
+        self._recover(since, taken)
+        if self._look_until is None:
+            self._look_until = time.monotonic() + LATE_COMMIT
+        elif time.monotonic() >= self._look_until:
+            self.unsure_since = self._look_until = None
+
     def _recover(self, since: dt.datetime, taken: Taken) -> None:
         """Take up runs of a claim whose reply was lost although the database had committed it.
 
@@ -154,7 +180,8 @@ class Dispatcher:
         )
         runs: dict[str, list[Run]] = {}
         for found in unknown.exclude(pk__in=known).order_by("run_time"):
-            run = Run(found.pk, found.job_id, as_aware(found.run_time).astimezone(dt.UTC))
+            time = as_aware(found.run_time).astimezone(dt.UTC)
+            run = Run(found.pk, found.job_id, time, found.epoch)
             runs.setdefault(run.job_id, []).append(run)
         jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
         for job_id, one in runs.items():
@@ -239,7 +266,9 @@ class Dispatcher:
         taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)
         self._presence.requested = len(requests) == MAX_CLAIM
         return [
-            self._claimed_job(job, [Run(request.pk, job.id, as_aware(request.run_time))], now)
+            self._claimed_job(
+                job, [Run(request.pk, job.id, as_aware(request.run_time), term.epoch)], now
+            )
             for request, job in startable
             if request.pk in taken
         ]

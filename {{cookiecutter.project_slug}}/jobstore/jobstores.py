@@ -240,7 +240,6 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self._backoff = 0.0
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
-            dispatcher.unsure_since = None
             presence.doubt()
             self._back_off()
         except Exception as error:
@@ -281,7 +280,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             return self._in(self._backoff)
         now = self.presence.now()
         until = None if first is None else (as_aware(first) - now).total_seconds()
-        if dispatcher.saturated:
+        if dispatcher.saturated or dispatcher.unsure_since is not None:
             until = BUSY_WAIT if until is None else min(until, BUSY_WAIT)
         self.presence.planned_wake = None if until is None else now + dt.timedelta(seconds=until)
         return None if until is None else self._in(max(until, 0.0))

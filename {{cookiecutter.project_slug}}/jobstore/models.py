@@ -4,6 +4,7 @@ Every time is written by the database's clock, so that the clocks of its clients
 """
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -33,6 +34,11 @@ class IdField(models.CharField):  # type: ignore[type-arg]
             exact = "utf8mb4_nopad_bin" if connection.mysql_is_mariadb else "utf8mb4_0900_bin"
             parameters["collation"] = exact
         return parameters
+
+
+def first_version() -> int:
+    """Return a version that no job of the same id has had that was deleted before."""
+    return time.time_ns() // 1000
 
 
 class JobQuerySet(models.QuerySet["DjangoJob"]):
@@ -92,7 +98,7 @@ class DjangoJob(models.Model):
         "if a run is lost", max_length=10, choices=OnLost.choices, default=OnLost.RECORD
     )
 
-    version = models.BigIntegerField(default=1, editable=False)
+    version = models.BigIntegerField(default=first_version, editable=False)
     declaration = models.CharField(
         max_length=64, default="", editable=False, help_text="Digest of the declaration in code."
     )

@@ -1,5 +1,6 @@
 """A claimed job on its way through APScheduler: due when the claim says, timed, tidied up after."""
 
+import contextvars
 import dataclasses
 import datetime as dt
 import functools
@@ -21,11 +22,16 @@ from .util import release_connections
 
 @dataclasses.dataclass(eq=False)
 class Run:
-    """One run of a job in this process, and what is known of it so far."""
+    """One run of a job in this process, and what is known of it so far.
+
+    `execution_id` is its row in the history, `run_time` its scheduled time in UTC, `epoch` that of
+    the lease it was claimed with: all that a job needs to recognise its own repetition.
+    """
 
     execution_id: int
     job_id: str
     run_time: dt.datetime
+    epoch: int | None = None
     submitted: bool = False
     started_at: dt.datetime | None = None
     began: float = 0.0
@@ -42,6 +48,14 @@ class Run:
     def end(self, now: dt.datetime) -> None:
         """Note the end, at the database's time `now`."""
         self.finished, self.duration = now, time.perf_counter() - self.began
+
+
+_current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("current_run", default=None)
+
+
+def current_run() -> Run | None:
+    """Return the run whose function is being called; None outside one, and in a process pool."""
+    return _current.get()
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]
@@ -127,12 +141,14 @@ class _Watch:
         self._clock = clock
 
     def __enter__(self) -> None:
+        self._token = _current.set(self._run)
         self._run.begin(self._clock())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self._run.error = recorder.describe(error)
         self._run.end(self._clock())
+        _current.reset(self._token)
 
 
 def _call(

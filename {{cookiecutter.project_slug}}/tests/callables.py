@@ -44,6 +44,20 @@ async def count_later() -> int:
     return await DjangoJob.all_objects.acount()
 
 
+def name_run() -> str:
+    """Tell which run this is."""
+    from jobstore.runs import current_run
+
+    run = current_run()
+    assert run is not None
+    return f"{run.execution_id} {run.job_id} {run.run_time:%s.%f} {run.epoch}"
+
+
+async def name_run_later() -> str:
+    """Tell which run this is, from a coroutine."""
+    return name_run()
+
+
 class Greeter:
     """Has a method that can be a job."""
 

@@ -187,7 +187,7 @@ class Process:
     @property
     def is_unsure(self) -> bool:
         """Whether the reply to a claim was lost, and it has not looked since."""
-        return self.store._dispatcher.unsure_since is not None
+        return bool(self.store._dispatcher.is_unsure)
 
     @property
     def is_idle(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
+from django.db.models import F
 
 from jobstore import lease
 from jobstore.claim import NotHolder, claim, claim_requests
@@ -42,7 +43,8 @@ def due_job(job_id: str, trigger: str = "interval") -> Plan:
     job: Job = scheduler.add_job(callables.note, trigger, id=job_id, next_run_time=when, **timing)
     job._modify(executor="default", max_instances=1, coalesce=True, misfire_grace_time=None)
     DjangoJobStore().add_job(job)
-    return plan(job, 1, database_now("default"))
+    version = DjangoJob.objects.get(pk=job_id).version
+    return plan(job, version, database_now("default"))
 
 
 def test_a_claim_writes_the_run_and_advances_the_job(term: lease.Term, due: Plan) -> None:
@@ -96,7 +98,9 @@ def test_an_expired_lease_claims_nothing(term: lease.Term, due: Plan) -> None:
     [
         pytest.param({"next_run_time": None}, id="paused"),
         pytest.param({"name": "another"}, id="edited"),
-        pytest.param({"next_run_time": LATER, "version": 1}, id="moved without a new version"),
+        pytest.param(
+            {"next_run_time": LATER, "version": F("version")}, id="moved without a new version"
+        ),
     ],
 )
 def test_a_job_that_was_changed_meanwhile_is_left_alone(
@@ -105,6 +109,15 @@ def test_a_job_that_was_changed_meanwhile_is_left_alone(
     DjangoJob.objects.update(**change)
     assert claim([due], term, "default") == []
     assert DjangoJobExecution.objects.count() == 0
+
+
+def test_a_job_that_was_added_anew_meanwhile_is_left_alone(term: lease.Term, due: Plan) -> None:
+    former = DjangoJob.objects.get()
+    former.delete()
+    DjangoJob.objects.create(
+        pk=due.job.id, next_run_time=due.due, job_state=former.job_state, name="another"
+    )
+    assert claim([due], term, "default") == []
 
 
 def test_a_job_that_was_deleted_meanwhile_is_left_alone(term: lease.Term, due: Plan) -> None:

@@ -154,10 +154,14 @@ class Hurry:
             process.finish()
         last = self.processes[0]
         SchedulerLease.objects.update(expires_at=LONG_AGO)
-        for _ in range(50):
+        waiting = DjangoJobExecution.objects.filter(status=DjangoJobExecution.REQUESTED)
+        due = DjangoJob.objects.filter(next_run_time__lte=self.now)
+        for _ in range(5000):
             last.store.presence.beat()
             last.schedule()
             last.finish()
+            if not (waiting.exists() or due.exists()):
+                break
         SchedulerInstance.objects.exclude(pk=last.store.presence.id).update(heartbeat_at=LONG_AGO)
         last.store.presence.declare_lost(thorough=True)
 

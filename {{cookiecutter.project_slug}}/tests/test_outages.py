@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from jobstore import recorder
 from jobstore.lease import Sight, Term
@@ -310,4 +310,34 @@ if not IS_SQLITE:  # which has no replies that could be lost
             time.sleep(0.5)
             outage.end()
             start.goes_on_after(now())
+        start.assert_every_time_ran_once()
+
+
+def waiting_claims() -> int:
+    """Return how many claims wait on the server for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # this is asked within a transaction
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND query LIKE '%WITH term AS%'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+if connection.vendor == "postgresql":
+
+    @pytest.mark.parametrize("start", ["background"], indirect=True)
+    def test_a_claim_that_the_server_commits_long_after_the_cut_still_runs(
+        start: Scheduled, outage: Outage
+    ) -> None:
+        eventually(start.has_run)
+        with transaction.atomic():
+            DjangoJob.objects.select_for_update().get(pk="steady")
+            eventually(waiting_claims)
+            outage.begin()
+            time.sleep(0.5)
+            outage.end()
+            # It has looked what became of its claim, and claims once more: also in vain.
+            eventually(lambda: waiting_claims() == 2)
+        start.goes_on_after(now())
         start.assert_every_time_ran_once()

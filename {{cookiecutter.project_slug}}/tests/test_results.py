@@ -9,7 +9,7 @@ from apscheduler.events import EVENT_JOB_ERROR
 from apscheduler.executors.pool import ProcessPoolExecutor
 from pytest_django.fixtures import Settings
 
-from jobstore import recorder
+from jobstore import recorder, runs
 from jobstore.models import DjangoJobExecution
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -32,6 +32,17 @@ def test_what_a_job_returns_is_kept(start_scheduler: StartScheduler) -> None:
 
 def test_a_job_that_returns_nothing_has_no_result(start_scheduler: StartScheduler) -> None:
     assert run_once(start_scheduler(), callables.query).result is None
+
+
+def test_a_job_can_ask_which_run_it_is(start_scheduler: StartScheduler) -> None:
+    run = run_once(start_scheduler(), callables.name_run)
+    assert run.result == f"{run.pk} {run.job_id} {run.run_time:%s.%f} {run.epoch}"
+    assert runs.current_run() is None
+
+
+def test_a_coroutine_can_ask_which_run_it_is(start_scheduler: StartScheduler) -> None:
+    run = run_once(start_scheduler(), callables.name_run_later)
+    assert str(run.result).startswith(f"{run.pk} ")
 
 
 def test_a_long_result_is_cut(start_scheduler: StartScheduler, settings: Settings) -> None:

@@ -52,7 +52,10 @@ class Migration(migrations.Migration):
                         verbose_name="if a run is lost",
                     ),
                 ),
-                ("version", models.BigIntegerField(default=1, editable=False)),
+                (
+                    "version",
+                    models.BigIntegerField(default=jobstore.models.first_version, editable=False),
+                ),
                 (
                     "declaration",
                     models.CharField(
