@@ -213,9 +213,12 @@ LOGGING = {
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
 SCHEDULER_THREADS: int = env.int("SCHEDULER_THREADS", default=10)
+SCHEDULER_EXTRA = text("SCHEDULER_EXTRA", default="refuse")
+SCHEDULER_DETECTOR: bool = env.bool("SCHEDULER_DETECTOR", default=not BEHIND_POOLER)
 SCHEDULER_LISTEN: bool = env.bool("SCHEDULER_LISTEN", default=not BEHIND_POOLER)
 SCHEDULER_HEALTH_ADDRESS = text("SCHEDULER_HEALTH_ADDRESS", default="127.0.0.1:8001")
 SCHEDULER_DRAIN_SECONDS: int = env.int("SCHEDULER_DRAIN_SECONDS", default=30)
+SCHEDULER_STOP_GRACE_SECONDS: int = env.int("SCHEDULER_STOP_GRACE_SECONDS", default=40)
 JOB_HISTORY_DAYS: int = env.int("JOB_HISTORY_DAYS", default=30)
 JOB_HISTORY_PER_JOB: int = env.int("JOB_HISTORY_PER_JOB", default=1000)
 JOB_HISTORY_RESULT_LENGTH: int = env.int("JOB_HISTORY_RESULT_LENGTH", default=1000)

@@ -14,6 +14,7 @@ from django.db import connections, models, transaction
 from django.db.models import Case, Value, When
 
 from .lease import Term
+from .limits import limit_transaction
 from .models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
 from .plan import Plan
 from .util import as_aware, get_django_internal_datetime
@@ -207,6 +208,7 @@ def assert_holder(term: Term, using: str) -> dt.datetime:
     lease = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
     )
+    limit_transaction(using)
     # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
     lease.update(epoch=term.epoch)
     now = database_now(using)

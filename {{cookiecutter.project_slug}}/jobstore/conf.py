@@ -15,14 +15,26 @@ DEFAULTS: dict[str, Any] = {
     "SCHEDULER_RENEW_SECONDS": 2.0,
     # Seconds before the lease's end at which its holder stops trusting it.
     "SCHEDULER_MARGIN_SECONDS": 2.0,
-    # Seconds between two looks at the lease by a process that does not hold it.
+    # Seconds between two looks at the lease by a process that does not hold it; with the detector,
+    # which asks for less, twice in that time.
     "SCHEDULER_POLL_SECONDS": 1.0,
+    # What a further scheduler is: "refuse" lets its health check fail, "standby" calls it healthy.
+    "SCHEDULER_EXTRA": "refuse",
+    # Whether the active scheduler keeps a lock in its session, so that its death is noticed at
+    # once; useless behind a pooler in transaction mode.
+    "SCHEDULER_DETECTOR": True,
+    # Seconds after which the database ends a statement of the scheduler's own, or a transaction of
+    # its that idles because the process is paused. Jobs are not limited.
+    "SCHEDULER_STATEMENT_SECONDS": 5.0,
     # Whether to listen for changes on PostgreSQL; needless behind a pooler in transaction mode.
     "SCHEDULER_LISTEN": True,
     # Seconds without a sign of life after which a process counts as dead and its runs as lost.
     "SCHEDULER_DEAD_SECONDS": 15.0,
-    # Seconds that running jobs get to finish after SIGTERM; below the container's stop grace.
+    # Seconds that running jobs get to finish after SIGTERM.
     "SCHEDULER_DRAIN_SECONDS": 30.0,
+    # Seconds after which whoever sent SIGTERM kills the process: stop_grace_period in compose.yaml,
+    # stopwaitsecs of supervisor, terminationGracePeriodSeconds of Kubernetes.
+    "SCHEDULER_STOP_GRACE_SECONDS": 40.0,
     # Seconds that a starting scheduler waits for its database before it gives up with exit 1.
     "SCHEDULER_DATABASE_WAIT_SECONDS": 30.0,
     # Seconds after which a silent scheduling loop counts as hung.

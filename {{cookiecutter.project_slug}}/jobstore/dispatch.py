@@ -16,6 +16,7 @@ from django.db.models import Case, Count, Min, OuterRef, Subquery, When
 
 from . import claim
 from .lease import Term, waiting_jobs
+from .limits import limit_waiting
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
@@ -33,7 +34,7 @@ logger = logging.getLogger("jobstore.store")
 TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
 # Seconds in which a server may still commit a claim after it answers again: it works on a statement
-# until it writes the reply, and its own limit (util.limit_waiting) is half of this.
+# until it writes the reply, and its own limit (limits.py) is half of this.
 LATE_COMMIT = 10.0
 # Rows that one claim takes at the most, where no executor says how many workers are free.
 MAX_CLAIM = 500
@@ -110,6 +111,7 @@ class Dispatcher:
     def take(self, term: Term | None, taken: Taken) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         self._connection = connections[self.using]
+        limit_waiting(self.using)
         self.known_first = None
         now = self._presence.now()
         free = {alias: free_workers(one) for alias, one in self._executors.items()}

@@ -44,7 +44,7 @@ def ready(process: "SchedulerProcess") -> Answer:
         return code, body
     if process.presence.database_age > DATABASE_SILENCE:
         return _answer(process, f"The database does not answer: {process.presence.last_error}")
-    if process.presence.role == Role.DRAINING:
+    if process.presence.role in (Role.DRAINING, Role.STANDBY):
         return _answer(process)
     return _answer(process, process.presence.reason)
 

@@ -10,7 +10,7 @@ import datetime as dt
 import uuid
 
 from django.db import connections
-from django.db.models import F, Min
+from django.db.models import Min
 
 from . import conf
 from .models import (
@@ -38,34 +38,61 @@ class Sight:
     now: dt.datetime
     term: Term | None = None
     holder: str = ""
+    epoch: int = 0
+    expires_at: dt.datetime | None = None
+    session_lock: bool = False
     next_run_time: dt.datetime | None = None
     requested: bool = False
 
 
-def acquire(instance: uuid.UUID, using: str) -> Sight:
-    """Take the lease if it is free or has expired; say who holds it otherwise."""
+def acquire(
+    instance: uuid.UUID,
+    using: str,
+    *,
+    session_lock: bool = False,
+    is_silent: bool = False,
+    above: int = 0,
+) -> Sight:
+    """Take the lease if it is free, has expired, or its holder is gone; else say who holds it.
+
+    :param session_lock: whether this process has the detector's lock. A holder that says that it
+        has it is gone then.
+    :param is_silent: whether the holder was seen not to renew it for longer than a lease lives;
+        then its end lies in a future that a clock which was set back has made.
+    :param above: the highest epoch that was ever seen; a database that lost its last commits, in a
+        change of its primary, may know of lower ones only.
+    """
     leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
     lease = leases.first()
     now = database_now(using)
     if lease is None:
         SchedulerLease.objects.using(using).bulk_create([SchedulerLease()], ignore_conflicts=True)
         lease = leases.get()
-    if lease.expires_at is not None and lease.expires_at > now:
-        return Sight(now, holder=name_of(lease.holder, using))
+    is_gone = is_silent or (session_lock and lease.session_lock)
+    if lease.expires_at is not None and lease.expires_at > now and not is_gone:
+        return Sight(
+            now,
+            holder=name_of(lease.holder, using),
+            epoch=lease.epoch,
+            expires_at=lease.expires_at,
+            session_lock=lease.session_lock,
+        )
+    epoch = max(lease.epoch, above) + 1
     # The expiry that was seen is compared as well: a renewal in the meantime must win.
     won = leases.filter(epoch=lease.epoch, expires_at=lease.expires_at).update(
-        epoch=F("epoch") + 1,
+        epoch=epoch,
         holder=instance,
+        session_lock=session_lock,
         acquired_at=now,
         renewed_at=now,
         expires_at=now + dt.timedelta(seconds=conf.get("SCHEDULER_LEASE_SECONDS")),
     )
     if not won:
-        return Sight(now, holder="a process that was faster")
-    return Sight(now, term=Term(instance, lease.epoch + 1))
+        return Sight(now, holder="a process that was faster", epoch=lease.epoch)
+    return Sight(now, term=Term(instance, epoch), epoch=epoch, session_lock=session_lock)
 
 
-def renew(term: Term, using: str) -> Sight:
+def renew(term: Term, using: str, *, session_lock: bool = False) -> Sight:
     """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
@@ -73,17 +100,20 @@ def renew(term: Term, using: str) -> Sight:
     """
     life = conf.get("SCHEDULER_LEASE_SECONDS")
     if connections[using].vendor == "postgresql":
-        return _renew_postgresql(term, using, life)
+        return _renew_postgresql(term, using, life, session_lock)
     now = database_now(using)
     kept = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch, expires_at__gt=now
     )
-    if not kept.update(renewed_at=now, expires_at=now + dt.timedelta(seconds=life)):
+    changes = {"renewed_at": now, "expires_at": now + dt.timedelta(seconds=life)}
+    if not kept.update(**changes, session_lock=session_lock):
         return Sight(now)
     SchedulerInstance.objects.using(using).filter(pk=term.instance).update(heartbeat_at=now)
     return Sight(
         now,
         term=term,
+        epoch=term.epoch,
+        session_lock=session_lock,
         next_run_time=waiting_jobs(using).aggregate(first=Min("next_run_time"))["first"],
         requested=DjangoJobExecution.objects.using(using)
         .filter(status=DjangoJobExecution.REQUESTED)
@@ -91,13 +121,13 @@ def renew(term: Term, using: str) -> Sight:
     )
 
 
-def _renew_postgresql(term: Term, using: str, life: float) -> Sight:
+def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -> Sight:
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
             WITH renewed AS (
                 UPDATE jobstore_schedulerlease
-                SET renewed_at = clock_timestamp(),
+                SET renewed_at = clock_timestamp(), session_lock = %(session_lock)s,
                     expires_at = clock_timestamp() + make_interval(secs => %(life)s)
                 WHERE name = %(lease)s AND holder = %(holder)s AND epoch = %(epoch)s
                     AND expires_at > clock_timestamp()
@@ -115,6 +145,7 @@ def _renew_postgresql(term: Term, using: str, life: float) -> Sight:
             """,
             {
                 "life": life,
+                "session_lock": session_lock,
                 "lease": SchedulerLease.DEFAULT,
                 "holder": term.instance,
                 "epoch": term.epoch,
@@ -124,7 +155,14 @@ def _renew_postgresql(term: Term, using: str, life: float) -> Sight:
         row = cursor.fetchone()
     if row is None:
         return Sight(database_now(using))
-    return Sight(row[0], term=term, next_run_time=row[1], requested=row[2])
+    return Sight(
+        row[0],
+        term=term,
+        epoch=term.epoch,
+        session_lock=session_lock,
+        next_run_time=row[1],
+        requested=row[2],
+    )
 
 
 def release(term: Term, using: str) -> bool:

@@ -289,6 +289,8 @@ class SchedulerLease(models.Model):
     acquired_at = models.DateTimeField(null=True)
     renewed_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
+    # Whether its holder keeps the detector's lock, so that whoever gets that may take over.
+    session_lock = models.BooleanField(default=False)
 
     class Meta:
         verbose_name = "lease"
@@ -305,6 +307,7 @@ class SchedulerInstance(models.Model):
 
         STARTING = "starting", "starting"
         ACTIVE = "active", "active"
+        STANDBY = "standby", "standby"
         SURPLUS = "surplus", "surplus"
         DRAINING = "draining", "draining"
         STOPPED = "stopped", "stopped"

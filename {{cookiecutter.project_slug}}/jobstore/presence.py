@@ -19,7 +19,9 @@ from django.db import DatabaseError, InterfaceError, transaction
 
 from . import conf, lease
 from .claim import NotHolder, assert_holder
+from .detector import Detector
 from .lease import Sight, Term
+from .limits import limit_waiting
 from .models import (
     SchedulerInstance,
     SchedulerLease,
@@ -39,6 +41,10 @@ CHORES = 10.0
 HEARTBEAT = 5.0
 # Seconds between two tries while the database does not answer.
 RETRY = 0.5
+# Seconds between two looks at a lease whose holder the detector watches.
+LOOK = 5.0
+# Seconds by which this machine's clock may differ from the database's before it is reported.
+SKEW = 1.0
 # Seconds that leaving waits for a statement that is under way.
 PATIENCE = 3.0
 
@@ -59,11 +65,21 @@ class Presence:
         self.role = Role.STARTING
         self.sight: Sight | None = None
         self.last_error = ""
+        # Seconds by which the oldest job that could start was late when the lease was renewed.
+        self.lag = 0.0
+        self._detector = Detector(using)
         self._wake = wake
         self._term: Term | None = None
         self._trusted_until = 0.0
         self._started = time.monotonic()
         self._seen_at = 0.0
+        self._renewed_at = 0.0
+        self._next_look = 0.0
+        # The lease as others keep it, and since when on this machine's monotonic clock.
+        self._theirs: tuple[object, ...] = ()
+        self._theirs_since = 0.0
+        self._highest_epoch = 0
+        self._is_skewed = False
         self._reached_at = 0.0
         self._next_chores = 0.0
         self._next_heartbeat = 0.0
@@ -104,6 +120,11 @@ class Presence:
             return dt.datetime.now(dt.UTC)
         elapsed = dt.timedelta(seconds=time.monotonic() - self._seen_at)
         return as_aware(self.sight.now) + elapsed
+
+    @property
+    def lease_age(self) -> float | None:
+        """Seconds since this process last renewed its lease; None if it has none."""
+        return time.monotonic() - self._renewed_at if self.term else None
 
     @property
     def clock_skew(self) -> float:
@@ -177,54 +198,115 @@ class Presence:
                 if not self.last_error:
                     logger.error("The database does not answer: %s", str(error).strip())
                 self.last_error = str(error).strip() or repr(error)
+                self._detector.let_go()
                 release_connections()
             self._ear.sleep(self._pause())
         with contextlib.suppress(Exception):  # the connection may be lost
             self._ear.close()
+        self._detector.let_go()
         release_connections()
 
     def _pause(self) -> float:
-        name = "SCHEDULER_RENEW_SECONDS" if self._term else "SCHEDULER_POLL_SECONDS"
-        seconds = float(conf.get(name))
-        return min(seconds, RETRY) if self.last_error else seconds
+        """Return the seconds until the next beat."""
+        if self.last_error:
+            return RETRY
+        if self._term is not None:
+            return float(conf.get("SCHEDULER_RENEW_SECONDS"))
+        poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
+        if not self._competing:
+            return poll
+        until_look = max(self._next_look - time.monotonic(), 0.0)
+        return min(until_look, poll / 2 if self._watches else poll)
 
     def _beat(self) -> None:
+        limit_waiting(self.using)
         if not self._registered:
             self._register()
-        asked_at = time.monotonic()
-        term = self._term
-        if term is not None:
-            self._look(lease.renew(term, self.using), asked_at)
-            if self._term is None and self._competing:
-                logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
-                self._become(Role.STARTING)
+        if self._leaving:
+            self._detector.let_go()
+        if self._term is not None:
+            self._renew(self._term)
         if self._term is None and self._competing:
-            asked_at = time.monotonic()
-            self._look(lease.acquire(self.id, self.using), asked_at)
-            self._after_competing()
+            self._compete_for_lease()
         if self._term is None:
             self._heartbeat_if_due()
-        else:
-            self._ear.listen()
+        elif self._detector.is_on or not conf.get("SCHEDULER_DETECTOR"):
+            self._ear.listen()  # in sessions that last
         if self._term is not None and time.monotonic() >= self._next_chores:
             self._next_chores = time.monotonic() + CHORES
             self.declare_lost()
+
+    def _renew(self, term: Term) -> None:
+        asked_at = time.monotonic()
+        has_lock = self._detector.try_hold()
+        self._look(lease.renew(term, self.using, session_lock=has_lock), asked_at)
+        if self._term is None and self._competing:
+            logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
+            self._next_look = 0.0
+            self._become(Role.STARTING)
+
+    @property
+    def _watches(self) -> bool:
+        """Whether the detector tells when the holder is gone, so that looks may be rarer."""
+        return self._detector.is_on and (self.sight is None or self.sight.session_lock)
+
+    def _compete_for_lease(self) -> None:
+        """Take the lease if its holder is gone or does not renew it."""
+        has_lock = self._watches and self._detector.try_hold()
+        if not has_lock and time.monotonic() < self._next_look:
+            return
+        asked_at = time.monotonic()
+        sight = lease.acquire(
+            self.id,
+            self.using,
+            session_lock=has_lock,
+            is_silent=self._holder_is_silent(),
+            above=self._highest_epoch,
+        )
+        self._look(sight, asked_at)
+        if self._term is None:
+            # Its new holder has none, and will ask for it.
+            self._detector.let_go()
+            self._note_holder(sight, asked_at)
+        self._after_competing()
+
+    def _note_holder(self, sight: Sight, asked_at: float) -> None:
+        theirs = (sight.epoch, sight.expires_at)
+        if theirs != self._theirs:
+            self._theirs, self._theirs_since = theirs, asked_at
+        wait = LOOK if self._watches else float(conf.get("SCHEDULER_POLL_SECONDS"))
+        if sight.expires_at is not None:
+            remaining = (as_aware(sight.expires_at) - as_aware(sight.now)).total_seconds()
+            # Just after the end, in case there is no renewal.
+            wait = min(wait, max(remaining, 0.0) + 0.05)
+        self._next_look = asked_at + wait
+
+    def _holder_is_silent(self) -> bool:
+        """Tell whether the lease has not changed for longer than it lives, by monotonic time."""
+        patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
+        return bool(self._theirs and time.monotonic() - self._theirs_since > patience)
 
     def _look(self, sight: Sight, asked_at: float) -> None:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
         self._seen_at = self._reached_at = time.monotonic()
         self.sight = sight
+        self._highest_epoch = max(self._highest_epoch, sight.epoch)
+        self._report_skew()
         if not self._competing:
             return
         was_trusted = self.term is not None
         self._term = sight.term
+        self._renewed_at = asked_at
         # From before the question: the lease began to run at some moment after it.
         self._trusted_until = asked_at + trust if sight.term else 0.0
         if sight.term is None:
             return
         self.requested = sight.requested
+        self._theirs = ()
         first = sight.next_run_time
+        late = (as_aware(sight.now) - as_aware(first)).total_seconds() if first else 0.0
+        self.lag = max(late, 0.0)
         is_earlier = first is not None and (
             self.planned_wake is None or as_aware(first) < self.planned_wake
         )
@@ -241,9 +323,25 @@ class Presence:
             patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
             self._next_chores = time.monotonic() + max(patience, 0.0) + 0.5
             self._wake()
+        elif self.role == Role.STARTING and conf.get("SCHEDULER_EXTRA") == "standby":
+            self._become(Role.STANDBY)
+            logger.info("Standby: %s", self.reason)
         elif self.role == Role.STARTING and self._has_waited():
             self._become(Role.SURPLUS)
             logger.error("Surplus: %s", self.reason)
+
+    def _report_skew(self) -> None:
+        """Say when this machine's clock begins or ceases to differ from the database's."""
+        was_skewed, skew = self._is_skewed, self.clock_skew
+        self._is_skewed = abs(skew) >= SKEW
+        if self._is_skewed and not was_skewed:
+            logger.warning(
+                "This machine's clock is %.1f s %s the database's, which decides when jobs run.",
+                abs(skew),
+                "ahead of" if skew > 0 else "behind",
+            )
+        elif was_skewed and not self._is_skewed:
+            logger.info("This machine's clock agrees with the database's again.")
 
     def _has_waited(self) -> bool:
         """Tell whether a take-over from a dead holder would have happened by now."""
@@ -256,6 +354,8 @@ class Presence:
         holder = self.sight.holder if self.sight else ""
         if self.role == Role.SURPLUS:
             return f"{holder} is the active scheduler; this process is surplus and runs nothing."
+        if self.role == Role.STANDBY:
+            return f"{holder} is the active scheduler; this process would take over from it."
         if self.role == Role.STARTING:
             return f"Waiting for the lease, which {holder or 'nobody known'} holds."
         if self.role == Role.DRAINING:

@@ -23,6 +23,7 @@ from django import db
 from django.db import connections, transaction
 
 from . import conf
+from .limits import limit_waiting
 from .models import DjangoJobExecution
 from .util import release_connections
 
@@ -220,6 +221,7 @@ class Recorder:
         with self._lock:
             batch = self._next_batch()
         if batch:
+            limit_waiting(self._using)
             try:
                 write(batch, self._instance, self._using)
             except (db.DataError, db.IntegrityError, ValueError, TypeError):

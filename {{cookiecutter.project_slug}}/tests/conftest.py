@@ -25,6 +25,7 @@ def _quick(settings: Settings) -> None:
     settings.SCHEDULER_MARGIN_SECONDS = 0.5
     settings.SCHEDULER_POLL_SECONDS = 0.1
     settings.SCHEDULER_DEAD_SECONDS = 2.5
+    settings.SCHEDULER_STATEMENT_SECONDS = 2.0
 
 
 @pytest.fixture(autouse=True)

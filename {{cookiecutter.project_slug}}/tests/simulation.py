@@ -491,8 +491,8 @@ class World:
             self._broken = self._broken or error
             raise
 
-    def _acquire(self, *args: Any) -> lease.Sight:
-        sight = ACQUIRE(*args)
+    def _acquire(self, *args: Any, **options: Any) -> lease.Sight:
+        sight = ACQUIRE(*args, **options)
         if sight.term is not None:
             self._check(self.checker.acquired, sight.term)
         return sight
@@ -612,6 +612,8 @@ def by_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SCHEDULER_LEASE_SECONDS = 1e7
     settings.SCHEDULER_MARGIN_SECONDS = 0.0
     settings.SCHEDULER_DEAD_SECONDS = 1e7
+    settings.SCHEDULER_POLL_SECONDS = 0.0
+    settings.SCHEDULER_DETECTOR = False
 
 
 def work(*args: object, **kwargs: object) -> None:

@@ -391,7 +391,8 @@ def test_a_job_due_while_the_scheduler_stops_stays_due(start_scheduler: StartSch
     scheduler.add_job(callables.note, "interval", hours=1, id="tick")
     eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
     scheduler.pause()
-    due = database_now("default")
+    with scheduler._jobstores_lock:  # which the loop has until its first look is over
+        due = database_now("default")
     DjangoJob.objects.update(next_run_time=due)
     scheduler.shutdown()
     assert DjangoJob.objects.get().next_run_time == due

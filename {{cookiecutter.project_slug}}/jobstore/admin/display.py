@@ -36,6 +36,7 @@ MEANINGS: dict[str, str] = {
     Role.ACTIVE: "good",
     Role.STARTING: "busy",
     Role.DRAINING: "busy",
+    Role.STANDBY: "busy",
     Role.SURPLUS: "warning",
     Role.LOST: "bad",
     "paused": "warning",

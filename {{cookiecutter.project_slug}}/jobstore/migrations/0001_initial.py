@@ -96,6 +96,7 @@ class Migration(migrations.Migration):
                         choices=[
                             ("starting", "starting"),
                             ("active", "active"),
+                            ("standby", "standby"),
                             ("surplus", "surplus"),
                             ("draining", "draining"),
                             ("stopped", "stopped"),
@@ -129,6 +130,7 @@ class Migration(migrations.Migration):
                 ("acquired_at", models.DateTimeField(null=True)),
                 ("renewed_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField(null=True)),
+                ("session_lock", models.BooleanField(default=False)),
             ],
             options={
                 "verbose_name": "lease",
