@@ -1,6 +1,8 @@
 """System checks: settings that cannot work are refused with a sentence that says what to change."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -8,6 +10,26 @@ from django.db import DatabaseError, InterfaceError, connections, router
 
 from . import conf
 
+# Seconds after the drain time by which a scheduler process has ended, whatever does not answer.
+LEAVE = 8.0
+EXTRA = ("refuse", "standby")
+# Types of file systems that several hosts can share, as /proc/self/mounts calls them.
+NETWORKS = {
+    *(
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ceph",
+        "lustre",
+        "glusterfs",
+        "gfs2",
+        "ocfs2",
+    ),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone"),
+}
 # Quarantined jobs that the check names; the admin lists them all.
 LISTED = 20
 
@@ -35,6 +57,29 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="jobstore.E002",
             )
         )
+    grace, drain = conf.get("SCHEDULER_STOP_GRACE_SECONDS"), conf.get("SCHEDULER_DRAIN_SECONDS")
+    if grace < drain + LEAVE:
+        problems.append(
+            Error(
+                f"Jobs get {drain} s to finish and their results up to {LEAVE:g} s to be written, "
+                f"but the process is killed {grace} s after SIGTERM.",
+                hint="Lower SCHEDULER_DRAIN_SECONDS; or raise stop_grace_period in compose.yaml "
+                "(stopwaitsecs, terminationGracePeriodSeconds), and SCHEDULER_STOP_GRACE_SECONDS "
+                "with it.",
+                id="jobstore.E004",
+            )
+        )
+    limit = conf.get("SCHEDULER_STATEMENT_SECONDS")
+    if not 0 < limit <= life:
+        problems.append(
+            Error(
+                f"A statement may take {limit} s while a lease lives {life} s: one that hangs "
+                "would keep others from taking over.",
+                hint="Set SCHEDULER_STATEMENT_SECONDS above 0 and at most to "
+                "SCHEDULER_LEASE_SECONDS.",
+                id="jobstore.E005",
+            )
+        )
     if conf.get("SCHEDULER_THREADS") < 1:
         problems.append(
             Error(
@@ -44,6 +89,80 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return problems
+
+
+@register()
+def extra_schedulers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A word that is not known would silently mean the default."""
+    if conf.get("SCHEDULER_EXTRA") in EXTRA:
+        return []
+    return [
+        Error(
+            f"SCHEDULER_EXTRA is {conf.get('SCHEDULER_EXTRA')!r}.",
+            hint=f"Set it to {' or '.join(EXTRA)}.",
+            id="jobstore.E006",
+        )
+    ]
+
+
+@register()
+def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What a session keeps does not survive a pooler that lends it to another client."""
+    from .models import DjangoJob
+
+    database = connections[router.db_for_write(DjangoJob)].settings_dict
+    asked = [name for name in ("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN") if conf.get(name)]
+    if not (asked and database.get("DISABLE_SERVER_SIDE_CURSORS")):
+        return []
+    return [
+        Error(
+            f"{' and '.join(asked)} need a session that lasts, which a pooler in transaction mode "
+            "does not give (DISABLE_SERVER_SIDE_CURSORS says that there is one).",
+            hint=f"Set {' and '.join(f'{name}=false' for name in asked)}, or connect directly.",
+            id="jobstore.E007",
+        )
+    ]
+
+
+@register()
+def sqlite_place(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """File locks, which SQLite rests on, do not hold between hosts."""
+    from .models import DjangoJob
+
+    database = connections[router.db_for_write(DjangoJob)].settings_dict
+    if not database["ENGINE"].endswith("sqlite3"):
+        return []
+    kind = filesystem_of(Path(database["NAME"]).absolute(), mounted())
+    if kind not in NETWORKS:
+        return []
+    return [
+        Error(
+            f"The SQLite database {database['NAME']} is on a network file system ({kind}), where "
+            "locks do not keep two processes from writing at once.",
+            hint="Put it on a local disk and run all processes on that host; for several hosts use "
+            "PostgreSQL or MariaDB.",
+            id="jobstore.E008",
+        )
+    ]
+
+
+def mounted() -> str:
+    """Return what is mounted where, in the words of Linux; nothing elsewhere."""
+    try:
+        return Path("/proc/self/mounts").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def filesystem_of(path: Path, mounts: str) -> str:
+    """Return the type of the file system that holds a path, by lines of /proc/self/mounts."""
+    kinds: dict[Path, str] = {}
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split(" ")
+        # Spaces and the like are written as octal numbers.
+        kinds[Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place))] = kind
+    holders = [place for place in kinds if path.is_relative_to(place)]
+    return kinds[max(holders, key=lambda place: len(place.parts))] if holders else ""
 
 
 @register()

@@ -41,6 +41,8 @@ DEFAULTS: dict[str, Any] = {
     "SCHEDULER_HUNG_SECONDS": 30.0,
     # Jobs that run at the same time.
     "SCHEDULER_THREADS": 10,
+    # What the program that runs is called, an image's tag for example; empty for APScheduler's.
+    "SCHEDULER_VERSION": "",
     # Where the scheduler process answers probes; empty for nowhere.
     "SCHEDULER_HEALTH_ADDRESS": "127.0.0.1:8001",
     # Seconds by which a run may be late before it is recorded as missed (declared jobs).

@@ -4,7 +4,6 @@ Nothing here starts Django or asks the database while a probe waits, except /hea
 which is about the database: the loop and the presence have noted everything else already.
 """
 
-import datetime as dt
 import http.server
 import json
 import logging
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, InterfaceError
 
-from . import conf, presence
-from .models import SchedulerInstance, database_now
-from .util import as_aware, release_connections
+from . import conf, metrics, status
+from .models import SchedulerInstance
+from .util import release_connections
 
 if TYPE_CHECKING:
     from .scheduler import SchedulerProcess
@@ -55,55 +54,31 @@ def active(process: "SchedulerProcess") -> Answer:
 
 
 def scheduler(using: str) -> Answer:
-    """Whether exactly one scheduler is active and jobs are on time, as the database tells it.
-
-    Also served by the web, since a scheduler that died cannot report itself.
-    """
-    from .lease import waiting_jobs
-
+    """Whether exactly one scheduler is active and jobs are on time, as the database tells it."""
     try:
-        lease, holder = presence.holder(using)
-        now = as_aware(database_now(using))
-        first = waiting_jobs(using).values_list("next_run_time", flat=True).first()
+        seen = status.verdict(using)
     except (DatabaseError, InterfaceError) as error:
         return UNAVAILABLE, {"status": "unavailable", "reason": f"The database fails: {error}"}
-    late = max(0.0, (now - as_aware(first)).total_seconds()) if first else 0.0
-    body = {
-        "status": "ok",
-        "reason": "",
-        "epoch": lease.epoch if lease else None,
-        "holder": str(holder) if holder else None,
-        "lease_expires_in": _until(lease.expires_at, now) if lease else None,
-        "late_by": round(late, 3),
-    }
-    if lease is None or lease.expires_at is None or as_aware(lease.expires_at) <= now:
-        body["reason"] = "No scheduler is active: nobody holds the lease."
-    elif late > conf.get("SCHEDULER_HUNG_SECONDS"):
-        body["reason"] = f"A job has been due for {late:.0f} s and does not start."
-    if body["reason"]:
-        return UNAVAILABLE, body | {"status": "unavailable"}
-    return OK, body
-
-
-def _until(when: dt.datetime | None, now: dt.datetime) -> float | None:
-    return None if when is None else round((as_aware(when) - now).total_seconds(), 3)
+    return (UNAVAILABLE if seen["reason"] else OK), seen
 
 
 def _answer(process: "SchedulerProcess", reason: str = "") -> Answer:
     seen = process.presence
-    term = seen.term
+    age = seen.lease_age
     body = {
         "status": "unavailable" if reason else "ok",
         "reason": reason,
         "role": str(seen.role),
         "process": f"{seen.host}:{seen.pid}",
-        "epoch": term.epoch if term else None,
-        "holder": seen.sight.holder if seen.sight and not term else None,
+        "version": seen.version,
+        "epoch": seen.epoch,
+        "holder": f"{seen.host}:{seen.pid}" if seen.term else seen.sight and seen.sight.holder,
+        "lease_age": None if age is None else round(age, 3),
         "beat_age": round(process.scheduler.beat_age, 3),
         "database_age": round(seen.database_age, 3),
         "clock_skew": round(seen.clock_skew, 3),
-        "running": len(process.store.running),
-        "threads": conf.get("SCHEDULER_THREADS"),
+        "lag": round(seen.lag, 3),
+        "slots": {"busy": len(process.store.running), "total": conf.get("SCHEDULER_THREADS")},
     }
     return (UNAVAILABLE if reason else OK), body
 
@@ -131,10 +106,14 @@ def serve(process: "SchedulerProcess", address: str) -> http.server.ThreadingHTT
         timeout = 5
 
         def do_GET(self) -> None:
-            code, body = answer(process, self.path)
-            content = json.dumps(body).encode()
+            if self.path == "/metrics":
+                code, kind = OK, metrics.CONTENT_TYPE
+                content = metrics.render(process).encode()
+            else:
+                code, body = answer(process, self.path)
+                kind, content = "application/json", json.dumps(body).encode()
             self.send_response(code)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
             self.send_header("Cache-Control", "no-store")
             self.end_headers()

@@ -5,10 +5,12 @@ scheduler. Its `get_due_jobs` is the claim, so that any number of schedulers may
 database: the one that holds the lease runs the jobs, the others run none.
 """
 
+import collections
 import datetime as dt
 import logging
 import pickle
 import random
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -69,6 +71,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self.pickle_protocol = pickle_protocol
         self.presence: Presence | None = None
         self.recorder: Recorder | None = None
+        # How many runs of this process ended with each status.
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self._counting = threading.Lock()
         self._dispatcher: Dispatcher | None = None
         self._backoff = 0.0
         self._retry_at = 0.0
@@ -339,6 +344,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._announcing = True
         try:
             for row in taken.settled:
+                self._count(row.status)
                 zoned = get_apscheduler_datetime(row.run_time, self._scheduler)
                 if row.status == DjangoJobExecution.MISSED:
                     logger.warning("Job %r missed its run time %s.", row.job_id, zoned)
@@ -401,6 +407,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """Hand a finished run to the recorder."""
         if self.presence is None or self.recorder is None:
             return
+        self._count(status)
         self.recorder.put(
             Result(
                 run.execution_id,
@@ -411,6 +418,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 **details,
             )
         )
+
+    def _count(self, status: str) -> None:
+        with self._counting:
+            self.outcomes[status] += 1
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"

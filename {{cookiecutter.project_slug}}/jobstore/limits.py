@@ -15,8 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import conf
 
-# Seconds that a statement waits for a lock at the most; whoever holds it may be paused.
-LOCK_WAIT = 2.0
+# Of that time, what a statement waits for a lock: a claim that waits for a job keeps the lease from
+# being renewed, which must still succeed afterwards.
+LOCK_WAIT = 0.4
 # Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
 TCP_IDLE, TCP_SILENCE = 5, 8
 
@@ -62,7 +63,7 @@ def is_shared(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _limits(connection: Any, seconds: float) -> list[tuple[str, list[Any]]]:
-    waiting = min(LOCK_WAIT, seconds)
+    waiting = LOCK_WAIT * seconds
     if connection.vendor == "postgresql":
         return [
             (

@@ -62,6 +62,8 @@ class Presence:
         self.id = uuid.uuid4()
         self.host = socket.gethostname()
         self.pid = os.getpid()
+        packages = f"APScheduler {importlib.metadata.version('apscheduler')}"
+        self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
         self.role = Role.STARTING
         self.sight: Sight | None = None
         self.last_error = ""
@@ -292,7 +294,8 @@ class Presence:
         self._seen_at = self._reached_at = time.monotonic()
         self.sight = sight
         self._highest_epoch = max(self._highest_epoch, sight.epoch)
-        self._report_skew()
+        if self._seen_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
+            self._report_skew()
         if not self._competing:
             return
         was_trusted = self.term is not None
@@ -376,7 +379,7 @@ class Presence:
             id=self.id,
             host=self.host,
             pid=self.pid,
-            version=f"APScheduler {importlib.metadata.version('apscheduler')}",
+            version=self.version,
             role=self.role,
             started_at=now,
             heartbeat_at=now,

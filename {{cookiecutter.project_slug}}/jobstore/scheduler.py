@@ -152,9 +152,14 @@ class SchedulerProcess:
         return not abandoned
 
     @property
+    def results_waiting(self) -> int:
+        """The number of results that are not written yet."""
+        return self.store.recorder.waiting if self.store.recorder else 0
+
+    @property
     def left_over(self) -> str:
         """What an end at this moment leaves undone, in words."""
-        waiting = self.store.recorder.waiting if self.store.recorder else 0
+        waiting = self.results_waiting
         return f"{waiting} results are not written, {len(self.store.running)} runs not finished"
 
     def _wake(self) -> None:

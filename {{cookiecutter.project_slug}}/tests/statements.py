@@ -8,13 +8,16 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-# Counted neither by the outcomes that we promise nor by what we compare ourselves with.
+# Counted neither by the outcomes that we promise nor by what we compare ourselves with: the borders
+# of transactions, and what a new connection is set up with.
 BORDERS = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+SETTING_UP = ("PRAGMA", "SET SESSION", "SELECT SET_CONFIG")
 
 
 def without_borders(statements: list[str]) -> list[str]:
-    """Leave out what begins and ends transactions."""
-    return [one for one in statements if not one.lstrip().upper().startswith(BORDERS)]
+    """Leave out what begins and ends transactions, and what sets a connection up."""
+    left_out = BORDERS + SETTING_UP
+    return [one for one in statements if not one.lstrip().upper().startswith(left_out)]
 
 
 class Statements:

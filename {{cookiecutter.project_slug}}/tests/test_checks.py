@@ -1,9 +1,13 @@
 """Settings that cannot work are refused, with a sentence that says what to change."""
 
+from pathlib import Path
+
 import pytest
 from django.core.checks import run_checks
 from django.db import connections
 from pytest_django.fixtures import Settings
+
+from jobstore import checks
 
 
 def found() -> set[str]:
@@ -21,10 +25,14 @@ def test_the_settings_of_the_project_are_fine() -> None:
         pytest.param("SCHEDULER_RENEW_SECONDS", 0.0, "jobstore.E001", id="renewed all the time"),
         pytest.param("SCHEDULER_DEAD_SECONDS", 1.0, "jobstore.E002", id="dead before the lease"),
         pytest.param("SCHEDULER_THREADS", 0, "jobstore.E003", id="nobody to work"),
+        pytest.param("SCHEDULER_DRAIN_SECONDS", 33, "jobstore.E004", id="killed in the drain"),
+        pytest.param("SCHEDULER_STATEMENT_SECONDS", 0, "jobstore.E005", id="statements for ever"),
+        pytest.param("SCHEDULER_STATEMENT_SECONDS", 3, "jobstore.E005", id="beyond the lease"),
+        pytest.param("SCHEDULER_EXTRA", "allow", "jobstore.E006", id="a word not known"),
     ],
 )
 def test_impossible_values_are_refused(
-    settings: Settings, name: str, value: float, expected: str
+    settings: Settings, name: str, value: object, expected: str
 ) -> None:
     setattr(settings, name, value)
     assert found() == {expected}
@@ -37,3 +45,44 @@ def test_sqlite_that_does_not_lock_at_once_is_warned_about(
     monkeypatch.setitem(database, "ENGINE", "django.db.backends.sqlite3")
     monkeypatch.setitem(database, "OPTIONS", {})
     assert found() == {"jobstore.W001"}
+
+
+@pytest.mark.parametrize("name", ["SCHEDULER_DETECTOR", "SCHEDULER_LISTEN"])
+def test_what_needs_a_session_is_refused_behind_a_pooler(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    settings.SCHEDULER_DETECTOR = settings.SCHEDULER_LISTEN = False
+    assert found() == set()
+    setattr(settings, name, True)
+    assert found() == {"jobstore.E007"}
+
+
+MOUNTS = r"""/dev/sda1 / ext4 rw 0 0
+server:/share /srv/common nfs4 rw 0 0
+server:/two /srv/two\040words cifs rw 0 0
+/dev/sdb1 /srv/common/local xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/srv/common/jobs/db.sqlite3", "nfs4"),
+        ("/srv/two words/db.sqlite3", "cifs"),
+        ("/srv/common/local/db.sqlite3", "xfs"),
+        ("/srv/commons/db.sqlite3", "ext4"),
+    ],
+)
+def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(place: str, kind: str) -> None:
+    assert checks.filesystem_of(Path(place), MOUNTS) == kind
+
+
+def test_sqlite_on_a_network_file_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = connections["default"].settings_dict
+    monkeypatch.setitem(database, "ENGINE", "django.db.backends.sqlite3")
+    monkeypatch.setitem(database, "NAME", "/srv/common/db.sqlite3")
+    monkeypatch.setitem(database, "OPTIONS", {"transaction_mode": "IMMEDIATE"})
+    assert found() == set()
+    monkeypatch.setattr(checks, "mounted", lambda: MOUNTS)
+    assert found() == {"jobstore.E008"}

@@ -1,11 +1,13 @@
 """Probes tell the truth about the process, and cost next to nothing."""
 
+import datetime as dt
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,3 +186,88 @@ def test_the_web_tells_who_is_active() -> None:
     response = Client().get("/health/scheduler")
     assert response.status_code == 200
     assert response.json()["holder"] == "elsewhere:7"
+
+
+def test_a_standby_is_healthy_and_names_the_active_one(
+    transactional_db: None, settings: Settings
+) -> None:
+    settings.SCHEDULER_LEASE_SECONDS = 60.0
+    settings.SCHEDULER_EXTRA = "standby"
+    hold_the_lease()
+    process = SchedulerProcess()
+    process.start()
+    try:
+        eventually(lambda: process.presence.role == SchedulerInstance.Role.STANDBY)
+        code, body = health.ready(process)
+        assert (code, body["role"], body["holder"]) == (health.OK, "standby", "elsewhere:7")
+        code, body = health.active(process)
+        assert code == health.UNAVAILABLE
+        assert "elsewhere:7 is the active scheduler" in body["reason"]
+    finally:
+        process.stop()
+
+
+def test_a_standby_without_its_database_is_not_ready(
+    transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SCHEDULER_EXTRA = "standby"
+    hold_the_lease()
+    process = SchedulerProcess()
+    process.presence.role = SchedulerInstance.Role.STANDBY
+    monkeypatch.setattr(health, "DATABASE_SILENCE", 0.0)
+    assert "database does not answer" in health.ready(process)[1]["reason"]
+
+
+def test_an_active_scheduler_tells_all_about_itself(process: SchedulerProcess) -> None:
+    eventually(lambda: process.presence.term)
+    _, body = health.ready(process)
+    assert body["role"] == "active"
+    assert body["epoch"] == 1
+    assert body["holder"] == body["process"] == f"{process.presence.host}:{os.getpid()}"
+    assert 0 <= body["lease_age"] < 2
+    assert 0 <= body["beat_age"] < 30
+    assert abs(body["clock_skew"]) < 1
+    assert body["lag"] == 0
+    assert body["slots"] == {"busy": 0, "total": 10}
+    assert body["version"].startswith("APScheduler 3.")
+
+
+def test_the_version_is_what_the_project_calls_it(settings: Settings) -> None:
+    settings.SCHEDULER_VERSION = "shop:2026.11"
+    assert SchedulerProcess().presence.version == "shop:2026.11"
+
+
+def test_prometheus_can_read_the_metrics(process: SchedulerProcess, address: str) -> None:
+    eventually(lambda: process.presence.term)
+    process.store.outcomes["Executed"] = 3
+    with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        lines = answer.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    described = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    assert {name.partition("{")[0] for name in values} == described
+    assert all(float(value) is not None for value in values.values())
+    assert values["scheduler_active"] == "1.0"
+    assert values['scheduler_role{role="active"}'] == "1"
+    assert values['scheduler_runs_total{status="Executed"}'] == "3"
+
+
+def test_a_clock_that_differs_is_reported_once(
+    process: SchedulerProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eventually(lambda: process.presence.term)
+    monkeypatch.setattr(type(process.presence), "clock_skew", 90.0)
+    eventually(lambda: "90.0 s ahead of the database's" in caplog.text)
+    time.sleep(0.5)
+    assert caplog.text.count("ahead of") == 1
+
+
+@pytest.mark.django_db
+def test_the_web_tells_of_a_holder_that_is_silent(settings: Settings) -> None:
+    hold_the_lease()
+    settings.SCHEDULER_DEAD_SECONDS = 60.0
+    long_ago = database_now("default") - dt.timedelta(seconds=90)
+    SchedulerInstance.objects.update(heartbeat_at=long_ago)
+    response = Client().get("/health/scheduler")
+    assert response.status_code == 503
+    assert "no sign of life for 90 s" in response.json()["reason"]

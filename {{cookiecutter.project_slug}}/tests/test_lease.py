@@ -90,3 +90,16 @@ def test_a_renewal_between_look_and_take_over_wins(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(lease, "database_now", renewed_meanwhile)
     assert acquire(THEM) is None
+
+
+def test_a_holder_that_is_silent_is_relieved_although_the_clock_says_otherwise() -> None:
+    """A database's clock that was set back puts the lease's end far into the future."""
+    acquire(US)
+    assert lease.acquire(THEM, "default", is_silent=True).term == lease.Term(THEM, 2)
+
+
+def test_an_epoch_never_goes_below_one_that_was_seen() -> None:
+    """A replica that becomes the primary may lack the last commits."""
+    acquire(US)
+    expire()
+    assert lease.acquire(THEM, "default", above=7).term == lease.Term(THEM, 8)

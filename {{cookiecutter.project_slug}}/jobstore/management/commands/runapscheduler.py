@@ -13,13 +13,11 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from jobstore import conf, health, registry
+from jobstore.checks import LEAVE
 from jobstore.scheduler import SchedulerProcess
 from jobstore.util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
-
-# Seconds after the drain time by which the process has ended, whatever does not answer.
-LEAVE = 8.0
 
 
 class Command(BaseCommand):

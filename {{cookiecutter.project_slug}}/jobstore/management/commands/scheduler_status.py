@@ -1,0 +1,68 @@
+"""`manage.py scheduler_status`: who is active, who stands by, and whether jobs start on time."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, router
+
+from jobstore import status
+from jobstore.models import DjangoJob
+
+
+class Command(BaseCommand):
+    """Prints a table for people, or JSON for scripts."""
+
+    help = (
+        "Shows the schedulers. Exit code 0: one is active and jobs start on time; "
+        "1: not so, and why; 2: the database does not answer."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare --json."""
+        parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Ask, print, and exit with the code that scripts look at."""
+        try:
+            seen = status.overview(router.db_for_read(DjangoJob))
+        except (DatabaseError, InterfaceError) as error:
+            text = " ".join(str(error).split())
+            if options["json"]:
+                self.stdout.write(json.dumps({"status": "unknown", "reason": text}))
+            raise CommandError(f"The database does not answer: {text}", returncode=2) from error
+        self.stdout.write(json.dumps(seen, indent=2) if options["json"] else _table(seen))
+        if seen["reason"]:
+            raise CommandError(seen["reason"], returncode=1)
+
+
+def _table(seen: dict[str, Any]) -> str:
+    left = seen["lease_expires_in"]
+    lines = [
+        f"lease     epoch {seen['epoch']}, {seen['holder']}, {left:.1f} s left"
+        if left is not None and left > 0
+        else "lease     held by nobody",
+        "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late",
+        "runs      " + _counts(seen["runs"]),
+        "",
+    ]
+    rows = [("PROCESS", "ROLE", "EPOCH", "LAST SIGN OF LIFE", "STARTED", "VERSION")]
+    for one in seen["processes"]:
+        age = f"{one['heartbeat_age']:.1f} s ago"
+        epoch = str(one["epoch"] or "")
+        rows.append((one["process"], one["role"], epoch, age, one["started"], one["version"]))
+    return "\n".join(lines + _columns(rows))
+
+
+def _counts(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{number} {word}" for word, number in numbers.items())
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
