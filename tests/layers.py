@@ -25,6 +25,10 @@ PROBES = {
     # What the MariaDB driver is built with.
     "libmariadb": lambda: answers("pkg-config", "--exists", "libmariadb"),
     "chromium": lambda: answers("chromium", "--version"),
+    # Builds the wall clock that is wrong.
+    "cc": lambda: answers("cc", "--version"),
+    # Root, and the kernel's packet filter in a network of one's own.
+    "netfilter": lambda: answers("unshare", "--net", "iptables", "--append", "OUTPUT", "--jump", "DROP"),
     "pgbouncer": lambda: answers("pgbouncer", "--version"),
 }
 

@@ -1,6 +1,7 @@
-"""The application: its name and its system checks."""
+"""The application: its name, its system checks, and what its connections are given."""
 
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
 
 
 class JobStoreConfig(AppConfig):
@@ -11,5 +12,7 @@ class JobStoreConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import the checks, which registers them."""
-        from . import checks  # noqa: F401
+        """Import the checks, which registers them, and prepare connections that are made later."""
+        from . import checks, limits  # noqa: F401
+
+        connection_created.connect(limits.notice_silence)

@@ -50,15 +50,16 @@ def acquire(
     using: str,
     *,
     session_lock: bool = False,
-    is_silent: bool = False,
+    silent: tuple[int, dt.datetime | None] | None = None,
     above: int = 0,
 ) -> Sight:
     """Take the lease if it is free, has expired, or its holder is gone; else say who holds it.
 
     :param session_lock: whether this process has the detector's lock. A holder that says that it
         has it is gone then.
-    :param is_silent: whether the holder was seen not to renew it for longer than a lease lives;
-        then its end lies in a future that a clock which was set back has made.
+    :param silent: epoch and end of a lease that was seen not to be renewed for longer than a lease
+        lives; its end lies in a future that a clock which was set back has made. If it is still the
+        same its holder is gone.
     :param above: the highest epoch that was ever seen; a database that lost its last commits, in a
         change of its primary, may know of lower ones only.
     """
@@ -68,6 +69,7 @@ def acquire(
     if lease is None:
         SchedulerLease.objects.using(using).bulk_create([SchedulerLease()], ignore_conflicts=True)
         lease = leases.get()
+    is_silent = silent == (lease.epoch, lease.expires_at)
     is_gone = is_silent or (session_lock and lease.session_lock)
     if lease.expires_at is not None and lease.expires_at > now and not is_gone:
         return Sight(

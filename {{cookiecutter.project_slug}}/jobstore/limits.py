@@ -3,7 +3,7 @@
 A process that is paused inside a transaction keeps its locks, and would block a take-over for as
 long as it is paused; a server that hangs, or a network that swallows packets, would keep a thread
 waiting for ever. So the database ends what is too slow, and TCP what is silent. Only the
-scheduler's own threads are limited: a job may ask what takes an hour.
+scheduler's own threads are limited in time: a job may ask what takes an hour.
 """
 
 import os
@@ -33,8 +33,6 @@ def limit_waiting(using: str) -> None:
     if is_shared(connection) or getattr(connection, "_limited", None) is connection.connection:
         return
     seconds = float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
-    if connection.vendor == "mysql":
-        _limit_silence(connection.connection)
     with connection.cursor() as cursor:
         for statement, values in _limits(connection, seconds):
             cursor.execute(statement, values)
@@ -92,10 +90,15 @@ def _milliseconds(seconds: float) -> str:
     return f"{int(1000 * seconds)}ms"
 
 
-def _limit_silence(raw: Any) -> None:
-    """Do for MySQL's client what settings.py asks of PostgreSQL's: notice a dead network."""
-    copy = os.dup(raw.fileno())
-    with socket.socket(fileno=copy) as peer:
+def notice_silence(connection: Any, **_: object) -> None:
+    """Let the kernel give up a silent server, as settings.py asks of PostgreSQL's client.
+
+    MySQL's client has no options for that, only ones that would also end a query that takes long.
+    Called for every new connection of the process, those of jobs and requests included.
+    """
+    if connection.vendor != "mysql":
+        return
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as peer:
         if peer.family not in (socket.AF_INET, socket.AF_INET6):
             return
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

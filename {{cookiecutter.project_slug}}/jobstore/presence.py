@@ -78,7 +78,7 @@ class Presence:
         self._renewed_at = 0.0
         self._next_look = 0.0
         # The lease as others keep it, and since when on this machine's monotonic clock.
-        self._theirs: tuple[object, ...] = ()
+        self._theirs: tuple[int, dt.datetime | None] | None = None
         self._theirs_since = 0.0
         self._highest_epoch = 0
         self._is_skewed = False
@@ -202,7 +202,13 @@ class Presence:
                 self.last_error = str(error).strip() or repr(error)
                 self._detector.let_go()
                 release_connections()
-            self._ear.sleep(self._pause())
+            try:
+                self._ear.sleep(self._pause())
+            except Exception:
+                logger.exception(
+                    "Waiting failed; the next renewal of the lease comes all the same."
+                )
+                time.sleep(RETRY)
         with contextlib.suppress(Exception):  # the connection may be lost
             self._ear.close()
         self._detector.let_go()
@@ -262,7 +268,7 @@ class Presence:
             self.id,
             self.using,
             session_lock=has_lock,
-            is_silent=self._holder_is_silent(),
+            silent=self._theirs if self._holder_is_silent() else None,
             above=self._highest_epoch,
         )
         self._look(sight, asked_at)
@@ -306,7 +312,7 @@ class Presence:
         if sight.term is None:
             return
         self.requested = sight.requested
-        self._theirs = ()
+        self._theirs = None
         first = sight.next_run_time
         late = (as_aware(sight.now) - as_aware(first)).total_seconds() if first else 0.0
         self.lag = max(late, 0.0)

@@ -5,6 +5,7 @@ paused or edited. Only a changed declaration is written, and a paused job stays 
 """
 
 import dataclasses
+import datetime as dt
 import hashlib
 import importlib
 import logging
@@ -20,7 +21,8 @@ from django.utils.module_loading import module_has_submodule
 
 from . import conf, replacing, state
 from .jobstores import DjangoJobStore
-from .models import DjangoJob
+from .models import DjangoJob, database_now
+from .util import as_aware
 
 logger = logging.getLogger("jobstore.registry")
 
@@ -127,9 +129,10 @@ def declarations() -> list[Declaration]:
     return [_declared[job_id] for job_id in sorted(_declared)]
 
 
-def prepare(declaration: Declaration, scheduler: Any) -> Job:
+def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:
     """Return the job of a declaration, with its first run time.
 
+    :param now: the database's time, aware; without it, the machine's.
     Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
     cannot be stored.
     """
@@ -141,7 +144,12 @@ def prepare(declaration: Declaration, scheduler: Any) -> Job:
     options |= job_options
     try:
         trigger = scheduler._create_trigger(declaration.trigger, trigger_options)
-        first = trigger.get_next_fire_time(None, timezone.localtime(timezone=scheduler.timezone))
+        at = timezone.localtime(now, scheduler.timezone)
+        if declaration.trigger == "interval" and "start_date" not in trigger_options:
+            trigger.start_date = at + trigger.interval  # it counted from this machine's time
+        elif declaration.trigger == "date" and "run_date" not in trigger_options:
+            trigger.run_date = at
+        first = trigger.get_next_fire_time(None, at)
         job = Job(
             scheduler,
             id=declaration.id,
@@ -171,6 +179,7 @@ def sync(store: DjangoJobStore, scheduler: Any, *, dry_run: bool = False) -> lis
     """
     using = store.using
     changes: list[Change] = []
+    now = as_aware(database_now(using))
     with transaction.atomic(using=using):
         rows = {row.pk: row for row in DjangoJob.all_objects.using(using).exclude(declaration="")}
         wanted = declarations()
@@ -180,7 +189,7 @@ def sync(store: DjangoJobStore, scheduler: Any, *, dry_run: bool = False) -> lis
             if row and row.declaration == declaration.digest and row.quarantined_at is None:
                 continue
             try:
-                job = prepare(declaration, scheduler)
+                job = prepare(declaration, scheduler, now)
             except DeclarationError as error:
                 logger.error("%s", error)
                 continue

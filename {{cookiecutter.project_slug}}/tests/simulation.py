@@ -605,15 +605,17 @@ class World:
 
 
 @pytest.fixture
-def by_hand(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def by_hand(settings: Settings) -> Iterator[None]:
     """Leases end and processes fall silent only when the simulation says so."""
-    # A misfortune in each line of the log would only cost time.
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     settings.SCHEDULER_LEASE_SECONDS = 1e7
     settings.SCHEDULER_MARGIN_SECONDS = 0.0
     settings.SCHEDULER_DEAD_SECONDS = 1e7
     settings.SCHEDULER_POLL_SECONDS = 0.0
     settings.SCHEDULER_DETECTOR = False
+    # A misfortune in each line of the log would only cost time.
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def work(*args: object, **kwargs: object) -> None:

@@ -13,7 +13,6 @@ The policy: what runs once is an instant.
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -77,6 +76,7 @@ class Night:
 
     def __init__(self, start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = GAP.begin
+        self._zone = GAP.zone
         self._start_scheduler = start_scheduler
         # The database's clock, as far as jobs go. The lease goes on by the true one.
         monkeypatch.setattr(Presence, "now", lambda presence: self.now)
@@ -86,6 +86,7 @@ class Night:
     def begin(self, when: dt.datetime, trigger: BaseTrigger, *, coalesce: bool = False) -> None:
         """Start a scheduler with one job at this time."""
         self.now = when
+        self._zone = trigger.timezone
         scheduler = self._start()
         first = trigger.get_next_fire_time(None, when)
         options = {"coalesce": coalesce, "misfire_grace_time": None, "next_run_time": first}
@@ -113,6 +114,8 @@ class Night:
     def _start(self) -> BackgroundScheduler:
         self.epoch += 1
         self._scheduler = self._start_scheduler()
+        # That of the job: Python compares two times of one zone by the clock on the wall.
+        self._scheduler.timezone = self._zone
         eventually(lambda: SchedulerLease.objects.filter(epoch=self.epoch).exists())
         return self._scheduler
 
@@ -125,8 +128,8 @@ class Night:
 
 
 @pytest.fixture
-def night(start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
-    yield Night(start_scheduler, monkeypatch)
+def night(start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch) -> Night:
+    return Night(start_scheduler, monkeypatch)
 
 
 def at_half_past_two(change: Change) -> CronTrigger:

@@ -95,7 +95,18 @@ def test_a_renewal_between_look_and_take_over_wins(monkeypatch: pytest.MonkeyPat
 def test_a_holder_that_is_silent_is_relieved_although_the_clock_says_otherwise() -> None:
     """A database's clock that was set back puts the lease's end far into the future."""
     acquire(US)
-    assert lease.acquire(THEM, "default", is_silent=True).term == lease.Term(THEM, 2)
+    seen = SchedulerLease.objects.get()
+    silent = (seen.epoch, seen.expires_at)
+    assert lease.acquire(THEM, "default", silent=silent).term == lease.Term(THEM, 2)
+
+
+def test_a_holder_that_was_silent_and_renews_again_keeps_it() -> None:
+    term = acquire(US)
+    assert term is not None
+    seen = SchedulerLease.objects.get()
+    lease.renew(term, "default")
+    silent = (seen.epoch, seen.expires_at)
+    assert lease.acquire(THEM, "default", silent=silent).term is None
 
 
 def test_an_epoch_never_goes_below_one_that_was_seen() -> None:

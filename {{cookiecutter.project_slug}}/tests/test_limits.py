@@ -1,6 +1,8 @@
 """A process that is paused, or a server that hangs, does not keep others from going on."""
 
 import concurrent.futures
+import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -116,3 +118,12 @@ def test_jobs_are_not_limited(start_scheduler: StartScheduler) -> None:
     start_scheduler().add_job(limit_of_this_thread, id="ask")
     run: Any = eventually(lambda: Run.objects.filter(job="ask", status=Run.SUCCESS).first())
     assert float(run.result) == 0
+
+
+def test_every_connection_notices_that_the_network_is_silent() -> None:
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    with socket.socket(fileno=os.dup(raw.fileno())) as peer:
+        assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 8000
