@@ -6,12 +6,12 @@ BIN := $(CURDIR)/.venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)
 
 # Caches stay out of the template's folder: everything that lies there is baked into projects.
-check project template: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+check project template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 check project template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 check project template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 check project template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 
-.PHONY: help demo stop test check project template lock clean
+.PHONY: help demo stop test check project template faults chaos lock clean
 .NOTPARALLEL:
 
 help:  ## list these commands
@@ -23,7 +23,7 @@ demo:  ## bake a project, start it under supervisor, and wait until a job has ru
 stop:  ## stop what `make demo` started
 	@$(PYTHON) tools/demo.py stop
 
-test: check project template  ## run every test there is
+test: check project template faults  ## run every test there is
 
 check: .venv/installed  ## lint and type-check the template's own code and the emitted project
 	@echo "== Lint and types: template"
@@ -39,7 +39,15 @@ project: .venv/installed  ## test the emitted project in place, on SQLite
 
 template: .venv/installed  ## test the template: options, answers, hooks, baked projects, containers
 	@echo "== Tests of the template"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --ignore=tests/faults
+
+# These wait more than they work.
+faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time
+	@echo "== Tests of the schedulers under faults"
+	@$(BIN)/python -m pytest -n 4 tests/faults
+
+chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb MINUTES=5 RUNS=30000 SEED=1
+	@$(BIN)/python tools/chaos.py --database "$(DATABASE)" --minutes "$(MINUTES)" --runs "$(RUNS)" --seed "$(SEED)"
 
 lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes the newest versions
 	cd "$(PROJECT)" && for name in base dev postgresql mariadb; do \

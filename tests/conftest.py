@@ -1,7 +1,10 @@
 """Fixtures of the template's tests."""
 
+import fcntl
+import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,20 +26,36 @@ def bake(baker: Baker) -> Callable[..., Baked]:
 
 
 @pytest.fixture(scope="session")
-def installed(bake: Callable[..., Baked]) -> Baked:
-    """Return the default project with its own environment in .venv. Tests leave it as they found it."""
-    project = bake()
-    project.install()
-    return project
+def install(bake: Callable[..., Baked], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Baked]:
+    """Return `install(database)`, which makes a project with its own environment in .venv, once."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers, of which one installs and the others wait
+
+    def install(database: str) -> Baked:
+        note = shared / f"installed-{database}"
+        with note.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not note.exists():
+                project = bake(database=database)
+                project.install()
+                note.write_text(str(project.path))
+        return Baked(Path(note.read_text()))
+
+    return install
 
 
 @pytest.fixture(scope="session")
-def installed_for_mariadb(bake: Callable[..., Baked]) -> Baked:
-    """Return a project for MariaDB, with its own environment in .venv. Tests leave it so too."""
+def installed(install: Callable[[str], Baked]) -> Baked:
+    """Return the default project, installed. Tests leave it as they found it."""
+    return install("postgresql")
+
+
+@pytest.fixture(scope="session")
+def installed_for_mariadb(install: Callable[[str], Baked]) -> Baked:
+    """Return a project for MariaDB, installed. Tests leave it so too."""
     needs("libmariadb")
-    project = bake(database="mariadb")
-    project.install()
-    return project
+    return install("mariadb")
 
 
 @pytest.fixture(scope="session")

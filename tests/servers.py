@@ -1,11 +1,14 @@
 """Database servers of our own, each in a container that goes with the tests."""
 
+import secrets
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from layers import needs
+from stacks import free_port
 
 
 @contextmanager
@@ -40,3 +43,69 @@ def wait_until(condition: Callable[[], bool], timeout: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not so within {timeout} s"
         time.sleep(0.2)
+
+
+class Server:
+    """A database server whose data and port outlive its restarts."""
+
+    port = 0
+    image: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    ready: tuple[str, ...] = ()
+    url = ""
+    client: tuple[str, ...] = ()
+    now = ""
+
+    def __init__(self) -> None:
+        self.password = secrets.token_urlsafe(16)
+        self.host_port = free_port()
+        options = [option.format(password=self.password) for option in self.options]
+        publish = f"127.0.0.1:{self.host_port}:{self.port}"
+        self.container = docker("run", "--detach", "--publish", publish, *options, *self.image)
+        self.url = self.url.format(password=self.password, place=f"127.0.0.1:{self.host_port}")
+
+    def answers(self) -> bool:
+        """Return whether it serves."""
+        return answers("exec", self.container, *self.ready)
+
+    def remove(self) -> None:
+        """Remove it with its data."""
+        docker("rm", "--force", "--volumes", self.container)
+
+    def ask(self, question: str) -> list[str]:
+        """Return the lines that a question in SQL is answered with."""
+        client = [part.format(password=self.password) for part in self.client]
+        return docker("exec", self.container, *client, question).splitlines()
+
+    def go(self, how: signal.Signals) -> None:
+        """End with this signal."""
+        docker("kill", "--signal", how.name, self.container)
+        docker("wait", self.container)
+
+    def come_back(self) -> str:
+        """Start again; return the server's time when it answers."""
+        docker("start", self.container)
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            assert time.monotonic() < deadline, docker("logs", self.container)
+        return self.ask(f"SELECT {self.now}")[0]
+
+
+class PostgreSQL(Server):
+    port = 5432
+    image = ("postgres:17-trixie",)
+    options = ("--env", "POSTGRES_PASSWORD={password}", "--env", "POSTGRES_DB=app")
+    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
+    url = "postgres://postgres:{password}@{place}/app"
+    client = ("psql", "-U", "postgres", "-d", "app", "-tAc")
+    now = "clock_timestamp()"
+
+
+class MariaDB(Server):
+    port = 3306
+    image = ("mariadb:11.8",)
+    options = ("--env", "MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
+    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
+    url = "mysql://root:{password}@{place}/app"
+    client = ("mariadb", "-uroot", "-p{password}", "-N", "-D", "app", "-e")
+    now = "utc_timestamp(6)"

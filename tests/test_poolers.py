@@ -3,7 +3,6 @@
 # ruff: noqa: S608 - the SQL here is made of constants
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 from baking import Baked, clean_environment
 from layers import needs
-from servers import answers, docker, wait_until
+from servers import MariaDB, PostgreSQL, Server, docker, wait_until
 from stacks import free_port
 
 pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
@@ -104,68 +103,6 @@ def test_the_project_works_with_djangos_pool(installed: Baked, database: str) ->
 
 
 # --- Restarts ---------------------------------------------------------------------------------------
-
-
-class Server:
-    """A database server whose data and port outlive its restarts."""
-
-    port = 0
-    image: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    ready: tuple[str, ...] = ()
-    url = ""
-    client: tuple[str, ...] = ()
-    now = ""
-
-    def __init__(self) -> None:
-        self.password = secrets.token_urlsafe(16)
-        self.host_port = free_port()
-        options = [option.format(password=self.password) for option in self.options]
-        publish = f"127.0.0.1:{self.host_port}:{self.port}"
-        self.container = docker("run", "--detach", "--publish", publish, *options, *self.image)
-        self.url = self.url.format(password=self.password, place=f"127.0.0.1:{self.host_port}")
-
-    def answers(self) -> bool:
-        """Return whether it serves."""
-        return answers("exec", self.container, *self.ready)
-
-    def ask(self, question: str) -> list[str]:
-        """Return the lines that a question in SQL is answered with."""
-        client = [part.format(password=self.password) for part in self.client]
-        return docker("exec", self.container, *client, question).splitlines()
-
-    def go(self, how: signal.Signals) -> None:
-        """End with this signal."""
-        docker("kill", "--signal", how.name, self.container)
-        docker("wait", self.container)
-
-    def come_back(self) -> str:
-        """Start again; return the server's time when it answers."""
-        docker("start", self.container)
-        deadline = time.monotonic() + 60
-        while not self.answers():
-            assert time.monotonic() < deadline, docker("logs", self.container)
-        return self.ask(f"SELECT {self.now}")[0]
-
-
-class PostgreSQL(Server):
-    port = 5432
-    image = ("postgres:17-trixie",)
-    options = ("--env", "POSTGRES_PASSWORD={password}", "--env", "POSTGRES_DB=app")
-    ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
-    url = "postgres://postgres:{password}@{place}/app"
-    client = ("psql", "-U", "postgres", "-d", "app", "-tAc")
-    now = "clock_timestamp()"
-
-
-class MariaDB(Server):
-    port = 3306
-    image = ("mariadb:11.8",)
-    options = ("--env", "MARIADB_ROOT_PASSWORD={password}", "--env", "MARIADB_DATABASE=app")
-    ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
-    url = "mysql://root:{password}@{place}/app"
-    client = ("mariadb", "-uroot", "-p{password}", "-N", "-D", "app", "-e")
-    now = "utc_timestamp(6)"
 
 
 RUNS = "jobstore_djangojobexecution"

@@ -33,6 +33,15 @@ GIVE = {
     "postgresql": f"SELECT pg_advisory_unlock({KEY}, hashtext(current_schema()))",
     "mysql": "SELECT RELEASE_LOCK(CONCAT('jobstore.', MD5(DATABASE())))",
 }
+# Ends the session that has the lock. A process may do that to others of its own user.
+EVICT = {
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND classid = {KEY % 2**32}"
+    " AND objid = (hashtext(current_schema())::bigint & 4294967295)::oid"
+    " AND granted AND pid <> pg_backend_pid()",  # noqa: S608 - built of constants
+    "mysql": "SELECT IS_USED_LOCK(CONCAT('jobstore.', MD5(DATABASE())))",
+}
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 
 
@@ -91,6 +100,26 @@ class Detector:
             with contextlib.suppress(DatabaseError, InterfaceError):
                 _ask(connection, GIVE[connection.vendor])
         self._file = self._raw = None
+
+    def evict(self) -> None:
+        """End the session of whoever has the lock: for the holder of the lease, who should.
+
+        A process that is paused keeps its session, and would keep its successor's death from being
+        noticed. It gets a new one when it goes on.
+        """
+        connection = connections[self.using]
+        if not self.is_on or connection.vendor not in EVICT:
+            return
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(EVICT[connection.vendor])
+                found = cursor.fetchone()
+                if connection.vendor == "mysql" and found[0] is not None:
+                    cursor.execute("KILL CONNECTION %s", [found[0]])
+        except (DatabaseError, InterfaceError) as error:
+            if not connection.is_usable():
+                raise
+            logger.warning("The former holder's session could not be ended: %s", error)
 
     def _lock_file(self, name: str) -> bool:
         """Lock a file beside the database's: processes on one host share both."""

@@ -81,6 +81,8 @@ class Presence:
         self._theirs: tuple[int, dt.datetime | None] | None = None
         self._theirs_since = 0.0
         self._highest_epoch = 0
+        # Renewals in a row that found the detector's lock with somebody else.
+        self._without_lock = 0
         self._is_skewed = False
         self._reached_at = 0.0
         self._next_chores = 0.0
@@ -247,6 +249,9 @@ class Presence:
     def _renew(self, term: Term) -> None:
         asked_at = time.monotonic()
         has_lock = self._detector.try_hold()
+        self._without_lock = 0 if has_lock else self._without_lock + 1
+        if self._without_lock > 1:  # whoever was only about to let it go has done so by now
+            self._detector.evict()
         self._look(lease.renew(term, self.using, session_lock=has_lock), asked_at)
         if self._term is None and self._competing:
             logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)

@@ -20,6 +20,7 @@ from . import conf, registry
 from .jobstores import DjangoJobStore
 from .models import mark_lost
 from .presence import Presence
+from .util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
 
@@ -75,7 +76,12 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
     def _tick(self) -> float | None:
         epoch = self.store.presence.epoch if self.store.presence else None
         if self.state == STATE_RUNNING and epoch is not None and epoch != self._prepared_epoch:
-            self._on_term()
+            try:
+                self._on_term()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("Declared jobs wait, the database fails: %s", str(error).strip())
+                release_connections()
+                return RETRY
             self._prepared_epoch = epoch
         return self._process_jobs()  # type: ignore[no-any-return]
 

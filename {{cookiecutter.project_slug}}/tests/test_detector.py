@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 from pytest_django.fixtures import Settings
 
 from jobstore import lease
@@ -91,13 +91,26 @@ def test_an_active_scheduler_has_it(start_scheduler: StartScheduler) -> None:
 
 
 def test_a_holder_that_took_over_without_it_gets_it_when_it_is_free(
-    start_scheduler: StartScheduler, other: Elsewhere
+    start_scheduler: StartScheduler, other: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Detector, "evict", lambda self: None)
     assert other.do(other.detector.try_hold)
     start_scheduler()
     eventually(lambda: SchedulerLease.objects.filter(epoch=1, session_lock=False).exists())
     other.do(other.detector.let_go)
     eventually(lambda: SchedulerLease.objects.filter(epoch=1, session_lock=True).exists())
+
+
+if connection.vendor != "sqlite":  # where nobody can make another let go
+
+    def test_a_holder_takes_it_from_a_predecessor_that_stands_still(
+        start_scheduler: StartScheduler, other: Elsewhere
+    ) -> None:
+        assert other.do(other.detector.try_hold)
+        start_scheduler()
+        eventually(lambda: SchedulerLease.objects.filter(epoch=1, session_lock=True).exists())
+        with pytest.raises(DatabaseError):
+            other.do(lambda: connections["default"].cursor().execute("SELECT 1"))
 
 
 def test_without_the_detector_nobody_asks_for_it(

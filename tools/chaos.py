@@ -1,0 +1,118 @@
+"""Runs a random mix of faults on real schedulers and writes a report: `make chaos`.
+
+Bakes and installs a project under build/chaos, starts three schedulers on a database of its own,
+kills, stops, freezes and cuts them off as a seed decides, and compares what ran with what the
+history tells. Exit code 1, with the findings, if anything is wrong. Everything that it starts is
+gone at the end, also after Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from baking import Baked  # noqa: E402
+from faults.cluster import Cluster  # noqa: E402
+from faults.mix import Mix  # noqa: E402
+from faults.report import page  # noqa: E402
+from layers import answers  # noqa: E402
+from machine import Failed, install, run, step  # noqa: E402
+from servers import MariaDB, PostgreSQL, Server  # noqa: E402
+
+Number = TypeVar("Number", int, float)
+
+CHAOS = ROOT / "build" / "chaos"
+BIN = Path(sys.executable).parent
+KINDS: dict[str, type[Server] | None] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": None}
+# Jobs that run each second, beside some others; SQLite has one writer at a time.
+JOBS = {"postgresql": 100, "mariadb": 100, "sqlite": 30}
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Kill, freeze and cut off real schedulers, and check.")
+    parser.add_argument("--database", choices=["", *KINDS], default="")
+    parser.add_argument("--minutes", type=optional(float), help="how long faults go on (5)")
+    parser.add_argument("--hours", type=optional(float), help="the same in hours")
+    parser.add_argument("--runs", type=optional(int), help="until so many runs have started, instead")
+    parser.add_argument("--seed", type=optional(int), help="repeats the decisions of an earlier mix")
+    return parser.parse_args()
+
+
+def optional(kind: Callable[[str], Number]) -> Callable[[str], Number | None]:
+    """Return what reads a number, or nothing from an empty text, which make gives for what is not set."""
+    return lambda text: kind(text) if text else None
+
+
+def project(database: str) -> Baked:
+    """Bake and install a project for this database; what is installed is kept for the next time."""
+    folder = CHAOS / database
+    path = folder / "my_project"
+    path.mkdir(parents=True, exist_ok=True)
+    for old in path.iterdir():
+        if old.name != ".venv":
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    config = folder / "cookiecutter.yaml"
+    config.write_text(f"replay_dir: {json.dumps(str(folder / 'replay'))}\n")
+    options = ("--no-input", "--overwrite-if-exists", "--output-dir", folder, "--config-file", config)
+    with step(f"Baking a project into {path.relative_to(ROOT)}"):
+        run(BIN / "cookiecutter", ROOT, *options, f"database={database}", cwd=folder)
+    with step("Installing what it needs"):
+        install(path / ".venv", *sorted((path / "requirements").glob("*.txt")))
+    return Baked(path)
+
+
+def main() -> int:
+    """Run a mix, write the report, return the exit code."""
+    given = arguments()
+    database = given.database or "postgresql"
+    if KINDS[database] and not answers("docker", "info"):
+        print("Docker does not work here, and the database runs in it. Try DATABASE=sqlite.", file=sys.stderr)
+        return 2
+    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    minutes = given.hours * 60 if given.hours else given.minutes or 5.0
+    # Whatever ends this program ends what it has started.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    print(f"A mix of faults on {database}, seed {seed}", flush=True)
+    baked = project(database)
+    work = CHAOS / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    with Cluster(baked, work, KINDS[database], jobs=JOBS[database]) as cluster:
+        mix = Mix(cluster, seed, lambda line: print(line, flush=True), JOBS[database])
+        result = mix.run(minutes * 60, given.runs)
+    (CHAOS / "report.json").write_text(json.dumps(result, indent=1))
+    (CHAOS / "report.html").write_text(page(result))
+    taken = time.strftime("%H:%M:%S", time.gmtime(result["ended"] - result["began"]))
+    print(
+        f"\n{result['runs']} runs, {len(result['faults'])} faults, "
+        f"{len(result['terms']) - 1} take-overs in {taken}."
+    )
+    print(f"Report: {(CHAOS / 'report.html').relative_to(ROOT)}, and the logs in {work.relative_to(ROOT)}")
+    for sentence in result["findings"]:
+        print(f"FOUND  {sentence}", file=sys.stderr)
+    print("Nothing wrong was found." if not result["findings"] else "", flush=True)
+    return 1 if result["findings"] else 0
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    try:
+        sys.exit(main())
+    except Failed as failure:
+        print(f"\nERROR: {failure}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything that was started is gone.", file=sys.stderr)
+        sys.exit(130)
