@@ -66,6 +66,12 @@ def caught(cluster: Cluster) -> Scheduler | None:
     return None
 
 
+def start_again(cluster: Cluster, one: Scheduler) -> None:
+    """Start a process where one has ended, and return when it has begun to work."""
+    one.start()
+    wait_until(lambda: cluster.ask(f"Instance.objects.filter(pid={one.pid}).exists()"))
+
+
 def go_on(cluster: Cluster, victim: Scheduler, before: int) -> list[str]:
     """Let another take over, bring the victim back, and return what the checker finds."""
     wait_until(lambda: has_run(cluster, 40, before + 1))
@@ -75,7 +81,7 @@ def go_on(cluster: Cluster, victim: Scheduler, before: int) -> list[str]:
         victim.thaw()
     else:
         victim.note_end()
-        victim.start()
+        start_again(cluster, victim)
     later = int(cluster.ask("Run.objects.count()"))
     wait_until(lambda: int(cluster.ask("Run.objects.count()")) > later + 40)
     mix.calm_down()
@@ -128,7 +134,7 @@ def test_who_freezes_while_it_hands_over_holds_nobody_up(cluster: Cluster, tmp_p
     mix = Mix(cluster, seed=0, jobs=JOBS)
     active.thaw()
     assert active.wait() == 0
-    active.start()
+    start_again(cluster, active)
     mix.calm_down()
     assert mix.findings + mix.history().findings() == []
 
@@ -154,7 +160,7 @@ def test_a_take_over_may_fail_halfway(cluster: Cluster, tmp_path: Path) -> None:
     else:
         cluster.note("killed", second.name, second.pid)
         second.note_end()
-    first.start()
+    start_again(cluster, first)
     assert go_on(cluster, second, before + 1) == []
 
 
@@ -170,7 +176,7 @@ def test_an_epoch_is_never_used_twice_when_the_database_forgets_some(cluster: Cl
     highest = epoch(cluster)
     cluster.ask(f"Lease.objects.update(epoch={before}, expires_at=now())")
     wait_until(lambda: has_run(cluster, 40, highest + 1))
-    other.start()
+    start_again(cluster, other)
     mix = Mix(cluster, seed=0, jobs=JOBS)
     mix.calm_down()
     assert mix.findings + mix.history().findings() == []
@@ -186,7 +192,7 @@ def test_who_is_told_to_stop_hands_over_and_finishes_what_runs(cluster: Cluster)
     assert active.stop() == 0
     wait_until(lambda: has_run(cluster, 40, before + 1))
     pid = active.pid
-    active.start()
+    start_again(cluster, active)
     mix = Mix(cluster, seed=0, jobs=JOBS)
     mix.calm_down()
     assert mix.findings + mix.history().findings() == []

@@ -35,11 +35,12 @@ GIVE = {
 }
 # Ends the session that has the lock. A process may do that to others of its own user.
 EVICT = {
-    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_locks"  # noqa: S608 - of constants
+    " WHERE locktype = 'advisory'"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     f" AND classid = {KEY % 2**32}"
     " AND objid = (hashtext(current_schema())::bigint & 4294967295)::oid"
-    " AND granted AND pid <> pg_backend_pid()",  # noqa: S608 - built of constants
+    " AND granted AND pid <> pg_backend_pid()",
     "mysql": "SELECT IS_USED_LOCK(CONCAT('jobstore.', MD5(DATABASE())))",
 }
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
