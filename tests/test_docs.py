@@ -30,7 +30,8 @@ def place_of(name: str) -> Path:
     return TEMPLATE / "tests" / name
 
 
-PROOFS = PROOF.findall(COMPARISON.read_text())
+DOCUMENTED = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+PROOFS = PROOF.findall(DOCUMENTED)
 
 
 @pytest.mark.parametrize(("file", "case"), sorted(set(PROOFS)), ids="::".join)
@@ -48,8 +49,7 @@ def test_every_weak_point_and_every_outcome_has_one_row() -> None:
 
 def test_every_test_that_is_named_is_named_as_a_proof() -> None:
     """A name in another form would not be looked for."""
-    text = COMPARISON.read_text()
-    named = re.findall(r"\btest_\w+::\w+|::test_\w+", text)
+    named = re.findall(r"\btest_\w+::\w+|::test_\w+", DOCUMENTED)
     assert len(named) == len(PROOFS)
 
 
