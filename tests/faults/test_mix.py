@@ -35,9 +35,9 @@ def mixed(baked: Baked, folder: Path, kind: type[Server] | None, seconds: float,
 @pytest.mark.parametrize(
     ("kind", "seconds", "jobs"),
     [
-        pytest.param(PostgreSQL, 90, 100, id="postgresql"),
-        pytest.param(MariaDB, 60, 100, id="mariadb"),
-        pytest.param(None, 60, 30, id="sqlite"),
+        pytest.param(PostgreSQL, 60, 60, id="postgresql"),
+        pytest.param(MariaDB, 45, 60, id="mariadb"),
+        pytest.param(None, 45, 30, id="sqlite"),
     ],
 )
 @pytest.mark.project

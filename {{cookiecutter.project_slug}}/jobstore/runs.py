@@ -42,12 +42,16 @@ class Run:
     together: list["Run"] = dataclasses.field(default_factory=list, repr=False)
 
     def begin(self, now: dt.datetime) -> None:
-        """Note the start, at the database's time `now`."""
-        self.started_at, self.began = now, time.perf_counter()
+        """Note the start, at the database's time `now`.
+
+        That is known to within a round trip, by which a run must not seem to start too early.
+        """
+        self.started_at, self.began = max(now, self.run_time), time.perf_counter()
 
     def end(self, now: dt.datetime) -> None:
         """Note the end, at the database's time `now`."""
-        self.finished, self.duration = now, time.perf_counter() - self.began
+        self.duration = time.perf_counter() - self.began
+        self.finished = max(now, self.started_at or now)
 
 
 _current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("current_run", default=None)

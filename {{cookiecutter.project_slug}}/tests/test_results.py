@@ -93,3 +93,12 @@ def test_a_pool_whose_process_dies_fails_the_run_and_goes_on(
 def test_any_value_but_none_is_a_result(value: object) -> None:
     text = recorder.describe_result(value)["result"]
     assert text.encode() is not None and "\x00" not in text
+
+
+def test_a_run_never_seems_to_start_too_early_or_to_end_before_it_starts() -> None:
+    """The database's time is known to within a round trip, and may be found to be a bit earlier."""
+    due = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    run = runs.Run(1, "job", due)
+    run.begin(due - dt.timedelta(milliseconds=5))
+    run.end(due - dt.timedelta(milliseconds=9))
+    assert run.started_at == run.finished == due
