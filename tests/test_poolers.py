@@ -97,6 +97,23 @@ def test_the_project_works_behind_pgbouncer_in_transaction_mode(
     assert "test_pooled" in log.read_text()
 
 
+def test_a_pooler_that_nobody_declared_is_noticed(
+    installed: Baked, database: str, pgbouncer: tuple[str, Path]
+) -> None:
+    """In its sessions a lock would stay with whoever comes next."""
+    code = (
+        "import django; django.setup(); from jobstore.detector import Detector\n"
+        "detector = Detector('default'); print(detector.try_hold(), detector.is_on)"
+    )
+    url, _ = pgbouncer
+    asked = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = installed.python("-c", code, **asked)
+    assert done.stdout.split() == ["False", "False"]
+    assert "sessions do not last" in done.stderr
+    direct = {**asked, "DATABASE_URL": database}
+    assert installed.python("-c", code, **direct).stdout.split() == ["True", "True"]
+
+
 def test_the_project_works_with_djangos_pool(installed: Baked, database: str) -> None:
     files = (*FILES, "tests/test_outages.py")
     assert passed(installed, *files, DATABASE_URL=database, DATABASE_POOL_SIZE="15") > 0

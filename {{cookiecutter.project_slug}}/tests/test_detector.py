@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pytest_django.fixtures import Settings
 from jobstore import lease
 from jobstore.detector import Detector
 from jobstore.models import SchedulerInstance, SchedulerLease
+from jobstore.scheduler import SchedulerProcess
 from tests.conftest import StartScheduler, eventually
 from tests.processes import SchedulerCommand
 
@@ -111,6 +113,31 @@ if connection.vendor != "sqlite":  # where nobody can make another let go
         eventually(lambda: SchedulerLease.objects.filter(epoch=1, session_lock=True).exists())
         with pytest.raises(DatabaseError):
             other.do(lambda: connections["default"].cursor().execute("SELECT 1"))
+
+
+def test_who_gets_it_beside_a_holder_that_lives_gives_it_back(
+    settings: Settings, start_scheduler: StartScheduler, detector: Detector
+) -> None:
+    """So that the holder can have it: it took over from somebody who kept it for a while."""
+    settings.SCHEDULER_LEASE_SECONDS = 60.0
+    lease.acquire(THEM, "default")
+    start_scheduler()
+    eventually(lambda: SchedulerInstance.objects.exists())
+    time.sleep(1)
+    eventually(detector.try_hold)
+
+
+def test_who_is_leaving_gives_it_back_before_its_last_jobs_have_finished(
+    transactional_db: None, detector: Detector
+) -> None:
+    process = SchedulerProcess()
+    process.start()
+    try:
+        eventually(lambda: SchedulerLease.objects.filter(session_lock=True).exists())
+        process.presence.drain()
+        eventually(detector.try_hold)
+    finally:
+        process.stop()
 
 
 def test_without_the_detector_nobody_asks_for_it(
