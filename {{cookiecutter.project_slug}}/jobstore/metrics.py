@@ -35,12 +35,16 @@ def render(process: "SchedulerProcess") -> str:
         lines.append(f"scheduler_{name} {value}")
     lines += ["# HELP scheduler_role What this process is.", "# TYPE scheduler_role gauge"]
     lines += [
-        f'scheduler_role{{role="{role}"}} {int(role == seen.role)}'
+        _labelled("scheduler_role", "role", role, int(role == seen.role))
         for role in SchedulerInstance.Role.values
     ]
     lines += ["# HELP scheduler_runs_total Runs by outcome.", "# TYPE scheduler_runs_total counter"]
     lines += [
-        f'scheduler_runs_total{{status="{status}"}} {number}'
+        _labelled("scheduler_runs_total", "status", status, number)
         for status, number in sorted(store.outcomes.items())
     ]
     return "\n".join(lines) + "\n"
+
+
+def _labelled(name: str, label: str, value: str, number: int) -> str:
+    return name + "{" + f'{label}="{value}"' + "}" + f" {number}"
