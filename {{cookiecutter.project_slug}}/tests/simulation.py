@@ -41,7 +41,7 @@ ENDED.start()
 ENDED.join()
 
 
-ACQUIRE = lease.acquire
+ACQUIRE, FINISH = lease.acquire, DjangoJobStore.finish
 
 
 class Crash(BaseException):
@@ -280,6 +280,7 @@ class World:
             "jobstore.claim.claim": self._claim,
             "jobstore.claim.claim_requests": self._audited(self.checker.claim_requests),
             "jobstore.lease.acquire": self._acquire,
+            "jobstore.jobstores.DjangoJobStore.finish": self._finish_run,
             "jobstore.recorder.write": self._audited(self.checker.write),
             "jobstore.presence.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
@@ -496,6 +497,11 @@ class World:
         if sight.term is not None:
             self._check(self.checker.acquired, sight.term)
         return sight
+
+    def _finish_run(self, store: Any, run: Any, status: str, **details: Any) -> None:
+        """Note an end that no worker saw: of a run whose job went with the reply to its claim."""
+        self.checker.end(run.job_id, [run.run_time])
+        FINISH(store, run, status, **details)
 
     def _claim(self, plans: Any, *args: Any) -> Any:
         if not plans:
