@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import datetime as dt
 import logging
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +32,9 @@ logger = logging.getLogger("jobstore.store")
 # the other. Runs that were asked for are started on their own.
 TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
-# Seconds in which a server may still commit a claim after it answers again: it works on a statement
+# For how long a server may still commit a claim after it answers again: it works on a statement
 # until it writes the reply, and its own limit (limits.py) is half of this.
-LATE_COMMIT = 10.0
+LATE_COMMIT = dt.timedelta(seconds=10)
 # Rows that one claim takes at the most, where no executor says how many workers are free.
 MAX_CLAIM = 500
 
@@ -59,7 +58,7 @@ class Dispatcher:
         # When a claim was sent whose reply has not come: its runs may have been committed, or may
         # still be, by a server that has not noticed that nobody waits any more.
         self.unsure_since: dt.datetime | None = None
-        self._look_until: float | None = None
+        self._look_until: dt.datetime | None = None
         # When the next job is due, if this look at the database has found that out already.
         self.known_first: tuple[dt.datetime | None] | None = None
         # What was started last. A run stays "started" in the database while its result waits to be
@@ -116,7 +115,7 @@ class Dispatcher:
         now = self._presence.now()
         free = {alias: free_workers(one) for alias, one in self._executors.items()}
         if self.unsure_since is not None:
-            self._recover_for_a_while(self.unsure_since, taken)
+            self._recover_for_a_while(self.unsure_since, now, taken)
         if term is None or self._finds_nothing(now):
             return
         before = self.unsure_since, self._look_until
@@ -160,12 +159,12 @@ class Dispatcher:
         self.known_first = (first,)
         return True
 
-    def _recover_for_a_while(self, since: dt.datetime, taken: Taken) -> None:
+    def _recover_for_a_while(self, since: dt.datetime, now: dt.datetime, taken: Taken) -> None:
         """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
         self._recover(since, taken)
         if self._look_until is None:
-            self._look_until = time.monotonic() + LATE_COMMIT
-        elif time.monotonic() >= self._look_until:
+            self._look_until = now + LATE_COMMIT
+        elif now >= self._look_until:
             self.unsure_since = self._look_until = None
 
     def _recover(self, since: dt.datetime, taken: Taken) -> None:

@@ -29,6 +29,7 @@ from jobstore import lease, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from jobstore.presence import Presence
+from jobstore.runs import Run
 from tests.checker import Checker
 
 LONG_AGO = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -280,7 +281,7 @@ class World:
             "jobstore.claim.claim": self._claim,
             "jobstore.claim.claim_requests": self._audited(self.checker.claim_requests),
             "jobstore.lease.acquire": self._acquire,
-            "jobstore.jobstores.DjangoJobStore.finish": self._finish_run,
+            "jobstore.jobstores.DjangoJobStore.finish": self._finishing(),
             "jobstore.recorder.write": self._audited(self.checker.write),
             "jobstore.presence.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
@@ -498,10 +499,14 @@ class World:
             self._check(self.checker.acquired, sight.term)
         return sight
 
-    def _finish_run(self, store: Any, run: Any, status: str, **details: Any) -> None:
+    def _finishing(self) -> Callable[..., None]:
         """Note an end that no worker saw: of a run whose job went with the reply to its claim."""
-        self.checker.end(run.job_id, [run.run_time])
-        FINISH(store, run, status, **details)
+
+        def finish(store: DjangoJobStore, run: Run, status: str, **details: Any) -> None:
+            self.checker.end(run.job_id, [run.run_time])
+            FINISH(store, run, status, **details)
+
+        return finish
 
     def _claim(self, plans: Any, *args: Any) -> Any:
         if not plans:
