@@ -103,7 +103,7 @@ def test_a_database_that_is_away_makes_it_not_ready_but_alive(
     eventually(lambda: process.presence.term)
     monkeypatch.setattr(health, "DATABASE_SILENCE", 0.5)
 
-    def gone(*args: object) -> None:
+    def gone(*args: object, **options: object) -> None:
         raise DatabaseError("gone")
 
     monkeypatch.setattr(lease, "renew", gone)

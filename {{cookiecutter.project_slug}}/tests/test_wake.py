@@ -69,9 +69,9 @@ def test_many_changes_do_not_make_many_looks(idle: None, monkeypatch: pytest.Mon
     looks: list[Term] = []
     renew = lease.renew
 
-    def counting(term: Term, using: str) -> Sight:
+    def counting(term: Term, using: str, *, session_lock: bool) -> Sight:
         looks.append(term)
-        return renew(term, using)
+        return renew(term, using, session_lock=session_lock)
 
     monkeypatch.setattr(lease, "renew", counting)
     began = time.monotonic()
