@@ -55,6 +55,8 @@ class Dispatcher:
         self.runs: dict[tuple[str, dt.datetime], Run] = {}
         # Executors without a free worker, and since when jobs have been waiting for one.
         self.saturated: dict[str, dt.datetime] = {}
+        # The epoch in which that was seen. Whoever only doubted its lease for a moment still knows.
+        self._epoch: int | None = None
         # When a claim was sent whose reply has not come: its runs may have been committed, or may
         # still be, by a server that has not noticed that nobody waits any more.
         self.unsure_since: dt.datetime | None = None
@@ -116,6 +118,9 @@ class Dispatcher:
         free = {alias: free_workers(one) for alias, one in self._executors.items()}
         if self.unsure_since is not None:
             self._recover_for_a_while(self.unsure_since, now, taken)
+        if term is not None and term.epoch != self._epoch:
+            self.saturated.clear()
+            self._epoch = term.epoch
         if term is None or self._finds_nothing(now):
             return
         before = self.unsure_since, self._look_until

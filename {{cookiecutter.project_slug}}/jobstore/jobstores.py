@@ -235,10 +235,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop
         term = presence.term
-        if term is None:
-            dispatcher.saturated.clear()
-            if dispatcher.unsure_since is None:
-                return []
+        if term is None and dispatcher.unsure_since is None:
+            return []
         taken = Taken()
         try:
             outside_event_loop(dispatcher.take, term, taken)

@@ -238,6 +238,25 @@ def test_a_thousand_jobs_due_at_one_instant_are_all_executed(
     assert len(callables.calls) == 1000
 
 
+def test_a_lease_that_is_doubted_for_a_moment_makes_no_waiting_job_missed(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler(threads=1)
+    scheduler.add_job(callables.block, id="first")
+    eventually(lambda: "blocked" in callables.calls)
+    scheduler.add_job(callables.note, id="second", misfire_grace_time=1)
+    presence = scheduler._jobstores["default"].presence
+    eventually(lambda: scheduler._jobstores["default"]._dispatcher.saturated)
+    time.sleep(1.5)
+    presence.doubt()
+    scheduler.wakeup()  # and finds the lease not trusted
+    eventually(lambda: presence.term)
+    callables.release.set()
+    eventually(lambda: Run.objects.filter(job="second").exclude(status=Run.SENT).exists())
+    assert Run.objects.get(job="second").status == Run.SUCCESS
+    assert SchedulerLease.objects.get().epoch == 1
+
+
 def test_no_more_is_claimed_than_can_start(start_scheduler: StartScheduler) -> None:
     scheduler = start_scheduler(threads=2)
     when = soon()
