@@ -369,7 +369,7 @@ class Mix:
         self._wait(lambda: self._ask(unfinished) == 0, DRAIN)
         for one in self.cluster.schedulers:
             self._expected[one.pid or 0] = 0
-            if one.is_alive and (code := one.stop()):
+            if one.is_alive and (code := one.stop()) and not self._had_not_begun(one, code):
                 self.findings.append(f"Process {one.pid} of {one.name} ended with {code} in the end.")
         self._trace.close()
 

@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,7 @@ def catch(module: Any, name: str, side: str, number: signal.Signals) -> None:
 
     @functools.wraps(original)
     def trapped(*args: Any, **kwargs: Any) -> Any:
-        # Asked to claim, write or mark nothing, they do nothing.
-        if side == "before" and args[:1] != ([],):
+        if side == "before" and would_do_something(*args[:1]):
             snap(number)
         result = original(*args, **kwargs)
         if side == "after" and did_something(result):
@@ -60,6 +60,11 @@ def catch(module: Any, name: str, side: str, number: signal.Signals) -> None:
         return result
 
     setattr(module, name, trapped)
+
+
+def would_do_something(rows: Any = None) -> bool:
+    """Tell whether a call has anything to claim and start, to write or to mark."""
+    return not isinstance(rows, list) or any(getattr(row, "start", True) for row in rows)
 
 
 def did_something(result: Any) -> bool:
@@ -73,4 +78,5 @@ def snap(number: signal.Signals) -> None:
         Path(os.environ["FAULT_WHEN"]).unlink()
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), number)
+    # To this very thread: another one would take a moment to stop it, in which it would go on.
+    signal.pthread_kill(threading.get_ident(), number)
