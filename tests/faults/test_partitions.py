@@ -84,7 +84,8 @@ def check_what_ran(cluster: Archipelago, *, lost: bool) -> None:
     # What is started again once it was lost says so: "again" has asked for it.
     assert [key for key, n in counts.items() if n > 1 and key[0] != "again"] == []
     statuses = {"Executed", "Max instances!"} | ({"Lost!"} if lost else set())
-    assert set(cluster.ask("Run.objects.values_list('status', flat=True).distinct()")) <= statuses
+    found = set(cluster.ask("Run.objects.values_list('status', flat=True).distinct()"))
+    assert found <= statuses, "\n".join(one.log.read_text() for one in cluster.schedulers)
     for job in STEADY:
         rows = f"Run.objects.filter(job={job!r}).order_by('run_time')"
         times = cluster.ask(f"[row.run_time.timestamp() for row in {rows}]")

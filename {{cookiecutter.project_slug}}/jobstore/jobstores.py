@@ -77,7 +77,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._dispatcher: Dispatcher | None = None
         self._backoff = 0.0
         self._retry_at = 0.0
-        self._announcing = False
+        # The thread that tells of what needs no recording, while others report what ended.
+        self._announcer: int | None = None
         self._is_shut_down = False
 
     @property
@@ -339,7 +340,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def _announce(self, taken: Taken) -> None:
         """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
-        self._announcing = True
+        self._announcer = threading.get_ident()
         try:
             for row in taken.settled:
                 self._count(row.status)
@@ -360,11 +361,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                     JobEvent(events.EVENT_JOB_REMOVED, job_id, self._alias)
                 )
         finally:
-            self._announcing = False
+            self._announcer = None
 
     def _record(self, event: JobEvent) -> None:
         dispatcher = self._dispatcher
-        if event.jobstore != self._alias or self._announcing or dispatcher is None:
+        is_known = self._announcer == threading.get_ident()
+        if event.jobstore != self._alias or is_known or dispatcher is None:
             return
         times = (
             event.scheduled_run_times

@@ -85,6 +85,20 @@ def test_a_failing_job_runs_again_at_its_next_time(start_scheduler: StartSchedul
     eventually(lambda: Run.objects.filter(status=Run.ERROR).count() >= 2)
 
 
+def test_a_run_that_ends_while_a_skipped_one_is_announced_is_recorded(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+
+    def let_go(_: object) -> None:
+        callables.release.set()
+        time.sleep(0.5)
+
+    scheduler.add_listener(let_go, EVENT_JOB_MAX_INSTANCES)
+    scheduler.add_job(callables.block, "interval", seconds=1, id="slow", max_instances=1)
+    assert the_run(Run.SUCCESS).job_id == "slow"
+
+
 def test_two_schedulers_run_each_time_once(start_scheduler: StartScheduler) -> None:
     first, _ = start_scheduler(), start_scheduler()
     first.add_job(callables.note, "interval", seconds=1, id="tick")
