@@ -20,7 +20,7 @@ from pytest_django.fixtures import Settings
 from jobstore import moving, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.management.commands import import_django_apscheduler as command
-from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from jobstore.util import as_aware
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -228,8 +228,9 @@ def test_a_job_that_came_over_runs(
     old.add_job(args=["moved"], when=NOON, misfire_grace_time=None)
     old.add_job("greet", func=callables.Greeter("Ada").greet, args=["Hello"], when=NOON)
     take()
-    DjangoJob.objects.update(next_run_time=dt.datetime.now(dt.UTC))
     start_scheduler()
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    DjangoJob.objects.update(next_run_time=dt.datetime.now(dt.UTC))
     eventually(lambda: {"moved", "Hello Ada"} <= set(callables.calls))
 
 

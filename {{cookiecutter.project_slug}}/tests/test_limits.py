@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
+from pytest_django.fixtures import Settings
 
 from jobstore import lease, limits
 from jobstore.claim import assert_holder
@@ -88,13 +89,17 @@ def test_a_statement_that_takes_too_long_is_ended(
     assert elsewhere.submit(ask).result(30) < 15
 
 
-def test_a_locked_job_does_not_silence_the_loop(start_scheduler: StartScheduler) -> None:
+def test_a_locked_job_does_not_silence_the_loop(
+    start_scheduler: StartScheduler, settings: Settings
+) -> None:
+    # Longer than a few waits for a lock, of which MariaDB knows none below a second.
+    settings.SCHEDULER_LEASE_SECONDS = 6.0
     scheduler = start_scheduler()
     scheduler.add_job(callables.note, "interval", seconds=1, id="locked")
     eventually(lambda: callables.calls)
     with transaction.atomic():
         DjangoJob.objects.select_for_update().get(pk="locked")
-        time.sleep(5)
+        time.sleep(8)
         # The claim that waits for the lock gives up, and the store can be asked again.
         assert scheduler._jobstores_lock.acquire(timeout=10)
         scheduler._jobstores_lock.release()
