@@ -20,7 +20,7 @@ from pytest_django.fixtures import Settings
 from jobstore import moving, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.management.commands import import_django_apscheduler as command
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
+from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.util import as_aware
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -225,12 +225,12 @@ def test_a_job_comes_over_as_it_is(old: OldTables, take: Import) -> None:
 def test_a_job_that_came_over_runs(
     start_scheduler: StartScheduler, old: OldTables, take: Import
 ) -> None:
-    old.add_job(args=["moved"], when=NOON, misfire_grace_time=None)
-    old.add_job("greet", func=callables.Greeter("Ada").greet, args=["Hello"], when=NOON)
+    patient: dict[str, Any] = {"when": NOON, "misfire_grace_time": 60}
+    old.add_job(args=["moved"], **patient)
+    old.add_job("greet", func=callables.Greeter("Ada").greet, args=["Hello"], **patient)
     take()
-    start_scheduler()
-    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
     DjangoJob.objects.update(next_run_time=dt.datetime.now(dt.UTC))
+    start_scheduler()
     eventually(lambda: {"moved", "Hello Ada"} <= set(callables.calls))
 
 
