@@ -17,7 +17,7 @@ from .lease import Term
 from .limits import limit_transaction
 from .models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
 from .plan import Plan
-from .util import as_aware, get_django_internal_datetime
+from .util import as_aware, as_json, get_django_internal_datetime
 
 SENT, MISSED, SKIPPED = (
     DjangoJobExecution.SENT,
@@ -94,7 +94,6 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
     FOR SHARE, since FOR KEY SHARE would let a take-over pass. Being a single statement, it also
     works through a pooler in transaction mode.
     """
-    runs = [(plan.job.id, *outcome) for plan in plans for outcome in _outcomes(plan)]
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
@@ -108,10 +107,9 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                 SET next_run_time = plan.following,
                     version = job.version + 1,
                     retired_at = CASE WHEN plan.following IS NULL THEN statement_timestamp() END
-                FROM term, unnest(
-                    %(ids)s::text[], %(versions)s::bigint[],
-                    %(dues)s::timestamptz[], %(followings)s::timestamptz[]
-                ) AS plan (id, version, due, following)
+                FROM term, json_to_recordset(%(plans)s) AS plan (
+                    id text, version bigint, due timestamptz, following timestamptz
+                )
                 WHERE job.id = plan.id AND job.version = plan.version
                     AND job.next_run_time = plan.due
                 RETURNING job.id, term.holder, term.epoch
@@ -124,10 +122,9 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                     statement_timestamp(),
                     CASE WHEN run.status <> %(sent)s THEN statement_timestamp() END,
                     moved.epoch, moved.holder, '', '', 1
-                FROM moved JOIN unnest(
-                    %(jobs)s::text[], %(times)s::timestamptz[],
-                    %(statuses)s::text[], %(texts)s::text[]
-                ) AS run (job_id, run_time, status, exception) ON run.job_id = moved.id
+                FROM moved JOIN json_to_recordset(%(runs)s) AS run (
+                    job_id text, run_time timestamptz, status text, exception text
+                ) ON run.job_id = moved.id
                 ON CONFLICT (job_id, run_time) DO NOTHING
                 RETURNING id, job_id, run_time, status
             )
@@ -138,14 +135,20 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                 "holder": term.instance,
                 "epoch": term.epoch,
                 "sent": SENT,
-                "ids": [plan.job.id for plan in plans],
-                "versions": [plan.version for plan in plans],
-                "dues": [plan.due for plan in plans],
-                "followings": [plan.next_run_time for plan in plans],
-                "jobs": [run[0] for run in runs],
-                "times": [run[1] for run in runs],
-                "statuses": [run[2] for run in runs],
-                "texts": [run[3] for run in runs],
+                "plans": as_json(
+                    {
+                        "id": plan.job.id,
+                        "version": plan.version,
+                        "due": plan.due,
+                        "following": plan.next_run_time,
+                    }
+                    for plan in plans
+                ),
+                "runs": as_json(
+                    {"job_id": plan.job.id, "run_time": time, "status": status, "exception": text}
+                    for plan in plans
+                    for time, status, text in _outcomes(plan)
+                ),
             },
         )
         rows = cursor.fetchall()

@@ -1,9 +1,10 @@
-"""Which jobs start now: the due ones and the requested ones, as many as there are free workers."""
+"""Which jobs start now: the due ones and the requested ones, as many as there are workers for."""
 
 import collections
 import dataclasses
 import datetime as dt
 import logging
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from . import claim
 from .lease import Term, waiting_jobs
 from .limits import limit_waiting
 from .models import DjangoJob, DjangoJobExecution, database_now
+from .pace import Pace
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
 from .recorder import MAX_WAITING
@@ -35,8 +37,13 @@ TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 # For how long a server may still commit a claim after it answers again: it works on a statement
 # until it writes the reply, and its own limit (limits.py) is half of this.
 LATE_COMMIT = dt.timedelta(seconds=10)
-# Rows that one claim takes at the most, where no executor says how many workers are free.
+# What a claim reads of a job; the rest is for people.
+NEEDED = ("job_state", "next_run_time", "version", "executor", "func", "quarantined_at")
+# Rows that one claim takes at the most.
 MAX_CLAIM = 500
+# Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
+# cost a claim for every few of them. What is claimed and has not begun is lost with the process.
+AHEAD = 0.1
 
 
 @dataclasses.dataclass
@@ -66,6 +73,10 @@ class Dispatcher:
         # What was started last. A run stays "started" in the database while its result waits to be
         # written, which must not make it look like one whose claim's reply was lost.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
+        self._pace = Pace(AHEAD, MAX_CLAIM)
+        # Runs that were claimed ahead, and at how many unfinished ones more are.
+        self._queued = 0
+        self._refill_at = 0
         self._store = store
         self._presence = presence
         self._connection: BaseDatabaseWrapper | None = None
@@ -116,6 +127,7 @@ class Dispatcher:
         self.known_first = None
         now = self._presence.now()
         free = {alias: free_workers(one) for alias, one in self._executors.items()}
+        self._pace.look(len(self.runs))
         if self.unsure_since is not None:
             self._recover_for_a_while(self.unsure_since, now, taken)
         if term is not None and term.epoch != self._epoch:
@@ -149,6 +161,7 @@ class Dispatcher:
                 runs.sort(key=lambda run: run.run_time)
                 taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
         written_ids = {row.job_id for row in written}
+        self._refill_at = len(self.runs) - max(self._queued // 2, 1)
         ended = [one.job.id for one in plans if one.next_run_time is None]
         taken.ended += [job_id for job_id in ended if job_id in written_ids]
 
@@ -202,36 +215,62 @@ class Dispatcher:
                 self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
 
     def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
-        """Plan as many due jobs as there are free workers; note which executors have none left."""
-        full = {alias for alias, workers in free.items() if workers <= 0}
-        limit = min(MAX_CLAIM, sum(max(workers, 0) for workers in free.values()))
+        """Plan as many due jobs as can start now or soon; note which executors have none left."""
+        ahead = self._pace.ahead
+        room = {alias: workers + ahead for alias, workers in free.items()}
+        full = {alias for alias, places in room.items() if places <= 0}
+        limit = min(MAX_CLAIM, sum(max(places, 0) for places in room.values()))
         rows = list(self._due_rows(now, full)[: limit + 1]) if limit else []
         was_saturated, waiting = dict(self.saturated), set(full)
+        time_left = self._time_left()
         zone = self._store._scheduler.timezone
         for row in rows[:limit]:
             if row.executor not in free:
                 self._store.quarantine(
                     row, f"No executor named {row.executor!r} is configured here."
                 )
-            elif free[row.executor] <= 0:
+                continue
+            expected = min(self._pace.expected(row.func), AHEAD)
+            if free[row.executor] <= 0 and (
+                room[row.executor] <= 0 or time_left[row.executor] < expected
+            ):
+                # Nor is anything behind it taken: what is overtaken could wait for ever.
                 waiting.add(row.executor)
-            elif (job := self._store.restore(row)) is not None:
-                try:
-                    one = plan(
-                        job,
-                        row.version,
-                        now.astimezone(zone),
-                        running=row.running or 0,
-                        saturated_since=was_saturated.get(row.executor),
-                    )
-                except UnusableTrigger as error:
-                    self._store.quarantine(row, str(error))
-                    continue
-                free[row.executor] -= bool(one.start)
-                yield one
+            if row.executor in waiting or (job := self._store.restore(row)) is None:
+                continue
+            try:
+                one = plan(
+                    job,
+                    row.version,
+                    now.astimezone(zone),
+                    running=row.running or 0,
+                    saturated_since=was_saturated.get(row.executor),
+                )
+            except UnusableTrigger as error:
+                self._store.quarantine(row, str(error))
+                continue
+            if one.start:
+                free[row.executor] -= 1
+                room[row.executor] -= 1
+                time_left[row.executor] -= expected
+            yield one
         if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
             waiting.add(rows[limit].executor)
         self.saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
+        self._queued = sum(max(-workers, 0) for workers in free.values())
+
+    def _time_left(self) -> dict[str, float]:
+        """Return how many seconds of work the workers can take on and finish AHEAD from now.
+
+        A run that may take longer than that, for all that is known, keeps its worker all the time.
+        """
+        time_left = {alias: AHEAD * workers_of(one) for alias, one in self._executors.items()}
+        now = time.perf_counter()
+        for run in self.running:
+            takes_long = run.began and now - run.began > AHEAD
+            expected = AHEAD if takes_long else min(self._pace.expected(run.func), AHEAD)
+            time_left[run.executor] = time_left.get(run.executor, 0.0) - expected
+        return time_left
 
     def _due_rows(self, now: dt.datetime, full: set[str]) -> Any:
         running = (
@@ -243,7 +282,7 @@ class Dispatcher:
             .values("claims")
         )
         rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
-        rows = rows.exclude(executor__in=full).annotate(running=Subquery(running))
+        rows = rows.exclude(executor__in=full).annotate(running=Subquery(running)).only(*NEEDED)
         return rows.order_by("next_run_time", "pk")
 
     def _claim_requested(self, term: Term, now: dt.datetime, free: dict[str, int]) -> list[Job]:
@@ -313,9 +352,23 @@ class Dispatcher:
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         ).update(status=status, exception=text, finished=database_now(self.using))
 
+    def end(self, job_id: str, run_time: dt.datetime) -> Run | None:
+        """Forget a run that has ended; None if it is not one of this process."""
+        run = self.runs.pop((job_id, run_time), None)
+        if run is not None:
+            self._pace.ended(run.func, run.duration)
+        return run
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether jobs wait for a worker, and enough of those that were claimed have ended."""
+        return bool(self.saturated) and len(self.runs) <= self._refill_at
+
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
+        self._pace.claimed(len(runs))
         for run in runs:
             run.together = runs
+            run.func, run.executor = job.func_ref or "", job.executor
             self.runs[run.job_id, run.run_time] = run
             self._started.append(run.execution_id)
         executor = self._executors[job.executor]
@@ -345,11 +398,16 @@ class Dispatcher:
         self._watched.add(executor)
 
 
+def workers_of(executor: Any) -> int:
+    """Return how many jobs an APScheduler executor runs at once; 0 if it knows no bound."""
+    return int(getattr(getattr(executor, "_pool", None), "_max_workers", 0))
+
+
 def free_workers(executor: Any) -> int:
-    """Return how many more jobs an APScheduler executor can start at once."""
-    workers = getattr(getattr(executor, "_pool", None), "_max_workers", None)
-    if workers is None:
+    """Return how many more jobs an executor can start at once; less than 0 while some wait."""
+    workers = workers_of(executor)
+    if not workers:
         return MAX_CLAIM
     with executor._lock:
         running: int = sum(executor._instances.values())
-    return int(workers) - running
+    return workers - running

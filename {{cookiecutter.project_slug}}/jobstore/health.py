@@ -78,7 +78,7 @@ def _answer(process: "SchedulerProcess", reason: str = "") -> Answer:
         "database_age": round(seen.database_age, 3),
         "clock_skew": round(seen.clock_skew, 3),
         "lag": round(seen.lag, 3),
-        "slots": {"busy": len(process.store.running), "total": conf.get("SCHEDULER_THREADS")},
+        "slots": {"busy": process.busy_workers, "total": conf.get("SCHEDULER_THREADS")},
     }
     return (UNAVAILABLE if reason else OK), body
 

@@ -377,9 +377,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             if event.code == events.EVENT_JOB_SUBMITTED:
                 if run := dispatcher.runs.get((event.job_id, time_)):
                     run.submitted = True
-            elif run := dispatcher.runs.pop((event.job_id, time_), None):
+            elif run := dispatcher.end(event.job_id, time_):
                 self.finish(run, STATUS[event.code], **(run.error or describe_event(event)))
-        if dispatcher.saturated and event.code != events.EVENT_JOB_SUBMITTED:
+        if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
     def executor_failed(
@@ -399,7 +399,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _settle_unsubmitted(self, dispatcher: Dispatcher) -> None:
         """Record runs that APScheduler could not hand to their executor: it raises no event."""
         for run in [run for run in dispatcher.running if not run.submitted]:
-            if dispatcher.runs.pop((run.job_id, run.run_time), None):
+            if dispatcher.end(run.job_id, run.run_time):
                 text = "The executor did not accept this run; the log of the scheduler says why."
                 self.finish(run, DjangoJobExecution.ERROR, exception=text)
 

@@ -26,7 +26,7 @@ def render(process: "SchedulerProcess") -> str:
         "clock_skew_seconds": ("By how much this clock is ahead.", seen.clock_skew),
         "lag_seconds": ("How late the oldest due job was, lately.", seen.lag),
         "slots": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
-        "slots_busy": ("Runs that are not finished.", len(store.running)),
+        "slots_busy": ("Jobs that are running.", process.busy_workers),
         "results_waiting": ("Results not yet written.", process.results_waiting),
     }
     lines = []

@@ -82,7 +82,7 @@ class DjangoJob(models.Model):
 
     id = IdField(max_length=255, primary_key=True)
     next_run_time = models.DateTimeField(
-        null=True, blank=True, db_index=True, help_text="Empty while the job is paused."
+        null=True, blank=True, help_text="Empty while the job is paused."
     )
     job_state = models.BinaryField()
 
@@ -112,6 +112,8 @@ class DjangoJob(models.Model):
     class Meta:
         ordering = ("next_run_time",)
         verbose_name = "job"
+        # In the order of a claim, which so reads what it takes and nothing more.
+        indexes = (models.Index(fields=["next_run_time", "id"], name="jobstore_due"),)
         # History shows the names of retired jobs too.
         base_manager_name = "all_objects"
         permissions = (

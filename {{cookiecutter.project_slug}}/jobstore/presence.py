@@ -74,7 +74,8 @@ class Presence:
         self._term: Term | None = None
         self._trusted_until = 0.0
         self._started = time.monotonic()
-        self._seen_at = 0.0
+        # Seconds by which the database's clock is ahead of this machine's monotonic one.
+        self._ahead: float | None = None
         self._renewed_at = 0.0
         self._next_look = 0.0
         # The lease as others keep it, and since when on this machine's monotonic clock.
@@ -116,14 +117,24 @@ class Presence:
         self._ear.nudge()
 
     def now(self) -> dt.datetime:
-        """Return the database's time, never ahead of it (but behind by part of a round trip).
+        """Return the database's time: not ahead of it, and behind by part of a fast round trip.
 
         Before the database was ever reached this is the machine's own time.
         """
-        if self.sight is None:
+        if self._ahead is None:
             return dt.datetime.now(dt.UTC)
-        elapsed = dt.timedelta(seconds=time.monotonic() - self._seen_at)
-        return as_aware(self.sight.now) + elapsed
+        return dt.datetime.fromtimestamp(time.monotonic() + self._ahead, dt.UTC)
+
+    def _read_clock(self, shown: dt.datetime, asked_at: float, answered_at: float) -> None:
+        """Take in a time that the database showed between two moments of the monotonic clock.
+
+        What is known stays unless this rules it out, so that a slow answer does no harm
+        (F. Cristian, "Probabilistic clock synchronization", 1989).
+        """
+        earliest = as_aware(shown).timestamp() - answered_at
+        latest = as_aware(shown).timestamp() - asked_at
+        known = earliest if self._ahead is None else self._ahead
+        self._ahead = min(max(known, earliest), latest)
 
     @property
     def lease_age(self) -> float | None:
@@ -302,10 +313,11 @@ class Presence:
     def _look(self, sight: Sight, asked_at: float) -> None:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
-        self._seen_at = self._reached_at = time.monotonic()
+        self._reached_at = time.monotonic()
+        self._read_clock(sight.now, asked_at, self._reached_at)
         self.sight = sight
         self._highest_epoch = max(self._highest_epoch, sight.epoch)
-        if self._seen_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
+        if self._reached_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
             self._report_skew()
         if not self._competing:
             return

@@ -25,7 +25,7 @@ from django.db import connections, transaction
 from . import conf
 from .limits import limit_waiting
 from .models import DjangoJobExecution
-from .util import release_connections
+from .util import as_json, release_connections
 
 logger = logging.getLogger(__name__)
 
@@ -287,27 +287,28 @@ def _fields(result: Result) -> dict[str, Any]:
     return fields
 
 
+COLUMNS = {
+    "status": "text",
+    "finished": "timestamptz",
+    "started_at": "timestamptz",
+    "duration": "double precision",
+    "result": "text",
+    "exception_type": "text",
+    "exception": "text",
+    "traceback": "text",
+}
+
+
 def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
-    columns: dict[str, tuple[str, list[Any]]] = {
-        "id": ("bigint", [result.execution_id for result in results]),
-        "status": ("text", [result.status for result in results]),
-        "finished": ("timestamptz", [result.finished for result in results]),
-        "started_at": ("timestamptz", [result.started_at for result in results]),
-        "duration": ("double precision", [result.duration for result in results]),
-        "result": ("text", [result.result for result in results]),
-        "exception_type": ("text", [result.exception_type for result in results]),
-        "exception": ("text", [result.exception for result in results]),
-        "traceback": ("text", [result.traceback for result in results]),
-    }
-    arrays = ", ".join(f"%s::{kind}[]" for kind, _ in columns.values())
-    changes = ", ".join(f"{name} = result.{name}" for name in columns if name != "id")
+    changes = ", ".join(f"{name} = result.{name}" for name in COLUMNS)
+    types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE jobstore_djangojobexecution AS run
             SET {changes}
-            FROM unnest({arrays}) AS result ({", ".join(columns)})
-            WHERE run.id = result.id AND run.instance_id = %s AND run.status = %s
+            FROM json_to_recordset(%s) AS result (execution_id bigint, {types})
+            WHERE run.id = result.execution_id AND run.instance_id = %s AND run.status = %s
             """,  # noqa: S608 - built from the names and types above alone
-            [*(values for _, values in columns.values()), instance, DjangoJobExecution.SENT],
+            [as_json(map(vars, results)), instance, DjangoJobExecution.SENT],
         )

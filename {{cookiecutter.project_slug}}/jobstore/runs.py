@@ -32,6 +32,9 @@ class Run:
     job_id: str
     run_time: dt.datetime
     epoch: int | None = None
+    # What it calls and where, as the job's row names them.
+    func: str = ""
+    executor: str = ""
     submitted: bool = False
     started_at: dt.datetime | None = None
     began: float = 0.0

@@ -158,6 +158,11 @@ class SchedulerProcess:
         return not abandoned
 
     @property
+    def busy_workers(self) -> int:
+        """How many workers run a job; those that were claimed ahead wait for one."""
+        return min(len(self.store.running), int(conf.get("SCHEDULER_THREADS")))
+
+    @property
     def results_waiting(self) -> int:
         """The number of results that are not written yet."""
         return self.store.recorder.waiting if self.store.recorder else 0

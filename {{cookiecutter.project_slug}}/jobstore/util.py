@@ -4,9 +4,10 @@ import asyncio
 import concurrent.futures
 import datetime as dt
 import functools
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django import db
@@ -67,6 +68,11 @@ def as_aware(when: dt.datetime) -> dt.datetime:
     if timezone.is_aware(when):
         return when
     return timezone.make_aware(when, timezone.get_default_timezone())
+
+
+def as_json(rows: Iterable[dict[str, Any]]) -> str:
+    """Return rows for PostgreSQL's json_to_recordset, which takes many faster than arrays do."""
+    return json.dumps(list(rows), default=dt.datetime.isoformat)
 
 
 def is_storable(when: dt.datetime) -> bool:

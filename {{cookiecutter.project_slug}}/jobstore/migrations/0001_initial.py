@@ -21,7 +21,6 @@ class Migration(migrations.Migration):
                     "next_run_time",
                     models.DateTimeField(
                         blank=True,
-                        db_index=True,
                         help_text="Empty while the job is paused.",
                         null=True,
                     ),
@@ -77,6 +76,9 @@ class Migration(migrations.Migration):
                     ("pause_djangojob", "Can pause and resume a job"),
                 ),
                 "base_manager_name": "all_objects",
+                "indexes": [
+                    models.Index(fields=["next_run_time", "id"], name="jobstore_due"),
+                ],
             },
             managers=[
                 ("objects", django.db.models.manager.Manager()),
