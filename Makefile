@@ -11,7 +11,7 @@ check project template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 check project template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 check project template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 
-.PHONY: help demo stop test check project template faults chaos lock clean
+.PHONY: help demo stop test check project template faults chaos bench lock clean
 .NOTPARALLEL:
 
 help:  ## list these commands
@@ -27,9 +27,9 @@ test: check project template faults  ## run every test there is
 
 check: .venv/installed  ## lint and type-check the template's own code and the emitted project
 	@echo "== Lint and types: template"
-	@$(BIN)/ruff check --quiet hooks tests tools
-	@$(BIN)/ruff format --quiet --check hooks tests tools
-	@$(BIN)/mypy
+	@$(BIN)/ruff check --quiet benchmarks hooks tests tools
+	@$(BIN)/ruff format --quiet --check benchmarks hooks tests tools
+	@$(BIN)/mypy && MYPYPATH=benchmarks/programs $(BIN)/mypy benchmarks/programs/*.py
 	@echo "== Lint and types: emitted project"
 	@cd "$(PROJECT)" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy .
 
@@ -49,6 +49,10 @@ faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, se
 chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb MINUTES=5 RUNS=30000 SEED=1
 	@$(BIN)/python tools/chaos.py --database "$(DATABASE)" --minutes "$(MINUTES)" --runs "$(RUNS)" --seed "$(SEED)"
 
+bench: .venv/installed  ## measure beside peers; DATABASE=sqlite SIZE=full ONLY=burst,idle CONTENDERS=ours REPEATS=3
+	@$(BIN)/python benchmarks/bench.py --database "$(DATABASE)" --size "$(SIZE)" --only "$(ONLY)" \
+		--contenders "$(CONTENDERS)" --repeats "$(REPEATS)" $(if $(PUBLISH),--publish)
+
 lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes the newest versions
 	cd "$(PROJECT)" && for name in base dev postgresql mariadb; do \
 		$(LOCK) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
@@ -56,6 +60,7 @@ lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes th
 	$(LOCK) requirements.in -o requirements.txt
 	for name in 0.6 0.7; do \
 		$(LOCK) tests/peers/requirements-$$name.in -o tests/peers/requirements-$$name.txt || exit 1; done
+	for file in benchmarks/requirements/*.in; do $(LOCK) $$file -o $${file%.in}.txt || exit 1; done
 
 clean: stop  ## stop the demo and remove all that these commands made
 	rm -rf .cache .venv build

@@ -93,7 +93,7 @@ class Server:
 
 class PostgreSQL(Server):
     port = 5432
-    image = ("postgres:17-trixie",)
+    image: tuple[str, ...] = ("postgres:17-trixie",)
     options = ("--env", "POSTGRES_PASSWORD={password}", "--env", "POSTGRES_DB=app")
     ready = ("pg_isready", "-h", "127.0.0.1", "-U", "postgres")
     url = "postgres://postgres:{password}@{place}/app"

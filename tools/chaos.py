@@ -21,18 +21,18 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from bakery import project  # noqa: E402
 from baking import Baked  # noqa: E402
 from faults.cluster import Cluster  # noqa: E402
 from faults.mix import Mix  # noqa: E402
 from faults.report import page  # noqa: E402
 from layers import answers  # noqa: E402
-from machine import Failed, install, run, step  # noqa: E402
+from machine import Failed  # noqa: E402
 from servers import MariaDB, PostgreSQL, Server  # noqa: E402
 
 Number = TypeVar("Number", int, float)
 
 CHAOS = ROOT / "build" / "chaos"
-BIN = Path(sys.executable).parent
 KINDS: dict[str, type[Server] | None] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": None}
 # Jobs that run each second, beside some others; SQLite has one writer at a time.
 JOBS = {"postgresql": 100, "mariadb": 100, "sqlite": 30}
@@ -54,24 +54,6 @@ def optional(kind: Callable[[str], Number]) -> Callable[[str], Number | None]:
     return lambda text: kind(text) if text else None
 
 
-def project(database: str) -> Baked:
-    """Bake and install a project for this database; what is installed is kept for the next time."""
-    folder = CHAOS / database
-    path = folder / "my_project"
-    path.mkdir(parents=True, exist_ok=True)
-    for old in path.iterdir():
-        if old.name != ".venv":
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-    config = folder / "cookiecutter.yaml"
-    config.write_text(f"replay_dir: {json.dumps(str(folder / 'replay'))}\n")
-    options = ("--no-input", "--overwrite-if-exists", "--output-dir", folder, "--config-file", config)
-    with step(f"Baking a project into {path.relative_to(ROOT)}"):
-        run(BIN / "cookiecutter", ROOT, *options, f"database={database}", cwd=folder)
-    with step("Installing what it needs"):
-        install(path / ".venv", *sorted((path / "requirements").glob("*.txt")))
-    return Baked(path)
-
-
 def main() -> int:
     """Run a mix, write the report, return the exit code."""
     given = arguments()
@@ -85,7 +67,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     print(f"A mix of faults on {database}, seed {seed}", flush=True)
-    baked = project(database)
+    baked = Baked(project(CHAOS, database))
     work = CHAOS / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()

@@ -60,8 +60,7 @@ def run(*command: str | Path, cwd: Path, **extra: str) -> str:
 
 def install(environment: Path, *locks: Path) -> None:
     """Make a virtual environment of exactly these locks, unless there is one already."""
-    content = b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()
-    digest = hashlib.sha256(content).hexdigest()
+    digest = fingerprint(*locks)
     # Written last: an environment without it was interrupted, or is of other locks.
     marker = environment / "installed"
     if marker.is_file() and marker.read_text() == digest:
@@ -74,6 +73,12 @@ def install(environment: Path, *locks: Path) -> None:
     pip = (environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--require-hashes")
     run(*pip, *(f"--requirement={lock}" for lock in locks), cwd=folder)
     marker.write_text(digest)
+
+
+def fingerprint(*locks: Path) -> str:
+    """Return what stands in the marker of an environment of these locks."""
+    content = b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def free_port(first: int) -> int:

@@ -1,0 +1,142 @@
+"""What this template promises of its speed, each with what was measured."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rows import PEER, Results
+
+# How much more counts as "not growing with the number of jobs": measurements are never the same.
+SAME = 1.5
+START = ("start_ms", "start_up_ms", "startup_ms")
+EDIT = ("edit_ms", "edit_p50_ms")
+MEMORY = ("memory_mb", "resident_mb")
+PROBE = ("cpu_ms", "cpu_ms_per_probe", "probe_cpu_ms")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise: `measured` is empty and `met` None where it was not measured."""
+
+    text: str
+    measured: str
+    target: str
+    met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is met, in words."""
+        return {None: "not measured", True: "met", False: "**not met**"}[self.met]
+
+
+def bars(results: Results) -> list[Bar]:
+    """Return every bar."""
+    return [*burst(results), steady(results), *scale(results), idle(results), probe(results)]
+
+
+def at_least(text: str, value: float | None, least: float, unit: str = "") -> Bar:
+    """Return a bar that a value has to reach."""
+    return Bar(
+        text, shown(value, unit), f"at least {least:g}{unit}", None if value is None else value >= least
+    )
+
+
+def at_most(text: str, value: float | None, most: float, unit: str = "") -> Bar:
+    """Return a bar that a value must not exceed."""
+    return Bar(text, shown(value, unit), f"at most {most:g}{unit}", None if value is None else value <= most)
+
+
+def below(text: str, value: float | None, limit: float, unit: str = "") -> Bar:
+    """Return a bar that a value must stay under."""
+    return Bar(text, shown(value, unit), f"below {limit:g}{unit}", None if value is None else value < limit)
+
+
+def shown(value: float | None, unit: str) -> str:
+    """Return a value with three digits that mean something."""
+    return "" if value is None else f"{number(value)}{unit}"
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: 12,345 or 12.3 or 0.0123."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def ratio(above: float | None, under: float | None) -> float | None:
+    """Return a quotient, None where a part of it is not known."""
+    return above / under if above is not None and under else None
+
+
+def burst(results: Results) -> Iterator[Bar]:
+    """Return the bars of 1,000 jobs due at one instant."""
+    name = "Burst of 1,000"
+    rate = {
+        contender: results.number("burst", contender, "runs_per_second", jobs=1000)
+        for contender in ("ours", PEER, "memory", "raw")
+    }
+    yield at_least(
+        f"{name}: durable runs/s beside django-apscheduler", ratio(rate["ours"], rate[PEER]), 20, " ×"
+    )
+    yield at_least(
+        f"{name}: share of what memory store and raw SQL together allow ({shown(limit(rate), ' runs/s')})"
+        if limit(rate)
+        else f"{name}: share of what memory store and raw SQL together allow",
+        ratio(rate["ours"], limit(rate)),
+        0.5,
+    )
+    yield at_most(
+        f"{name}: statements per run", results.number("burst", "ours", "statements_per_run", jobs=1000), 0.05
+    )
+    yield at_most(f"{name}: falsely missed, left out or run twice", wrong(results), 0)
+
+
+def limit(rate: dict[str, float | None]) -> float | None:
+    """Return the runs per second of who spends on each run what both limits spend on it together."""
+    memory, raw = rate["memory"], rate["raw"]
+    return 1 / (1 / memory + 1 / raw) if memory and raw else None
+
+
+def wrong(results: Results) -> float | None:
+    """Return how many of 1,000 runs went wrong, in the worst repeat."""
+    rows = [
+        row
+        for row in results.scenario("burst").get("rows", [])
+        if row["contender"] == "ours" and row.get("jobs") == 1000 and "ran" in row
+    ]
+    return max((1000 - row["ran"] + row["twice"] + (row["missed"] or 0) for row in rows), default=None)
+
+
+def steady(results: Results) -> Bar:
+    """Return the bar of 100 runs a second."""
+    ours, peer = (results.number("steady", who, "p99_ms", rate=100) for who in ("ours", PEER))
+    text = "Steady 100 runs/s: start delay p99, django-apscheduler's beside it"
+    return at_least(text, ratio(peer, ours), 15, " × shorter")
+
+
+def scale(results: Results) -> Iterator[Bar]:
+    """Return the bars of 100,000 stored jobs beside 1,000."""
+
+    def growth(*wanted: str) -> float | None:
+        many, few = (
+            results.number("scale", "ours", *wanted, jobs=count)
+            or results.number("scale", "ours", *wanted, stored=count)
+            for count in (100_000, 1000)
+        )
+        return ratio(many, few)
+
+    name = "100,000 stored jobs beside 1,000"
+    yield at_most(f"{name}: time of start-up", growth(*START), SAME, " ×")
+    yield at_most(f"{name}: cost of one edit", growth(*EDIT), SAME, " ×")
+    yield below(f"{name}: resident memory", growth(*MEMORY), 2, " ×")
+
+
+def idle(results: Results) -> Bar:
+    """Return the bar of a scheduler that has nothing to do."""
+    rows = [row for row in results.merged("idle") if row.contender == "ours"]
+    values = [value for row in rows if (value := row.number("statements_per_minute")) is not None]
+    return below("Idle: statements a minute", max(values, default=None), 40)
+
+
+def probe(results: Results) -> Bar:
+    """Return the bar of a container's health check."""
+    return at_most("Probe: CPU", results.number("probe", "ours", *PROBE), 30, " ms")

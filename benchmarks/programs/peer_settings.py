@@ -1,0 +1,34 @@
+"""Settings of a small Django project around a peer."""
+
+import os
+from urllib.parse import unquote, urlsplit
+
+url = urlsplit(os.environ["DATABASE_URL"])
+ENGINES = {"sqlite": "sqlite3", "postgres": "postgresql", "mysql": "mysql"}
+
+if url.scheme == "mysql":
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+
+SECRET_KEY = "only measured"  # noqa: S105
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    *os.environ["BENCH_APPS"].split(),
+]
+DATABASES = {
+    "default": {
+        "ENGINE": f"django.db.backends.{ENGINES[url.scheme]}",
+        "NAME": url.path if url.scheme == "sqlite" else url.path.lstrip("/"),
+        "USER": url.username or "",
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": url.hostname or "",
+        "PORT": str(url.port or ""),
+        # As the baked project does; without it peers would connect anew again and again.
+        "CONN_MAX_AGE": 60,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
