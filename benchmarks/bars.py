@@ -8,7 +8,7 @@ from rows import PEER, Results
 # How much more counts as "not growing with the number of jobs": measurements are never the same.
 SAME = 1.5
 START = ("start_ms", "start_up_ms", "startup_ms")
-EDIT = ("edit_ms", "edit_p50_ms")
+EDIT = ("edit_ms", "edit_cpu_ms", "edit_p50_ms")
 MEMORY = ("memory_mb", "resident_mb")
 PROBE = ("cpu_ms", "cpu_ms_per_probe", "probe_cpu_ms")
 

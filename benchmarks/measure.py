@@ -3,8 +3,10 @@
 import math
 import os
 import struct
+import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 RECORD = struct.Struct("<Id")
@@ -71,6 +73,22 @@ def resident_mb(pids: Iterable[int]) -> float:
             continue
         total += sum(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     return round(total / 1024, 1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process needed that has ended, with the children that it waited for."""
+
+    code: int
+    cpu_seconds: float
+    memory_mb: float
+
+
+def ended(process: "subprocess.Popen[bytes]") -> Ended:
+    """Wait for the end of a child; its memory is the most that it ever had resident."""
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Ended(process.returncode, used.ru_utime + used.ru_stime, round(used.ru_maxrss / 1024, 1))
 
 
 def sleep_until(when: float) -> None:

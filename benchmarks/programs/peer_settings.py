@@ -32,3 +32,30 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
+
+if "BENCH_ADMIN" in os.environ:
+    # As `startproject` makes them.
+    INSTALLED_APPS += [f"django.contrib.{app}" for app in ("admin", "sessions", "messages", "staticfiles")]
+    MIDDLEWARE = [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ]
+    processors = (
+        *("template.context_processors.request", "contrib.auth.context_processors.auth"),
+        "contrib.messages.context_processors.messages",
+    )
+    TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {"context_processors": [f"django.{name}" for name in processors]},
+        }
+    ]
+    ROOT_URLCONF = "peer_urls"
+    STATIC_URL = "static/"
+    ALLOWED_HOSTS = ["localhost"]

@@ -32,9 +32,10 @@ def given() -> dict[str, Any]:
 def jobs(scenario: dict[str, Any]) -> Iterator[Job]:
     """Return the jobs of a scenario: groups of alike ones, due at once or spread over their interval.
 
-    A group that has `later` is due so many seconds after the others.
+    A group that has `later` is due so many seconds after the others. The scenario's `first` is the
+    first number, 0 if it has none.
     """
-    number = 0
+    number = scenario.get("first", 0)
     for group in scenario["groups"]:
         for position in range(group["count"]):
             offset = group.get("later", 0.0) + group["spread"] * position / group["count"]

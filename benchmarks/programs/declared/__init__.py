@@ -1,0 +1,1 @@
+"""An application that declares as many jobs as BENCH_DECLARED says."""
