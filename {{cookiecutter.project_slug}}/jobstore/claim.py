@@ -128,7 +128,7 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                 ON CONFLICT (job_id, run_time) DO NOTHING
                 RETURNING id, job_id, run_time, status
             )
-            SELECT written.* FROM term LEFT JOIN written ON true
+            SELECT id, job_id, run_time::text, status FROM term LEFT JOIN written ON true
             """,
             {
                 "lease": SchedulerLease.DEFAULT,
@@ -155,7 +155,7 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
     if not rows:
         raise NotHolder
     return [
-        Claimed(pk, job_id, run_time.astimezone(dt.UTC), status)
+        Claimed(pk, job_id, dt.datetime.fromisoformat(run_time).astimezone(dt.UTC), status)
         for pk, job_id, run_time, status in rows
         if pk is not None
     ]

@@ -12,10 +12,10 @@ from apscheduler.executors.base import MaxInstancesReachedError
 from apscheduler.job import Job
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, Count, Min, OuterRef, Subquery, When
+from django.db.models import Case, Count, When
 
-from . import claim
-from .lease import Term, waiting_jobs
+from . import claim, due
+from .lease import Term
 from .limits import limit_waiting
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .pace import Pace
@@ -37,8 +37,6 @@ TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 # For how long a server may still commit a claim after it answers again: it works on a statement
 # until it writes the reply, and its own limit (limits.py) is half of this.
 LATE_COMMIT = dt.timedelta(seconds=10)
-# What a claim reads of a job; the rest is for people.
-NEEDED = ("job_state", "next_run_time", "version", "executor", "func", "quarantined_at")
 # Rows that one claim takes at the most.
 MAX_CLAIM = 500
 # Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
@@ -116,9 +114,9 @@ class Dispatcher:
     @retry_on_db_operational_error
     def first_run_time(self) -> dt.datetime | None:
         """Return when the next job is due that could start, as stored."""
-        rows = waiting_jobs(self.using).exclude(executor__in=list(self.saturated))
-        first: dt.datetime | None = rows.aggregate(first=Min("next_run_time"))["first"]
-        return first
+        if self.saturated.keys() >= self._executors.keys():
+            return None
+        return due.first_run_time(without=self.saturated, using=self.using)
 
     def take(self, term: Term | None, taken: Taken) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
@@ -220,7 +218,7 @@ class Dispatcher:
         room = {alias: workers + ahead for alias, workers in free.items()}
         full = {alias for alias, places in room.items() if places <= 0}
         limit = min(MAX_CLAIM, sum(max(places, 0) for places in room.values()))
-        rows = list(self._due_rows(now, full)[: limit + 1]) if limit else []
+        rows = self._due_rows(now, limit + 1, full) if limit else []
         was_saturated, waiting = dict(self.saturated), set(full)
         time_left = self._time_left()
         zone = self._store._scheduler.timezone
@@ -243,7 +241,7 @@ class Dispatcher:
                     job,
                     row.version,
                     now.astimezone(zone),
-                    running=row.running or 0,
+                    running=row.running,
                     saturated_since=was_saturated.get(row.executor),
                 )
             except UnusableTrigger as error:
@@ -272,18 +270,8 @@ class Dispatcher:
             time_left[run.executor] = time_left.get(run.executor, 0.0) - expected
         return time_left
 
-    def _due_rows(self, now: dt.datetime, full: set[str]) -> Any:
-        running = (
-            DjangoJobExecution.objects.filter(job=OuterRef("pk"), status=DjangoJobExecution.SENT)
-            .exclude(pk__in=self._ended())
-            .order_by()
-            .values("job")
-            .annotate(claims=Count(TOGETHER, distinct=True))
-            .values("claims")
-        )
-        rows = waiting_jobs(self.using).filter(next_run_time__lte=get_django_internal_datetime(now))
-        rows = rows.exclude(executor__in=full).annotate(running=Subquery(running)).only(*NEEDED)
-        return rows.order_by("next_run_time", "pk")
+    def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[due.DueJob]:
+        return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
 
     def _claim_requested(self, term: Term, now: dt.datetime, free: dict[str, int]) -> list[Job]:
         """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""

@@ -33,6 +33,7 @@ from django.db.models import Min
 
 from . import claim, quarantine, replacing, state
 from .dispatch import Dispatcher, Taken
+from .due import DueJob
 from .lease import waiting_jobs
 from .models import DjangoJob, DjangoJobExecution
 from .presence import Presence
@@ -313,7 +314,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     # --- Restoring ------------------------------------------------------------------------------
 
-    def restore(self, row: DjangoJob) -> Job | None:
+    def restore(self, row: DjangoJob | DueJob) -> Job | None:
         """Return the job of a row, or None after quarantining a row that cannot be restored."""
         try:
             # Without an alias it would pass for a job that is written for the first time.
@@ -322,7 +323,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             outside_event_loop(self.quarantine, row, str(error))
             return None
 
-    def quarantine(self, row: DjangoJob, reason: str) -> None:
+    def quarantine(self, row: DjangoJob | DueJob, reason: str) -> None:
         """Keep a job that cannot be run, out of the way and visible, until it changes."""
         quarantine.put(row, reason, self.using)
 

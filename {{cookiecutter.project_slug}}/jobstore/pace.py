@@ -30,6 +30,7 @@ class Pace:
         self._longest: dict[str, float] = {}
         self._claimed = 0
         self._finished = 0
+        self._rate = 0.0
         self._at = time.monotonic()
 
     def expected(self, func: str) -> float:
@@ -53,5 +54,7 @@ class Pace:
         elapsed = now - self._at
         if finished > self._finished or elapsed > self._seconds:
             rate = (finished - self._finished) / max(elapsed, SHORTEST)
-            self.ahead = min(self._most, int(rate * self._seconds))
+            share = min(elapsed / self._seconds, 1.0)
+            self._rate += share * (rate - self._rate) if self._rate else rate
+            self.ahead = min(self._most, int(self._rate * self._seconds))
             self._at, self._finished = now, finished

@@ -7,6 +7,7 @@ from django.db import router
 from django.utils import timezone
 
 from . import state
+from .due import DueJob
 from .models import DjangoJob, JobQuerySet, database_now
 
 logger = logging.getLogger("jobstore.store")
@@ -26,11 +27,11 @@ def quarantined(using: str) -> JobQuerySet:
     return jobs
 
 
-def put(row: DjangoJob, reason: str, using: str) -> bool:
+def put(row: DjangoJob | DueJob, reason: str, using: str) -> bool:
     """Quarantine a job unless somebody changed it meanwhile; return whether that was done."""
     rows = DjangoJob.objects.using(using).filter(pk=row.pk, version=row.version)
     changes = {"quarantined_at": database_now(using), "quarantine_reason": reason}
-    if row.quarantined_at is not None or not rows.update(**changes):
+    if not rows.filter(quarantined_at=None).update(**changes):
         return False
     logger.error("Job %r is quarantined: %s", row.pk, reason)
     return True

@@ -6,15 +6,18 @@ from another row is a way to run code here. Keys rotate by SECRET_KEY_FALLBACKS.
 
 import base64
 import datetime as dt
+import functools
 import pickle
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
+from django.conf import settings
 from django.core import signing
 
 from .util import as_aware
 
 if TYPE_CHECKING:
+    from .due import DueJob
     from .models import DjangoJob
 
 SALT = "jobstore.job_state"
@@ -65,7 +68,8 @@ def dump(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> bytes:
 
 def sign(job_id: str, pickled: bytes) -> bytes:
     """Return a pickled state as it is stored for this job."""
-    return _signer(job_id).sign(base64.b64encode(pickled).decode()).encode()
+    encoded = base64.b64encode(pickled).decode()
+    return f"{encoded}:{_signer().signature(_for_job(job_id, encoded))}".encode()
 
 
 def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
@@ -80,13 +84,14 @@ def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
             "It is not read. `manage.py import_django_apscheduler` moves such jobs over."
         )
     try:
-        encoded = _signer(job_id).unsign(bytes(data).decode("ascii", "replace"))
+        signed = _signer().unsign(_for_job(job_id, bytes(data).decode("ascii", "replace")))
     except signing.BadSignature:
         raise UnreadableState(
             "The signature of the stored state does not match: the row was changed from outside, "
             "or SECRET_KEY changed without the old key in SECRET_KEY_FALLBACKS."
         ) from None
     try:
+        encoded = signed.rpartition(":")[2]
         loaded = pickle.loads(base64.b64decode(encoded))  # noqa: S301 - the signature was verified
     except Exception as error:
         raise UnreadableState(f"The stored state cannot be unpickled: {error!r}") from error
@@ -95,7 +100,7 @@ def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
     return loaded
 
 
-def restore(row: "DjangoJob", scheduler: Any = None, alias: str | None = None) -> Job:
+def restore(row: "DjangoJob | DueJob", scheduler: Any = None, alias: str | None = None) -> Job:
     """Return the job of a row, due when the row says (never when the pickle says).
 
     Raises UnreadableState when its function, trigger or arguments cannot be restored.
@@ -145,5 +150,15 @@ def columns(job: Job) -> dict[str, Any]:
     }
 
 
-def _signer(job_id: str) -> signing.Signer:
-    return signing.Signer(salt=f"{SALT}:{job_id}")
+def _for_job(job_id: str, encoded: str) -> str:
+    """Return what is signed: a state is good for no other job than that it was made for."""
+    return f"{job_id}:{encoded}"
+
+
+def _signer() -> signing.Signer:
+    return _signer_with(settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
+
+
+@functools.lru_cache(maxsize=1)
+def _signer_with(key: str, fallbacks: tuple[str, ...]) -> signing.Signer:
+    return signing.Signer(key=key, fallback_keys=list(fallbacks), salt=SALT)
