@@ -43,6 +43,8 @@ class Sight:
     session_lock: bool = False
     next_run_time: dt.datetime | None = None
     requested: bool = False
+    # Whether another process has given no sign of life for too long; None if that was not asked.
+    silent: bool | None = None
 
 
 def acquire(
@@ -142,7 +144,13 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
             SELECT
                 renewed_at,
                 (SELECT min(next_run_time) FROM jobstore_djangojob WHERE quarantined_at IS NULL),
-                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %(requested)s)
+                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %(requested)s),
+                EXISTS (
+                    SELECT FROM jobstore_schedulerinstance AS other
+                    WHERE other.id <> renewed.holder AND other.role <> ALL(%(gone)s)
+                        AND other.heartbeat_at
+                            < clock_timestamp() - make_interval(secs => %(dead)s)
+                )
             FROM renewed
             """,
             {
@@ -152,6 +160,8 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
                 "holder": term.instance,
                 "epoch": term.epoch,
                 "requested": DjangoJobExecution.REQUESTED,
+                "gone": [str(role) for role in SchedulerInstance.GONE],
+                "dead": conf.get("SCHEDULER_DEAD_SECONDS"),
             },
         )
         row = cursor.fetchone()
@@ -164,6 +174,7 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
         session_lock=session_lock,
         next_run_time=row[1],
         requested=row[2],
+        silent=row[3],
     )
 
 

@@ -151,6 +151,14 @@ class Presence:
         """Seconds since the database last answered."""
         return time.monotonic() - (self._reached_at or self._started)
 
+    @property
+    def sees_nothing_due(self) -> bool:
+        """Whether the last renewal found no request, and no job whose time has come."""
+        sight = self.sight
+        if sight is None or sight.requested or self.term is None or sight.term is None:
+            return False
+        return sight.next_run_time is None or as_aware(sight.next_run_time) > self.now()
+
     # --- Life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -253,9 +261,17 @@ class Presence:
             self._heartbeat_if_due()
         elif self._detector.is_on or not conf.get("SCHEDULER_DETECTOR"):
             self._ear.listen()  # in sessions that last
-        if self._term is not None and time.monotonic() >= self._next_chores:
-            self._next_chores = time.monotonic() + CHORES
+        if self._term is not None and self._chores_are_due():
             self.declare_lost()
+
+    def _chores_are_due(self) -> bool:
+        """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
+        if self.sight is not None and self.sight.silent is not None:
+            return self.sight.silent
+        if time.monotonic() < self._next_chores:
+            return False
+        self._next_chores = time.monotonic() + CHORES
+        return True
 
     def _renew(self, term: Term) -> None:
         asked_at = time.monotonic()

@@ -5,6 +5,7 @@ renews the lease; the recorder writes results; the health server answers probes.
 """
 
 import logging
+import math
 import os
 import signal
 import time
@@ -62,16 +63,25 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         return self.beat_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
 
     def _main_loop(self) -> None:
-        wait: float | None = MAX_SLEEP
+        until = time.monotonic() + MAX_SLEEP
         while self.state != STATE_STOPPED:
-            self._event.wait(MAX_SLEEP if wait is None else min(wait, MAX_SLEEP))
+            remaining = max(until - time.monotonic(), 0.0)
+            is_woken = self._event.wait(min(remaining, MAX_SLEEP))
             self._event.clear()
             self.beat_at = time.monotonic()
+            # Only a beat: the presence asks the same question at each renewal, and wakes this loop.
+            if not is_woken and self.beat_at < until and self._sees_nothing_due:
+                continue
             try:
-                wait = self._tick()
+                wait: float | None = self._tick()
             except Exception:
                 logger.exception("The scheduling loop goes on after an unforeseen error.")
                 wait = RETRY
+            until = time.monotonic() + (math.inf if wait is None else wait)
+
+    @property
+    def _sees_nothing_due(self) -> bool:
+        return self.store.presence is not None and self.store.presence.sees_nothing_due
 
     def _tick(self) -> float | None:
         epoch = self.store.presence.epoch if self.store.presence else None

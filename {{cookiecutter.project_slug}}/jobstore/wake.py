@@ -64,6 +64,10 @@ class Ear:
 
     def sleep(self, seconds: float) -> None:
         """Sleep for so long at the most."""
+        if self._raw is not None and not self._raw.closed:
+            # What came together with the end of the last answer lies in the client's memory, where
+            # it wakes nobody.
+            self._take_in()
         if not self._has_heard:
             with selectors.DefaultSelector() as sources:
                 sources.register(self._nudged, selectors.EVENT_READ, self._take_nudges)

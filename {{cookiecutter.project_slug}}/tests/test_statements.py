@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 from jobstore import registry
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.statements import Statements, statements_of_threads, without_borders
@@ -217,3 +218,43 @@ def test_a_start_takes_the_same_statements_for_any_number_of_declared_jobs(
             assert sync() == []
         counts.append(len(captured))
     assert counts[0] == counts[1]
+
+
+@pytest.fixture
+def idle(
+    transactional_db: None, seen: Statements, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SchedulerProcess]:
+    """A scheduler whose loop beats all the time, and whose chores are always due."""
+    monkeypatch.setattr("jobstore.scheduler.MAX_SLEEP", 0.02)
+    monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
+    process = SchedulerProcess()
+    process.start()
+    eventually(lambda: process.presence.planned_wake is None and process.presence.sees_nothing_due)
+    time.sleep(0.5)  # what it does first is done
+    yield process
+    process.stop()
+
+
+def test_an_idle_loop_beats_without_a_statement(idle: SchedulerProcess, seen: Statements) -> None:
+    before, beat = seen.of("APScheduler"), idle.scheduler.beat_at
+    time.sleep(1.0)
+    assert idle.scheduler.beat_at > beat + 0.5
+    assert seen.of("APScheduler") == before
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere these are statements each")
+def test_a_renewal_looks_for_dead_processes_as_well(
+    idle: SchedulerProcess, seen: Statements
+) -> None:
+    before = len(seen.of("jobstore-presence"))
+    time.sleep(1.0)
+    sent = seen.of("jobstore-presence")[before:]
+    assert sent
+    assert not [
+        one for one in sent if not one.strip().startswith(("WITH renewed", "SELECT pg_try"))
+    ]
+
+
+def test_a_loop_that_only_beats_still_starts_a_job_on_time(idle: SchedulerProcess) -> None:
+    idle.scheduler.add_job(callables.note, "interval", seconds=0.7, id="job")
+    eventually(lambda: len(callables.calls) >= 2)
