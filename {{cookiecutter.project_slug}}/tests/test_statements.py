@@ -222,9 +222,10 @@ def test_a_start_takes_the_same_statements_for_any_number_of_declared_jobs(
 
 @pytest.fixture
 def idle(
-    transactional_db: None, seen: Statements, monkeypatch: pytest.MonkeyPatch
+    transactional_db: None, seen: Statements, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> Iterator[SchedulerProcess]:
     """A scheduler whose loop beats all the time, and whose chores are always due."""
+    settings.SCHEDULER_LISTEN = False
     monkeypatch.setattr("jobstore.scheduler.MAX_SLEEP", 0.02)
     monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
     process = SchedulerProcess()
@@ -258,10 +259,9 @@ def test_a_renewal_looks_for_dead_processes_as_well(
 def test_a_loop_that_only_beats_still_starts_a_job_on_time(
     idle: SchedulerProcess, settings: Settings
 ) -> None:
-    settings.SCHEDULER_LISTEN = False
     settings.SCHEDULER_LEASE_SECONDS = 120.0
     time.sleep(0.5)
     settings.SCHEDULER_RENEW_SECONDS = 30.0  # so that the last renewal knows nothing of the job
     time.sleep(0.5)
     idle.scheduler.add_job(callables.note, "interval", seconds=0.7, id="job")
-    eventually(lambda: len(callables.calls) >= 2)
+    eventually(lambda: len(callables.calls) >= 2, timeout=5.0)
