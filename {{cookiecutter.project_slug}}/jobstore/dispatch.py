@@ -72,8 +72,7 @@ class Dispatcher:
         # written, which must not make it look like one whose claim's reply was lost.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
         self._pace = Pace(AHEAD, MAX_CLAIM)
-        # Runs that were claimed ahead, and at how many unfinished ones more are.
-        self._queued = 0
+        # At how many unfinished runs more are claimed, if more wait.
         self._refill_at = 0
         self._store = store
         self._presence = presence
@@ -159,7 +158,9 @@ class Dispatcher:
                 runs.sort(key=lambda run: run.run_time)
                 taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
         written_ids = {row.job_id for row in written}
-        self._refill_at = len(self.runs) - max(self._queued // 2, 1)
+        # Half of those that were claimed ahead, as of now: many may have ended meanwhile.
+        queued = len(self.runs) - sum(map(workers_of, self._executors.values()))
+        self._refill_at = len(self.runs) - max(queued // 2, 1)
         ended = [one.job.id for one in plans if one.next_run_time is None]
         taken.ended += [job_id for job_id in ended if job_id in written_ids]
 
@@ -255,7 +256,6 @@ class Dispatcher:
         if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
             waiting.add(rows[limit].executor)
         self.saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
-        self._queued = sum(max(-workers, 0) for workers in free.values())
 
     def _time_left(self) -> dict[str, float]:
         """Return how many seconds of work the workers can take on and finish AHEAD from now.

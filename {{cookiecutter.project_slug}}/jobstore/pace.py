@@ -28,10 +28,12 @@ class Pace:
         self._seconds = seconds
         self._most = most
         self._longest: dict[str, float] = {}
+        self._rate = 0.0
         self._claimed = 0
         self._finished = 0
-        self._rate = 0.0
-        self._at = time.monotonic()
+        # Up to when runs were counted, and the stretch without a pause in which there were some.
+        self._looked_at = self._busy_since = self._ended_at = time.monotonic()
+        self._is_idle = True
 
     def expected(self, func: str) -> float:
         """Return how many seconds a run of this function will take; infinity if nobody knows."""
@@ -39,22 +41,30 @@ class Pace:
 
     def claimed(self, runs: int) -> None:
         """Note that so many runs were claimed."""
+        if self._is_idle:
+            self._busy_since, self._is_idle = time.monotonic(), False
         self._claimed += runs
 
     def ended(self, func: str, seconds: float | None) -> None:
         """Note how long a run took; None, in a process pool, makes its function unknown."""
+        self._ended_at = time.monotonic()
         if seconds is None:
             self._longest.pop(func, None)
         else:
             self._longest[func] = max(seconds, MEMORY * self._longest.get(func, 0.0))
 
     def look(self, unfinished: int) -> None:
-        """Work out `ahead`, given how many claimed runs have not finished."""
+        """Work out `ahead`, given how many claimed runs have not finished.
+
+        Only time with something to do counts: workers that wait for a claim are not slow.
+        """
         now, finished = time.monotonic(), self._claimed - unfinished
-        elapsed = now - self._at
+        until = now if unfinished else self._ended_at
+        elapsed = until - max(self._looked_at, self._busy_since)
         if finished > self._finished or elapsed > self._seconds:
             rate = (finished - self._finished) / max(elapsed, SHORTEST)
-            share = min(elapsed / self._seconds, 1.0)
-            self._rate += share * (rate - self._rate) if self._rate else rate
+            share = min(elapsed / self._seconds, 1.0) if self._rate else 1.0
+            self._rate += share * (rate - self._rate)
             self.ahead = min(self._most, int(self._rate * self._seconds))
-            self._at, self._finished = now, finished
+            self._looked_at, self._finished = until, finished
+        self._is_idle = not unfinished
