@@ -30,7 +30,7 @@ FILES = (
 def passed(project: Baked, *files: str, **variables: str) -> int:
     """Run some of the project's own tests, which must succeed, and return how many passed."""
     # A pooler keeps connections, so the test database is not dropped: it goes with its server.
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "--reuse-db", *files)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "--reuse-db", *files)
     done = project.python(*command, timeout=900, **variables)
     found = re.search(r"(\d+) passed", done.stdout)
     assert found, done.stdout
