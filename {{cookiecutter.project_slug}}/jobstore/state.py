@@ -85,13 +85,15 @@ def load(job_id: str, data: bytes | memoryview) -> dict[str, Any]:
         )
     try:
         signed = _signer().unsign(_for_job(job_id, bytes(data).decode("ascii", "replace")))
+        encoded = signed.rpartition(":")[2]
+        if signed != _for_job(job_id, encoded):  # what is left of the id of another job
+            raise signing.BadSignature
     except signing.BadSignature:
         raise UnreadableState(
             "The signature of the stored state does not match: the row was changed from outside, "
             "or SECRET_KEY changed without the old key in SECRET_KEY_FALLBACKS."
         ) from None
     try:
-        encoded = signed.rpartition(":")[2]
         loaded = pickle.loads(base64.b64decode(encoded))  # noqa: S301 - the signature was verified
     except Exception as error:
         raise UnreadableState(f"The stored state cannot be unpickled: {error!r}") from error

@@ -57,6 +57,13 @@ def test_the_state_of_another_job_is_refused() -> None:
         state.load("another", state.dump(complete(job())))
 
 
+def test_the_state_of_a_job_whose_id_goes_on_is_refused() -> None:
+    signed = state.sign("tenant:job", pickle.dumps(Exploit()))
+    with pytest.raises(state.UnreadableState, match="signature"):
+        state.load("tenant", b"job:" + signed)
+    assert callables.calls == []
+
+
 def test_an_old_key_still_verifies_as_fallback(settings: Settings) -> None:
     stored = state.dump(complete(job()))
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]

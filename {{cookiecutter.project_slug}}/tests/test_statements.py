@@ -225,15 +225,19 @@ def idle(
     transactional_db: None, seen: Statements, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> Iterator[SchedulerProcess]:
     """A scheduler whose loop beats all the time, and whose chores are always due."""
+    registry.declarations()
+    monkeypatch.setattr(registry, "_declared", {})
     settings.SCHEDULER_LISTEN = False
     monkeypatch.setattr("jobstore.scheduler.MAX_SLEEP", 0.02)
     monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
     process = SchedulerProcess()
     process.start()
-    eventually(lambda: process.presence.planned_wake is None and process.presence.sees_nothing_due)
-    time.sleep(0.5)  # what it does first is done
-    yield process
-    process.stop()
+    try:
+        eventually(lambda: process.presence.sees_nothing_due)
+        time.sleep(0.5)  # what it does first is done
+        yield process
+    finally:
+        process.stop()
 
 
 def test_an_idle_loop_beats_without_a_statement(idle: SchedulerProcess, seen: Statements) -> None:
