@@ -151,7 +151,7 @@ def test_a_bar_that_was_not_measured_is_neither() -> None:
 
 def test_stored_jobs_are_compared_with_few() -> None:
     rows = [
-        {"contender": "ours", "jobs": count, "start_ms": start, "edit_ms": 5, "memory_mb": memory}
+        {"contender": "ours", "jobs": count, "start_ms": start, "edit_cpu_ms": 5, "memory_mb": memory}
         for count, start, memory in ((1000, 900, 60), (100_000, 1000, 130))
     ]
     found = verdicts(results(GOOD, scale=rows))
