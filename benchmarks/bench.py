@@ -107,7 +107,6 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Measure, write the results, return the exit code: 1 if a scenario failed."""
-    load = environment.load()
     given = arguments()
     kind = given.database or "postgresql"
     size = given.size or "small"
@@ -119,9 +118,8 @@ def main() -> int:
     os.environ.pop("PYTHONPYCACHEPREFIX", None)
     folder = BUILD / "results" / f"{kind}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
-    results = earlier(folder) or {"scenarios": {}, "packages": {}}
-    results |= {"database": kind, "size": size, "environment": environment.describe(folder, load)}
-    results["titles"] = {name: one.title for name, one in CONTENDERS.items()}
+    results = {"scenarios": {}, "packages": {}, "titles": {}} | (earlier(folder) or {})
+    results |= {"database": kind, "size": size, "environment": environment.describe(folder)}
     database = Sqlite(BUILD) if kind == "sqlite" else DATABASES[kind]()
     bench = Bench(
         database,
@@ -134,10 +132,11 @@ def main() -> int:
         database.prepare()
         results["environment"]["database"] = environment.version_of(database)
         for name in given.only.split(",") if given.only else SCENARIOS:
-            found = measured(bench, name) | {"load_at_start": load}
+            busy = environment.busy_cores()
+            found = measured(bench, name) | {"busy_cores_at_start": busy}
             failed = failed or "failed" in found
             results["scenarios"][name] = found
-            results["titles"] = {name: one.title for name, one in CONTENDERS.items()}
+            results["titles"] |= {name: one.title for name, one in CONTENDERS.items()}
             for one in bench.installed.values():
                 results["packages"][one.home or one.name] = environment.packages(one)
             (folder / "results.json").write_text(json.dumps(results, indent=1))

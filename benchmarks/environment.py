@@ -29,6 +29,8 @@ for name in json.loads(sys.argv[1]):
         pass
 print(json.dumps(found))
 """
+# Its first line is what all cores together have done since the start, in ticks.
+STAT = Path("/proc/stat")
 # What is written before each flush, about as much as a small transaction does.
 BLOCK = b"\0" * 8192
 
@@ -38,16 +40,22 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def load() -> float:
-    """Return how many processes have wanted to run in the last minute, on average."""
-    return round(os.getloadavg()[0], 2)
+def busy_cores(seconds: float = 3.0) -> float:
+    """Return how many cores have something to do while this waits, on average."""
+    before = _ticks_used()
+    time.sleep(seconds)
+    return round((_ticks_used() - before) / os.sysconf("SC_CLK_TCK") / seconds, 2)
 
 
-def describe(folder: Path, load_at_start: float) -> dict[str, Any]:
+def _ticks_used() -> int:
+    user, nice, system, _idle, _waiting, *others = map(int, STAT.read_text().split()[1:8])
+    return user + nice + system + sum(others)
+
+
+def describe(folder: Path) -> dict[str, Any]:
     """Return what the machine is; `folder` lies on the disk whose flushes are counted."""
     return {
         "date": now(),
-        "load_at_start": load_at_start,
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),

@@ -11,7 +11,7 @@ import bars
 from rows import HEADLINES, LIMITS, PEER, PEERS, Figure, Merged, Results, keys
 
 # Load of the machine at the start from which figures are not to be trusted.
-BUSY = 0.5
+BUSY = 0.2
 # The columns of a table in their order; a scenario that is not here shows all it has.
 COLUMNS = {
     "burst": (
@@ -44,8 +44,8 @@ def page(results: Results, names: tuple[str, ...], pictures: tuple[str, ...] = (
     parts = [
         f"## {database(content)}, size {content['size']}",
         machine(content),
-        "### Bars",
-        promises(results),
+        # They are set for PostgreSQL.
+        *(["### Bars", promises(results)] if content["database"] == "postgresql" else []),
     ]
     absent = []
     for name in names:
@@ -90,14 +90,14 @@ def machine(content: dict[str, Any]) -> str:
     )
     line += f", commit {known['commit']}.\n" if known.get("commit") else ".\n"
     busy = [
-        f"{name} ({scenario['load_at_start']:g})"
+        f"{name} ({scenario['busy_cores_at_start']:g})"
         for name, scenario in content["scenarios"].items()
-        if scenario.get("rows") and scenario.get("load_at_start", 0) > BUSY
+        if scenario.get("rows") and scenario.get("busy_cores_at_start", 0) > BUSY
     ]
     if busy:
         line += (
             f"\n**The machine was busy when these began, so take their figures for nothing: {', '.join(busy)}"
-            f" (load average of a minute; {BUSY} at the most is wanted).**\n"
+            f" (cores that had something to do; {BUSY} at the most is wanted).**\n"
         )
     return line.strip()
 

@@ -110,10 +110,9 @@ class Results:
         wanted, is_more_better = HEADLINES.get(name, ((), False))
         peer = self.number(name, PEERS.get(name, PEER), *wanted, **row.parameters)
         own = row.number(*wanted)
-        if row.contender in LIMITS or peer is None or own is None:
+        if row.contender in LIMITS or not peer or not own:
             return None
-        above, below = (own, peer) if is_more_better else (peer, own)
-        return above / below if below else None
+        return own / peer if is_more_better else peer / own
 
 
 def keys(rows: Iterable[Row]) -> list[str]:

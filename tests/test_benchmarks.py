@@ -79,7 +79,7 @@ def results(burst_rows: list[Row], **scenarios: list[Row]) -> Results:
                 name: {
                     "title": name.capitalize(),
                     "date": "2026-01-02T03:04:05+00:00",
-                    "load_at_start": 0.1,
+                    "busy_cores_at_start": 0.1,
                     "contenders": ["ours", "django-ox"],
                     "rows": rows,
                 }
@@ -172,7 +172,7 @@ def test_the_steady_bar_compares_delays() -> None:
 def test_a_failed_scenario_a_note_and_a_busy_machine_are_said() -> None:
     given = results([{"contender": "django-ox", "note": "has no such thing"}, *GOOD])
     given.content["scenarios"]["idle"] = {"title": "Idle", "failed": "It ended.\nMore.", "rows": []}
-    given.content["scenarios"]["burst"]["load_at_start"] = 2.0
+    given.content["scenarios"]["burst"]["busy_cores_at_start"] = 2.0
     environment = {
         "date": "2026-01-02T03:04:05+00:00",
         "cpu": "Some",

@@ -11,7 +11,8 @@ import pytest
 from baking import ROOT, TEMPLATE
 
 COMPARISON = ROOT / "docs" / "django-apscheduler.md"
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *TEMPLATE.glob("*.md")]
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "benchmarks", TEMPLATE)
+DOCUMENTS = [document for folder in FOLDERS for document in folder.glob("*.md")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PROOF = re.compile(r"`([\w/]+\.py)::(\w+)`")
 

@@ -20,7 +20,10 @@ PATIENCE = 120.0
 # Seconds after it was stored at which the sample job is due for the first time.
 INTERVAL = 10
 BASE = "python:3.13-slim-trixie"
-FIRST = "SELECT extract(epoch FROM min(started_at)) FROM jobstore_djangojobexecution"
+FIRST = """
+SELECT extract(epoch FROM started_at) FROM jobstore_djangojobexecution
+WHERE started_at IS NOT NULL ORDER BY started_at LIMIT 1
+"""
 ACTIVE = "SELECT extract(epoch FROM acquired_at) FROM jobstore_schedulerlease"
 
 
@@ -52,7 +55,7 @@ def one(stack: Stack) -> dict[str, Any]:
     began = time.time()
     stack.up()
     up = time.time() - began
-    first = stack.wait_for(lambda: stack.sql(FIRST)[0][0], PATIENCE)
+    ((first,),) = stack.wait_for(lambda: stack.sql(FIRST), PATIENCE)
     active = float(stack.sql(ACTIVE)[0][0]) - began
     return {
         "build_seconds": round(built, 1),

@@ -14,7 +14,7 @@ TITLE = "Deletion of old history while 20 jobs run each second"
 CONTENDERS = ("ours", "django-apscheduler")
 PARAMETERS = ("rows", "what")
 # Rows of history.
-SIZES = {"smoke": 2000, "small": 100_000, "full": 1_000_000}
+SIZES = {"smoke": 2000, "small": 1_000_000, "full": 1_000_000}
 
 RATE = 20
 # Seconds in which jobs run undisturbed, before and after.
