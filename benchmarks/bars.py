@@ -25,7 +25,9 @@ class Bar:
 
 
 def bars(results: Results) -> list[Bar]:
-    """Return every bar."""
+    """Return every bar; none for databases that none is set for."""
+    if results.content["database"] != "postgresql":
+        return []
     return [*burst(results), steady(results), *scale(results), idle(results), probe(results)]
 
 

@@ -242,7 +242,12 @@ PICTURES: dict[str, Callable[[Results], Figure | None]] = {
         ("scheduler_cpu_ms_per_minute", "CPU [ms a minute]"),
     ),
     "change": bars("change", ("p50_ms", "From a change to its effect, median [ms]"), by=("change",)),
-    "failover": bars("failover", ("gap_ms", "Longest time without a run [ms]"), ("twice", "Runs made twice")),
+    "failover": bars(
+        "failover",
+        ("gap_ms", "Longest gap [ms]"),
+        ("twice_before", "Twice before the fault"),
+        ("twice", "Twice after it"),
+    ),
     "scale": bars("scale", ("start_ms", "Start-up [ms]"), ("memory_mb", "Resident memory [MB]")),
     "round-trip": bars(
         "round-trip", ("runs_per_second", "A longer way: runs/s"), ("p99_ms", "Start delay, p99 [ms]")

@@ -19,8 +19,8 @@ COLUMNS = {
         *("commits_per_run", "wal_bytes_per_run", "scheduler_cpu_ms_per_run", "database_cpu_ms_per_run"),
     ),
     "failover": (
-        *("gap_ms", "gap_begins_after_ms", "twice", "left_out", "due", "jobs_that_go_on", "goes_on"),
-        *("restarts",),
+        *("gap_ms", "gap_begins_after_ms", "twice_before", "twice", "left_out", "due"),
+        *("jobs_that_go_on", "goes_on", "restarts"),
     ),
 }
 UNITS = {
@@ -44,8 +44,7 @@ def page(results: Results, names: tuple[str, ...], pictures: tuple[str, ...] = (
     parts = [
         f"## {database(content)}, size {content['size']}",
         machine(content),
-        # They are set for PostgreSQL.
-        *(["### Bars", promises(results)] if content["database"] == "postgresql" else []),
+        *(["### Bars", promises(results)] if bars.bars(results) else []),
     ]
     absent = []
     for name in names:
