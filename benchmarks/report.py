@@ -10,7 +10,7 @@ from typing import Any
 import bars
 from rows import HEADLINES, LIMITS, PEER, PEERS, Figure, Merged, Results, keys
 
-# Load of the machine at the start from which figures are not to be trusted.
+# Busy cores just before a scenario from which its figures are not to be trusted.
 BUSY = 0.2
 # The columns of a table in their order; a scenario that is not here shows all it has.
 COLUMNS = {
@@ -44,7 +44,7 @@ def page(results: Results, names: tuple[str, ...], pictures: tuple[str, ...] = (
     parts = [
         f"## {database(content)}, size {content['size']}",
         machine(content),
-        *(["### Bars", promises(results)] if bars.bars(results) else []),
+        promises(results),
     ]
     absent = []
     for name in names:
@@ -112,13 +112,13 @@ def versions(results: Results) -> str:
 
 
 def promises(results: Results) -> str:
-    """Return the table of bars."""
-    lines = ["| bar | measured | target | |", "|---|---:|---|---|"]
-    lines += [f"| {bar.text} | {bar.measured} | {bar.target} | {bar.verdict} |" for bar in bars.bars(results)]
-    notes = [f"\n“Not growing” allows {bars.SAME:g} times as much, as two measurements never agree."]
-    if results.content["database"] != "postgresql":
-        notes.append("The bars of the burst are meant for PostgreSQL; here they only tell the difference.")
-    return "\n".join([*lines, " ".join(notes)])
+    """Return the section with the table of bars, nothing where none is set."""
+    table = [f"| {bar.text} | {bar.measured} | {bar.target} | {bar.verdict} |" for bar in bars.bars(results)]
+    if not table:
+        return ""
+    note = f"“Not growing” allows {bars.SAME:g} times as much, as two measurements never agree."
+    heading = ["### Bars", "", "| bar | measured | target | |", "|---|---:|---|---|"]
+    return "\n".join([*heading, *table, "", note])
 
 
 # --- One scenario ---------------------------------------------------------------------------------

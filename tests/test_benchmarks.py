@@ -149,6 +149,20 @@ def test_a_bar_that_was_not_measured_is_neither() -> None:
     assert "| not measured |" in report.page(given, ("burst",))
 
 
+def test_bars_are_set_for_postgresql_alone() -> None:
+    given = results(GOOD)
+    given.content["database"] = "mariadb"
+    assert "### Bars" not in report.page(given, ("burst",))
+
+
+def test_a_peer_that_does_nothing_is_no_measure() -> None:
+    rows = [
+        {"contender": name, "jobs": 10, "statements_per_minute": count}
+        for name, count in (("ours", 30), ("django-apscheduler", 0))
+    ]
+    assert "× peer" not in report.page(results(GOOD, idle=rows), ("idle",))
+
+
 def test_stored_jobs_are_compared_with_few() -> None:
     rows = [
         {"contender": "ours", "jobs": count, "start_ms": start, "edit_cpu_ms": 5, "memory_mb": memory}
