@@ -247,17 +247,18 @@ def test_an_idle_loop_beats_without_a_statement(idle: SchedulerProcess, seen: St
     assert seen.of("APScheduler") == before
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere these are statements each")
-def test_a_renewal_looks_for_dead_processes_as_well(
-    idle: SchedulerProcess, seen: Statements
-) -> None:
-    before = len(seen.of("jobstore-presence"))
-    time.sleep(1.0)
-    sent = seen.of("jobstore-presence")[before:]
-    assert sent
-    assert not [
-        one for one in sent if not one.strip().startswith(("WITH renewed", "SELECT pg_try"))
-    ]
+if connection.vendor == "postgresql":  # elsewhere these are statements each
+
+    def test_a_renewal_looks_for_dead_processes_as_well(
+        idle: SchedulerProcess, seen: Statements
+    ) -> None:
+        before = len(seen.of("jobstore-presence"))
+        time.sleep(1.0)
+        sent = seen.of("jobstore-presence")[before:]
+        assert sent
+        assert not [
+            one for one in sent if not one.strip().startswith(("WITH renewed", "SELECT pg_try"))
+        ]
 
 
 def test_a_loop_that_only_beats_still_starts_a_job_on_time(
