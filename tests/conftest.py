@@ -12,6 +12,18 @@ from baking import Baked, Baker
 from layers import needs
 from servers import server
 
+# One after the other: a Swarm that comes and goes (test_swarm.py) would disturb other containers, and
+# what waits for restarts of databases is best beside what computes.
+TOGETHER = ("containers", "test_poolers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, so that each fixture is set up once."""
+    for item in items:
+        name = item.path.relative_to(Path(__file__).parent).parts[0]
+        if name != "faults":
+            item.add_marker(pytest.mark.xdist_group("containers" if name in TOGETHER else item.path.name))
+
 
 @pytest.fixture(scope="session")
 def baker(tmp_path_factory: pytest.TempPathFactory) -> Baker:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,36 +50,35 @@ def database(postgresql: tuple[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def pgbouncer(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def pgbouncer(database: str) -> Iterator[tuple[str, Path]]:
     """Put PgBouncer in transaction mode before the server; return its URL and its log."""
     needs("pgbouncer")
-    folder = tmp_path_factory.mktemp("pgbouncer")
     password, host, server_port = database_parts(database)
     port = free_port()
-    (folder / "users").write_text(f'"postgres" "{password}"\n')
-    (folder / "pgbouncer.ini").write_text(
-        "[databases]\n"
-        f"* = host={host} port={server_port}\n"
-        "[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
-        "pool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 5\n"
-        f"logfile = {folder / 'log'}\n"
-    )
-    command = [str(shutil.which("pgbouncer")), "--quiet", str(folder / "pgbouncer.ini")]
-    if os.geteuid() == 0:  # as which it refuses to work
-        for one in (folder, *folder.iterdir()):
-            shutil.chown(one, "nobody")
-        folder.parent.chmod(0o711)
-        folder.parent.parent.chmod(0o711)
-        command[1:1] = ["--user", "nobody"]
-    process = subprocess.Popen(command)
-    try:
-        wait_until(lambda: (folder / "log").exists() and "process up" in (folder / "log").read_text())
-        yield f"postgres://postgres:{password}@127.0.0.1:{port}/pooled", folder / "log"
-    finally:
-        process.terminate()
-        process.wait(10)
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
+        folder = Path(name)
+        (folder / "users").write_text(f'"postgres" "{password}"\n')
+        (folder / "pgbouncer.ini").write_text(
+            "[databases]\n"
+            f"* = host={host} port={server_port}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
+            "pool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 5\n"
+            f"logfile = {folder / 'log'}\n"
+        )
+        command = [str(shutil.which("pgbouncer")), "--quiet", str(folder / "pgbouncer.ini")]
+        if os.geteuid() == 0:  # as which it refuses to work
+            for one in (folder, *folder.iterdir()):
+                shutil.chown(one, "nobody")
+            command[1:1] = ["--user", "nobody"]
+        process = subprocess.Popen(command)
+        try:
+            wait_until(lambda: (folder / "log").exists() and "process up" in (folder / "log").read_text())
+            yield f"postgres://postgres:{password}@127.0.0.1:{port}/pooled", folder / "log"
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def database_parts(url: str) -> tuple[str, str, str]:

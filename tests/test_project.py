@@ -14,7 +14,7 @@ pytestmark = pytest.mark.project
 QUICK = ("-m", "not slow")
 # Windows between a read and a claim in which everything else may happen (test_interleavings.py says
 # how to look at ten thousand, which takes a quarter of an hour).
-MANY = "500"
+MANY = "300"
 
 SAFE = {"DJANGO_HTTPS": "true", "DATABASE_URL": "sqlite:///var/check.sqlite3"}
 

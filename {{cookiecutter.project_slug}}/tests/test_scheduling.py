@@ -246,7 +246,7 @@ def test_a_thousand_jobs_due_at_one_instant_are_all_executed(
     instant = database_now("default") + dt.timedelta(seconds=1)
     DjangoJob.objects.update(next_run_time=instant)
     eventually(
-        lambda: not Run.objects.filter(status=Run.SENT).exists() and Run.objects.count() == 1000, 50
+        lambda: Run.objects.count() == 1000 and not Run.objects.filter(status=Run.SENT).exists(), 50
     )
     assert set(Run.objects.values_list("status", "run_time")) == {(Run.SUCCESS, instant)}
     assert len(callables.calls) == 1000
