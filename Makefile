@@ -39,7 +39,7 @@ project: .venv/installed  ## test the emitted project in place, on SQLite
 
 template: .venv/installed  ## test the template: options, answers, hooks, baked projects, containers
 	@echo "== Tests of the template"
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore=tests/faults
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
 
 # These wait more than they work.
 faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time

@@ -5,24 +5,30 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from baking import Baked, Baker
 from layers import needs
 from servers import server
 
-# One after the other: a Swarm that comes and goes (test_swarm.py) would disturb other containers, and
-# what waits for restarts of databases is best beside what computes.
-TOGETHER = ("containers", "test_poolers.py")
+
+class FileByFile(LoadFileScheduling):  # type: ignore[misc]
+    """Keeps the tests of a file on one worker, and those that must not overlap on the same.
+
+    A Swarm that comes and goes (test_swarm.py) would disturb other stacks; and what waits for restarts
+    of databases is best beside what computes.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "containers" if file.startswith(("tests/containers/", "tests/test_poolers")) else file
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, so that each fixture is set up once."""
-    for item in items:
-        name = item.path.relative_to(Path(__file__).parent).parts[0]
-        if name != "faults":
-            item.add_marker(pytest.mark.xdist_group("containers" if name in TOGETHER else item.path.name))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile | None:
+    return FileByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
