@@ -16,15 +16,17 @@ from servers import server
 
 
 class FileByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Keeps the tests of a file on one worker, and those that must not overlap on the same.
+    """Keeps the tests of a file on one worker, and all that starts containers or waits on the same one.
 
-    A Swarm that comes and goes (test_swarm.py) would disturb other stacks; and what waits for restarts
-    of databases is best beside what computes.
+    A Swarm that comes and goes (test_swarm.py) would disturb other stacks, and a browser takes each
+    network that appears for a new one of its own. The other worker computes meanwhile.
     """
+
+    WAITING = ("containers/", "test_browser", "test_demo", "test_poolers", "test_supervisor")
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return "containers" if file.startswith(("tests/containers/", "tests/test_poolers")) else file
+        return "waiting" if file.removeprefix("tests/").startswith(self.WAITING) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile | None:

@@ -13,7 +13,7 @@ CONTENDERS = (
     *("ours", "django-apscheduler", "memory", "raw"),
     *("celery-beat", "celery-beat-results", "django-ox"),
 )
-SIZES = {"smoke": (30,), "small": (100, 1000), "full": (100, 1000, 10_000)}
+SIZES = {"smoke": (30,), "small": (100, 1000, 10_000), "full": (100, 1000, 10_000)}
 
 DAY = 24 * 3600.0
 # Seconds before the jobs are due at which the scheduler is started: long enough to load Django and

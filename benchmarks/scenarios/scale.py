@@ -16,7 +16,7 @@ TITLE = "Stored jobs that are not due for a day, beside one that runs each secon
 CONTENDERS = ("ours", "django-apscheduler", "celery-beat")
 PARAMETERS = ("jobs",)
 # Numbers of jobs, seconds of a measurement, edits.
-SIZES = {"small": ((1000, 100_000), 8.0, 10), "full": ((1000, 10_000, 100_000), 60.0, 40)}
+SIZES = {"small": ((1000, 10_000, 100_000), 8.0, 10), "full": ((1000, 10_000, 100_000), 60.0, 40)}
 
 DAY = 24 * 3600.0
 STARTS = 3
