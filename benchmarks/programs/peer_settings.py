@@ -29,6 +29,14 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
     }
 }
+if url.scheme == "sqlite":
+    # As the baked project does, too. By Django's defaults "database is locked" ends
+    # django-apscheduler's loop in the midst of a burst.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -9,9 +9,9 @@ claimed at most once, even after history was pruned.
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
-from django.db import connections, models, transaction
-from django.db.models import Case, Value, When
+from django.db import connections, transaction
 
 from .lease import Term
 from .limits import limit_transaction
@@ -230,21 +230,31 @@ def _is_unchanged(plan: Plan, row: DjangoJob | None) -> bool:
 
 
 def _advance(plans: Sequence[Plan], now: dt.datetime, using: str) -> None:
-    following = [
-        (plan.job.id, plan.next_run_time) for plan in plans if plan.next_run_time is not None
-    ]
+    following = [plan for plan in plans if plan.next_run_time is not None]
     if following:
-        DjangoJob.objects.using(using).filter(pk__in=[job_id for job_id, _ in following]).update(
-            next_run_time=Case(
-                *(
-                    When(pk=job_id, then=Value(get_django_internal_datetime(time)))
-                    for job_id, time in following
-                ),
-                output_field=models.DateTimeField(),
-            )
-        )
+        _reschedule(following, using)
     finished = [plan.job.id for plan in plans if plan.next_run_time is None]
     if finished:
         DjangoJob.objects.using(using).filter(pk__in=finished).update(
             next_run_time=None, retired_at=now
+        )
+
+
+def _reschedule(plans: Sequence[Plan], using: str) -> None:
+    """Move jobs on by one statement that is composed here: Django takes half of a claim for it."""
+    connection = connections[using]
+    ids = [plan.job.id for plan in plans]
+    choices: list[Any] = []
+    for plan in plans:
+        at: Any = get_django_internal_datetime(plan.next_run_time)
+        choices += [plan.job.id, connection.ops.adapt_datetimefield_value(at)]
+    whens = "WHEN %s THEN %s " * len(plans)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE jobstore_djangojob
+            SET next_run_time = CASE id {whens} END, version = version + 1
+            WHERE id IN ({", ".join(["%s"] * len(ids))})
+            """,  # noqa: S608 - nothing but placeholders is put in
+            [*choices, *ids],
         )

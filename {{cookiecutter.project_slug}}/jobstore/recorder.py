@@ -16,7 +16,6 @@ import time
 import traceback
 import uuid
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, overload
 
 from django import db
@@ -268,23 +267,7 @@ def write(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
     if connections[using].vendor == "postgresql":
         _write_postgresql(results, instance, using)
         return
-    runs = DjangoJobExecution.objects.using(using)
-    with transaction.atomic(using=using):
-        for result in results:
-            runs.filter(
-                pk=result.execution_id, instance=instance, status=DjangoJobExecution.SENT
-            ).update(**_fields(result))
-
-
-def _fields(result: Result) -> dict[str, Any]:
-    fields = {
-        field.name: getattr(result, field.name)
-        for field in dataclasses.fields(result)
-        if field.name != "execution_id"
-    }
-    if result.duration is not None:
-        fields["duration"] = Decimal(f"{result.duration:.6f}")
-    return fields
+    _write_in_transaction(results, instance, using)
 
 
 COLUMNS = {
@@ -311,4 +294,31 @@ def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str
             WHERE run.id = result.execution_id AND run.instance_id = %s AND run.status = %s
             """,  # noqa: S608 - built from the names and types above alone
             [as_json(map(vars, results)), instance, DjangoJobExecution.SENT],
+        )
+
+
+def _write_in_transaction(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
+    """Write on MariaDB, MySQL and SQLite: a statement for each, of which Django composes none."""
+    connection = connections[using]
+    fields: list[Any] = [DjangoJobExecution._meta.get_field(name) for name in COLUMNS]
+    whom: Any = DjangoJobExecution._meta.get_field("instance")
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        cursor.executemany(
+            f"""
+            UPDATE jobstore_djangojobexecution
+            SET {", ".join(f"{name} = %s" for name in COLUMNS)}
+            WHERE id = %s AND instance_id = %s AND status = %s
+            """,  # noqa: S608 - built from the names above alone
+            [
+                [
+                    *(
+                        field.get_db_prep_save(getattr(result, field.name), connection)
+                        for field in fields
+                    ),
+                    result.execution_id,
+                    whom.get_db_prep_save(instance, connection),
+                    DjangoJobExecution.SENT,
+                ]
+                for result in results
+            ],
         )
