@@ -224,8 +224,9 @@ class DjangoJobExecution(models.Model):
     ERROR = "Error!"
     LOST = "Lost!"
     REQUESTED = "Requested"
+    CANCELLED = "Cancelled"
     UNFINISHED = (REQUESTED, SENT)
-    STATUSES = (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST)
+    STATUSES = (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
     STATUS_CHOICES = [(status, status) for status in STATUSES]
 
     job = models.ForeignKey(
@@ -248,6 +249,17 @@ class DjangoJobExecution(models.Model):
     exception_type = models.CharField(max_length=255, default="", editable=False)
     exception = models.TextField(null=True, editable=False)
     traceback = models.TextField(null=True, editable=False)
+    note = models.TextField(
+        default="",
+        db_default="",
+        editable=False,
+        help_text="What the job left behind, such as an open transaction, and what became of it.",
+    )
+    # A row may stand for consecutive times that were skipped or missed; it counts them.
+    times = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    last_run_time = models.DateTimeField(
+        null=True, editable=False, help_text="The last of the scheduled times, if there are more."
+    )
     requested_by = models.CharField(max_length=150, default="", editable=False)
     attempt = models.PositiveSmallIntegerField(default=1, editable=False)
     epoch = models.BigIntegerField(null=True, editable=False)
@@ -312,6 +324,7 @@ class SchedulerInstance(models.Model):
         STANDBY = "standby", "standby"
         SURPLUS = "surplus", "surplus"
         DRAINING = "draining", "draining"
+        UNFIT = "unfit", "unfit"
         STOPPED = "stopped", "stopped"
         LOST = "lost", "lost"
 
@@ -326,6 +339,11 @@ class SchedulerInstance(models.Model):
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField("last sign of life")
     stopped_at = models.DateTimeField(null=True)
+    problem = models.TextField(
+        default="",
+        db_default="",
+        help_text="Why this process cannot run jobs, although nothing else keeps it.",
+    )
 
     class Meta:
         ordering = ("-started_at",)
@@ -333,6 +351,27 @@ class SchedulerInstance(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
+
+
+class DeclarationProblem(models.Model):
+    """What is wrong with one declaration, or with one file of jobs; gone once it is right."""
+
+    # The job's id, or the name of the module that cannot be imported.
+    subject = IdField(max_length=255, primary_key=True)
+    place = models.CharField(max_length=500, default="", help_text="File and line.")
+    text = models.TextField()
+    is_fatal = models.BooleanField(
+        default=True, help_text="Whether the declaration is left out, or only questionable."
+    )
+    noticed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("subject",)
+        verbose_name = "problem of a declaration"
+        verbose_name_plural = "problems of declarations"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
 
 
 def database_now(using: str) -> dt.datetime:
