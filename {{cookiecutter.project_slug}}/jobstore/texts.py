@@ -1,0 +1,27 @@
+"""Texts of others in one line: ids, arguments and errors may hold anything, logs and reports not.
+
+A line break in a job's id would begin a line that nobody wrote, and a terminal obeys the codes that
+it is shown.
+"""
+
+# Characters that a line of a log or a report spends on one text.
+LIMIT = 500
+
+
+def one_line(text: object, limit: int = LIMIT) -> str:
+    """Return a text on one line, with what cannot be printed written as Python writes it.
+
+    That are line breaks, terminal codes and marks that turn the direction of writing.
+
+    :param limit: characters that are kept; an ellipsis stands for the rest.
+    """
+    shown = str(text)
+    if len(shown) > limit:
+        shown = f"{shown[: limit - 1]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else _escaped(one) for one in shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
