@@ -30,10 +30,9 @@ Role = SchedulerInstance.Role
 
 def live(process: "SchedulerProcess") -> Answer:
     """Whether the scheduling loop is moving. Never depends on the database."""
-    if process.scheduler.is_hung:
-        age = process.scheduler.beat_age
-        return _answer(process, f"The scheduling loop has been silent for {age:.0f} s.")
-    return _answer(process)
+    if process.presence.is_dead:
+        return _answer(process, "The thread that renews the lease has ended.")
+    return _answer(process, process.scheduler.problem)
 
 
 def ready(process: "SchedulerProcess") -> Answer:
@@ -43,8 +42,14 @@ def ready(process: "SchedulerProcess") -> Answer:
         return code, body
     if process.presence.database_age > DATABASE_SILENCE:
         return _answer(process, f"The database does not answer: {process.presence.last_error}")
-    if process.presence.role in (Role.DRAINING, Role.STANDBY):
+    if process.presence.role == Role.DRAINING:
         return _answer(process)
+    if problem := process.presence.fitness.problem:
+        return _answer(process, problem)
+    if process.presence.role == Role.STANDBY:
+        return _answer(process)
+    if process.presence.term and not process.scheduler.is_prepared:
+        return _answer(process, "The declared jobs are being brought in line with the code.")
     return _answer(process, process.presence.reason)
 
 

@@ -21,6 +21,7 @@ from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore, ConflictingIdError, JobLookupError
 from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.base import STATE_RUNNING
 from django.db import (
     DatabaseError,
     DataError,
@@ -31,13 +32,14 @@ from django.db import (
 )
 from django.db.models import Min
 
-from . import claim, quarantine, replacing, state
+from . import claim, conf, quarantine, replacing, state
 from .dispatch import Dispatcher, Taken
 from .due import DueJob
 from .lease import waiting_jobs
 from .models import DjangoJob, DjangoJobExecution
 from .presence import Presence
 from .recorder import Recorder, Result
+from .repeated import RepeatedFailure
 from .results import STATUS, DjangoResultStoreMixin, describe_event
 from .runs import ClaimedJob, Run
 from .util import (
@@ -78,6 +80,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._dispatcher: Dispatcher | None = None
         self._backoff = 0.0
         self._retry_at = 0.0
+        self._claiming = RepeatedFailure(logger, "Due jobs wait", "Due jobs are claimed again")
+        self._planning = RepeatedFailure(
+            logger, "The next run time is not known", "The next run time is known again"
+        )
+        # When the scheduler last asked what is due, on this machine's monotonic clock.
+        self._asked_at = time.monotonic()
         # The thread that tells of what needs no recording, while others report what ended.
         self._announcer: int | None = None
         self._is_shut_down = False
@@ -109,7 +117,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def _compete(self) -> None:
         if self.presence is None:
-            self.presence = Presence(self.using, self._wake)
+            self.presence = Presence(self.using, self._wake, self._loop_problem)
         self.recorder = Recorder(self.presence.id, self.using)
         self._dispatcher = Dispatcher(self, self.presence)
         self.presence.start()
@@ -130,6 +138,17 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _wake(self) -> None:
         if self._scheduler is not None and self._scheduler.running:
             self._scheduler.wakeup()
+
+    def _loop_problem(self) -> str:
+        """Return why the scheduler that uses this store starts no jobs, if it should long ago."""
+        wake = self.presence.planned_wake if self.presence else None
+        if self.presence is None or wake is None or self._scheduler.state != STATE_RUNNING:
+            return ""
+        silence = time.monotonic() - self._asked_at
+        overdue = (self.presence.now() - wake).total_seconds()
+        if min(silence, overdue) < conf.get("SCHEDULER_HUNG_SECONDS"):
+            return ""
+        return f"The scheduling loop has not asked for due jobs for {silence:.0f} s."
 
     # --- The contract of a job store ------------------------------------------------------------
 
@@ -219,6 +238,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         Returns nothing without the lease, and nothing while the database fails: the loop that
         calls this must go on. A store that was not started returns what is due at `now`.
         """
+        self._asked_at = time.monotonic()
         if self._is_shut_down:
             # APScheduler's loop looks once more on its way out. It must find nothing to run.
             outside_event_loop(release_connections)
@@ -233,6 +253,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def _claim_due(self, presence: Presence, dispatcher: Dispatcher) -> list[Job]:
         presence.compete()
+        presence.restart_if_dead()
         self._settle_unsubmitted(dispatcher)
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop
@@ -243,15 +264,21 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         try:
             outside_event_loop(dispatcher.take, term, taken)
             self._backoff = 0.0
+            self._claiming.over()
+            if term is not None:
+                presence.is_fit()
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
             presence.doubt()
             self._back_off()
         except Exception as error:
             if isinstance(error, DatabaseError | InterfaceError):
-                logger.warning("Due jobs wait, the database fails: %s", str(error).strip())
+                self._claiming.happened(f"the database fails: {' '.join(str(error).split())}")
             else:
-                logger.exception("Due jobs wait, the claim failed.")
+                text = f"the claim failed: {error!r}"
+                self._claiming.happened(text, level=logging.ERROR, error=error)
+            if self._claiming.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
+                presence.hold_back(f"Due jobs cannot be claimed: {self._claiming.text}")
             outside_event_loop(release_connections)
             self._back_off()
         # Whatever was taken before something failed is this process's to run.
@@ -278,8 +305,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         try:
             known, dispatcher.known_first = dispatcher.known_first, None
             first = known[0] if known else outside_event_loop(dispatcher.first_run_time)
+            self._planning.over()
         except Exception as error:
-            logger.warning("The next run time is not known, the database fails: %s", error)
+            self._planning.happened(f"the database fails: {' '.join(str(error).split())}")
             outside_event_loop(release_connections)
             self._back_off()
             return self._in(self._backoff)

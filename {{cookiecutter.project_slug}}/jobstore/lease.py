@@ -178,12 +178,13 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
     )
 
 
-def release(term: Term, using: str) -> bool:
-    """Let the lease expire now, so that another process need not wait for it."""
+def release(holder: uuid.UUID, using: str) -> bool:
+    """Let this process's lease expire now, whatever its epoch, so that another need not wait."""
+    now = database_now(using)
     held = SchedulerLease.objects.using(using).filter(
-        name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
+        name=SchedulerLease.DEFAULT, holder=holder, expires_at__gt=now
     )
-    return bool(held.update(expires_at=database_now(using)))
+    return bool(held.update(expires_at=now))
 
 
 def name_of(instance: uuid.UUID | None, using: str) -> str:

@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from . import conf, lease
 from .claim import NotHolder, assert_holder
 from .detector import Detector
+from .fitness import Fitness
 from .lease import Sight, Term
 from .limits import limit_waiting
 from .models import (
@@ -52,11 +53,15 @@ PATIENCE = 3.0
 class Presence:
     """Keeps a process registered and, if it can, in possession of the lease."""
 
-    def __init__(self, using: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, using: str, wake: Callable[[], None], loop_problem: Callable[[], str] = str
+    ) -> None:
         """Prepare; nothing is written before `start`.
 
         :param using: alias of the database that holds the jobs.
         :param wake: called when the loop should look at the jobs: something changed.
+        :param loop_problem: asked before each renewal; returns why the scheduling loop cannot run
+            jobs (its thread is dead or stuck), and nothing if it can.
         """
         self.using = using
         self.id = uuid.uuid4()
@@ -65,12 +70,14 @@ class Presence:
         packages = f"APScheduler {importlib.metadata.version('apscheduler')}"
         self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
         self.role = Role.STARTING
+        self.fitness = Fitness()
         self.sight: Sight | None = None
         self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
         self.lag = 0.0
         self._detector = Detector(using)
         self._wake = wake
+        self._loop_problem = loop_problem
         self._term: Term | None = None
         self._trusted_until = 0.0
         self._started = time.monotonic()
@@ -91,6 +98,12 @@ class Presence:
         self._registered = False
         self._competing = False
         self._leaving = False
+        # Whether a lease that was won in the middle of leaving may still be this process's.
+        self._owes_release = False
+        # What the row of this process says about it.
+        self._written_problem = ""
+        # When the thread last began a turn, on this machine's monotonic clock.
+        self._turned_at = time.monotonic()
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._ear = Ear(using)
@@ -103,7 +116,8 @@ class Presence:
     @property
     def term(self) -> Term | None:
         """The right to claim, or None. The claim itself checks it again, in the database."""
-        return self._term if time.monotonic() < self._trusted_until else None
+        is_trusted = time.monotonic() < self._trusted_until and self.fitness.may_compete
+        return self._term if is_trusted else None
 
     @property
     def epoch(self) -> int | None:
@@ -115,6 +129,39 @@ class Presence:
         """Take the lease for lost until another look, which follows at once: a claim said so."""
         self._trusted_until = 0.0
         self._ear.nudge()
+
+    def hold_back(self, reason: str) -> None:
+        """Give the lease up, because this process cannot do its work; try again after a pause.
+
+        Until `is_fit` is called the process is not ready, for this reason. The pause grows with
+        each time, from FIRST_PAUSE to LONGEST_PAUSE seconds (fitness.py). Safe in any thread: the
+        presence's own thread releases the lease, at once.
+
+        :param reason: what went wrong, in one sentence.
+        """
+        if self._leaving:
+            return
+        if self.fitness.failed(reason):
+            logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
+        self._trusted_until = 0.0
+        self._ear.nudge()
+
+    def is_fit(self) -> None:
+        """Take back what `hold_back` said: this process has done its work again."""
+        if self.fitness.succeeded():
+            logger.info("This process can run jobs again.")
+            self._ear.nudge()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the thread that renews the lease began its last turn."""
+        return time.monotonic() - self._turned_at
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the thread that renews the lease has ended although nobody stopped it."""
+        is_running = self._thread is None or self._thread.is_alive()
+        return not is_running and not self._stop.is_set()
 
     def now(self) -> dt.datetime:
         """Return the database's time: not ahead of it, and behind by part of a fast round trip.
@@ -161,8 +208,15 @@ class Presence:
 
     # --- Life ----------------------------------------------------------------------------------
 
+    def restart_if_dead(self) -> None:
+        """Start the thread again if something ended it that nobody foresaw."""
+        if self.is_dead:
+            logger.error("The thread that renews the lease has ended; it is started again.")
+            self.start()
+
     def start(self) -> None:
         """Begin to register and to give signs of life."""
+        self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="jobstore-presence", daemon=True)
         self._thread.start()
 
@@ -179,13 +233,15 @@ class Presence:
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
         self._competing, self._leaving = False, True
-        term, self._term, self._trusted_until = self._term, None, 0.0
+        self._term, self._trusted_until = None, 0.0
         self.role = Role.DRAINING
         # An acquisition that is under way would win a lease that nobody gives up again.
         with_beat_over = self._lock.acquire(timeout=PATIENCE)
         try:
-            if term is not None:
-                lease.release(term, self.using)
+            # By its holder: one that was won in the meantime is given up as well.
+            self._owes_release = True
+            lease.release(self.id, self.using)
+            self._owes_release = not with_beat_over
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The lease could not be released, it will expire: %s", error)
         finally:
@@ -211,6 +267,7 @@ class Presence:
 
     def _work(self) -> None:
         while not self._stop.is_set():
+            self._turned_at = time.monotonic()
             try:
                 with self._lock:
                     self._beat()
@@ -221,8 +278,11 @@ class Presence:
                 if not self.last_error:
                     logger.error("The database does not answer: %s", str(error).strip())
                 self.last_error = str(error).strip() or repr(error)
-                self._detector.let_go()
-                release_connections()
+                # Whatever these raise must not end the thread: nobody else renews the lease.
+                with contextlib.suppress(Exception):
+                    self._detector.let_go()
+                with contextlib.suppress(Exception):
+                    release_connections()
             try:
                 self._ear.sleep(self._pause())
             except Exception:
@@ -244,7 +304,8 @@ class Presence:
         poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
         if not self._competing:
             return poll
-        until_look = max(self._next_look - time.monotonic(), 0.0)
+        until_look = max(self._next_look - time.monotonic(), self.fitness.seconds_left)
+        until_look = max(until_look, 0.0)
         return min(until_look, poll / 2 if self._watches else poll)
 
     def _beat(self) -> None:
@@ -253,9 +314,14 @@ class Presence:
             self._register()
         if self._leaving:
             self._detector.let_go()
+        else:
+            self._watch_fitness()
+        if self._owes_release and self._term is None:
+            lease.release(self.id, self.using)
+            self._owes_release = False
         if self._term is not None:
             self._renew(self._term)
-        if self._term is None and self._competing:
+        if self._term is None and self._competing and self.fitness.may_compete:
             self._compete_for_lease()
         if self._term is None:
             self._heartbeat_if_due()
@@ -263,6 +329,29 @@ class Presence:
             self._ear.listen()  # in sessions that last
         if self._term is not None and self._chores_are_due():
             self.declare_lost()
+
+    def _watch_fitness(self) -> None:
+        """Give the lease up if this process cannot run jobs, and say in its row what it cannot."""
+        before, self.fitness.loop_problem = self.fitness.loop_problem, self._loop_problem()
+        if self.fitness.loop_problem and not before:
+            logger.error("This process cannot run jobs: %s", self.fitness.loop_problem)
+        problem = self.fitness.problem
+        if not self.fitness.may_compete and self._competing:
+            if self._term is not None:
+                self._term, self._trusted_until = None, 0.0
+                self._owes_release = True
+            if self._owes_release:
+                lease.release(self.id, self.using)
+                self._owes_release = False
+                self._detector.let_go()
+            if self.role != Role.UNFIT:
+                self._become(Role.UNFIT)
+        elif not problem and self.role == Role.UNFIT:
+            self._next_look = 0.0
+            self._become(Role.STARTING)
+        if problem != self._written_problem:
+            self._write(problem=problem)
+            self._written_problem = problem
 
     def _chores_are_due(self) -> bool:
         """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
@@ -335,7 +424,9 @@ class Presence:
         self._highest_epoch = max(self._highest_epoch, sight.epoch)
         if self._reached_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
             self._report_skew()
-        if not self._competing:
+        if not (self._competing and self.fitness.may_compete):
+            # What was won while somebody decided to leave or to hold back must not stay taken.
+            self._owes_release = self._owes_release or sight.term is not None
             return
         was_trusted = self.term is not None
         self._term = sight.term
@@ -365,6 +456,9 @@ class Presence:
             patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
             self._next_chores = time.monotonic() + max(patience, 0.0) + 0.5
             self._wake()
+        elif self.fitness.problem:
+            if self.role != Role.UNFIT:
+                self._become(Role.UNFIT)
         elif self.role == Role.STARTING and conf.get("SCHEDULER_EXTRA") == "standby":
             self._become(Role.STANDBY)
             logger.info("Standby: %s", self.reason)
@@ -393,6 +487,10 @@ class Presence:
     @property
     def reason(self) -> str:
         """Why this process does not run jobs, in one sentence; empty if it does."""
+        if self.role == Role.DRAINING:
+            return "Shutting down: running jobs finish, no more are claimed."
+        if problem := self.fitness.problem:
+            return problem
         holder = self.sight.holder if self.sight else ""
         if self.role == Role.SURPLUS:
             return f"{holder} is the active scheduler; this process is surplus and runs nothing."
@@ -400,8 +498,6 @@ class Presence:
             return f"{holder} is the active scheduler; this process would take over from it."
         if self.role == Role.STARTING:
             return f"Waiting for the lease, which {holder or 'nobody known'} holds."
-        if self.role == Role.DRAINING:
-            return "Shutting down: running jobs finish, no more are claimed."
         if self.term is None:
             return "The lease could not be renewed in time; no more runs are claimed."
         return ""
@@ -422,6 +518,7 @@ class Presence:
             role=self.role,
             started_at=now,
             heartbeat_at=now,
+            problem=self.fitness.problem,
         )
         self._registered = True
 

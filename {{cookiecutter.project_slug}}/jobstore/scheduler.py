@@ -15,12 +15,21 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import STATE_RUNNING, STATE_STOPPED
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
 
 from . import conf, registry
+from .claim import NotHolder
 from .jobstores import DjangoJobStore
 from .models import mark_lost
 from .presence import Presence
+from .repeated import RepeatedFailure
 from .util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -31,6 +40,8 @@ MAX_SLEEP = 5.0
 PATIENCE = 5.0
 # Seconds after which the loop tries again when something raised that nobody foresaw.
 RETRY = 1.0
+# Errors of the database that no later try will mend; all others may be an outage.
+LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
 class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
@@ -51,6 +62,33 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         self.beat_at = time.monotonic()
         self._on_term = on_term
         self._prepared_epoch: int | None = None
+        self._preparing = RepeatedFailure(
+            logger, "Declared jobs wait, the database fails", "Declared jobs are stored"
+        )
+        self._turning = RepeatedFailure(
+            logger, "The scheduling loop goes on after an error", "The scheduling loop works again"
+        )
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the code's jobs are stored as of this term, so that all that is due can run."""
+        presence = self.store.presence
+        return presence is not None and presence.epoch == self._prepared_epoch
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the loop's thread has ended although nobody stopped the scheduler."""
+        thread = getattr(self, "_thread", None)
+        return self.state != STATE_STOPPED and thread is not None and not thread.is_alive()
+
+    @property
+    def problem(self) -> str:
+        """Why no job can start, by the loop's own fault; empty if that is not so."""
+        if self.is_dead:
+            return "The scheduling loop has ended; only a restart helps."
+        if self.state != STATE_STOPPED and self.is_hung:
+            return f"The scheduling loop has been silent for {self.beat_age:.0f} s."
+        return ""
 
     @property
     def beat_age(self) -> float:
@@ -74,8 +112,11 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
                 continue
             try:
                 wait: float | None = self._tick()
-            except Exception:
-                logger.exception("The scheduling loop goes on after an unforeseen error.")
+                self._turning.over()
+            except BaseException as error:  # SystemExit ends threads as well
+                self._turning.happened(repr(error), level=logging.ERROR, error=error)
+                if self._turning.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
+                    self._hold_back(f"The scheduling loop fails again and again: {error!r}")
                 wait = RETRY
             until = time.monotonic() + (math.inf if wait is None else wait)
 
@@ -84,16 +125,45 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         return self.store.presence is not None and self.store.presence.sees_nothing_due
 
     def _tick(self) -> float | None:
-        epoch = self.store.presence.epoch if self.store.presence else None
+        presence = self.store.presence
+        if presence is not None:
+            presence.restart_if_dead()
+        epoch = presence.epoch if presence is not None else None
         if self.state == STATE_RUNNING and epoch is not None and epoch != self._prepared_epoch:
-            try:
-                self._on_term()
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("Declared jobs wait, the database fails: %s", str(error).strip())
-                release_connections()
+            if not self._prepare():
                 return RETRY
             self._prepared_epoch = epoch
         return self._process_jobs()  # type: ignore[no-any-return]
+
+    def _prepare(self) -> bool:
+        """Call `on_term`; whether it went well. What an outage is not makes the process unfit."""
+        try:
+            self._on_term()
+        except NotHolder:
+            logger.warning("Declared jobs wait: the lease has passed on.")
+            if self.store.presence is not None:
+                self.store.presence.doubt()
+            return False
+        except (DatabaseError, InterfaceError) as error:
+            release_connections()
+            text = " ".join(str(error).split())
+            self._preparing.happened(text)
+            # The lease could be renewed all the time, so it is not the database that is away.
+            lasts = self._preparing.seconds > conf.get("SCHEDULER_HUNG_SECONDS")
+            if lasts or isinstance(error, LASTING):
+                self._hold_back(f"The declared jobs cannot be stored: {text}")
+            return False
+        except BaseException as error:  # a jobs file may even call sys.exit()
+            release_connections()
+            logger.error("The declared jobs cannot be prepared.", exc_info=error)
+            self._hold_back(f"The declared jobs cannot be prepared: {error!r}")
+            return False
+        self._preparing.over()
+        return True
+
+    def _hold_back(self, reason: str) -> None:
+        if self.store.presence is not None:
+            self.store.presence.hold_back(reason)
 
 
 class SchedulerProcess:
@@ -102,7 +172,7 @@ class SchedulerProcess:
     def __init__(self) -> None:
         self.store = DjangoJobStore()
         self.scheduler = DjangoScheduler(self.store, self._sync)
-        self.presence = Presence(self.store.using, self._wake)
+        self.presence = Presence(self.store.using, self._wake, lambda: self.scheduler.problem)
         self.store.presence = self.presence
         self._asked = False
         self._in_a_hurry = False
