@@ -53,7 +53,7 @@ def ours() -> tuple[Any, Callable[[Job], Any]]:
     from jobstore.models import DjangoJob  # type: ignore[import-not-found]
 
     return DjangoJob.all_objects, lambda job: DjangoJob(
-        id=job.id, next_run_time=job.next_run_time, job_state=state.dump(job), **state.columns(job)
+        id=job.id, next_run_time=job.next_run_time, **state.values(job)
     )
 
 

@@ -358,11 +358,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _values(self, job: Job) -> dict[str, Any]:
         return {
             "next_run_time": get_django_internal_datetime(job.next_run_time),
-            "job_state": state.dump(job, self.pickle_protocol),
             "quarantined_at": None,
             "quarantine_reason": "",
             "retired_at": None,
-            **state.columns(job),
+            **state.values(job, self.pickle_protocol),
         }
 
     # --- Events ---------------------------------------------------------------------------------

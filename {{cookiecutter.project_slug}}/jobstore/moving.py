@@ -242,8 +242,8 @@ def _examine(row: DjangoJob, source: Source) -> JobReport:
         report.column = _settle_next_run_time(job, row, source)
         report.next_run_time, report.text = job.next_run_time, str(job.trigger)
         report.executor = job.executor
-        row.job_state = state.dump(job)
-        state.columns(job)
+        for name, value in state.values(job).items():
+            setattr(row, name, value)
     except Exception as error:
         # Whatever stands in a state takes part in this; it must not stop the other jobs.
         raise UnreadableRow(f"its state cannot be stored: {error!r}") from error

@@ -158,7 +158,7 @@ def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = 
             next_run_time=first,
             **options,
         )
-        state.dump(job)
+        state.values(job)
     except Exception as error:
         raise DeclarationError(
             f"Job {declaration.id!r} ({_name(declaration.func)}): {error}"

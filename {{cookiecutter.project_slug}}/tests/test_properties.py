@@ -153,7 +153,7 @@ class Reference:
 
 def stored(job: Job, due: dt.datetime) -> DjangoJob:
     """Return the row of a job, as it would be stored."""
-    return DjangoJob(pk=job.id, job_state=state.dump(job), next_run_time=due.astimezone(dt.UTC))
+    return DjangoJob(pk=job.id, next_run_time=due.astimezone(dt.UTC), **state.values(job))
 
 
 @st.composite

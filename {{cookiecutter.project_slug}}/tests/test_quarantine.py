@@ -12,7 +12,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 
-from jobstore import state
+from jobstore import signing, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob
 from tests import callables
@@ -122,13 +122,14 @@ def test_without_a_database_to_look_at_the_check_is_silent(broken: DjangoJob) ->
 
 def test_a_pickle_without_a_signature_is_named_and_not_read() -> None:
     with pytest.raises(state.UnreadableState, match="import_django_apscheduler"):
-        state.load("old", pickle.dumps({"id": "old"}))
+        state.load(DjangoJob(pk="old", job_state=pickle.dumps({"id": "old"})))
 
 
 def test_a_state_of_a_newer_format_is_refused() -> None:
     keep(IntervalTrigger(hours=1))
     row = DjangoJob.objects.get()
-    newer = {**state.load("report", row.job_state), "version": 2}
-    row.job_state = state.sign("report", pickle.dumps(newer))
+    newer = {**state.load(row), "version": 2}
+    shown = {name: getattr(row, name) for name in signing.SHOWN}
+    row.job_state = signing.sign("report", pickle.dumps(newer), shown)
     with pytest.raises(state.UnreadableState, match="version"):
         state.restore(row)

@@ -1,15 +1,20 @@
 """A stored job comes back as it was; what others wrote is never unpickled."""
 
 import base64
+import datetime as dt
 import pickle
 from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
+from django.core import signing as django_signing
 from pytest_django.fixtures import Settings
 
-from jobstore import state
+from jobstore import signing, state
+from jobstore.models import DjangoJob
 from tests import callables
+
+ANOTHER_KEY = "a-new-key-of-quite-some-length-0123456789-0123456789"
 
 
 def job(func: Any = callables.note, **options: Any) -> Any:
@@ -25,9 +30,22 @@ def complete(added: Any) -> Any:
     return added
 
 
+def stored(added: Any) -> DjangoJob:
+    """Return the row of a job, without a database."""
+    return DjangoJob(pk=added.id, **state.values(complete(added)))
+
+
+def former(added: Any) -> DjangoJob:
+    """Return the row of a job whose state was signed alone, as the first versions did."""
+    row = stored(added)
+    encoded = base64.b64encode(signing.verified(row)).decode()
+    signer = django_signing.Signer(salt=signing.FORMER_SALT)
+    row.job_state = f"{encoded}:{signer.signature(f'3:job:{encoded}')}".encode()
+    return row
+
+
 def test_a_job_comes_back_with_its_arguments() -> None:
-    stored = state.dump(complete(job(args=["grüß"], kwargs={})))
-    loaded = state.load("job", stored)
+    loaded = state.load(stored(job(args=["grüß"], kwargs={})))
     assert (loaded["func"], list(loaded["args"])) == ("tests.callables:note", ["grüß"])
 
 
@@ -38,61 +56,149 @@ class Exploit:
         return callables.note, ("exploited",)
 
 
+MARK = b"0123456789ab:"
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
         pytest.param(pickle.dumps(Exploit()), id="plain pickle"),
-        pytest.param(base64.b64encode(pickle.dumps(Exploit())) + b":signature", id="forged"),
+        pytest.param(MARK + base64.b64encode(pickle.dumps(Exploit())) + b":sign", id="forged"),
+        pytest.param(base64.b64encode(pickle.dumps(Exploit())) + b":sign", id="former and forged"),
         pytest.param(b"", id="empty"),
+        pytest.param(b"\xff:\xff:\xff", id="no text"),
     ],
 )
 def test_what_is_not_signed_is_not_unpickled(foreign: bytes) -> None:
+    row = stored(job())
+    row.job_state = foreign
     with pytest.raises(state.UnreadableState, match="signature"):
-        state.load("job", foreign)
+        state.load(row)
+    with pytest.raises(state.UnreadableState, match="signature"):
+        state.columns_of_former(row)
+    assert callables.calls == []
+
+
+def test_a_known_mark_does_not_make_a_forged_signature_good() -> None:
+    row = stored(job())
+    mark, _, signature = bytes(row.job_state).split(b":")
+    row.job_state = b":".join([mark, base64.b64encode(pickle.dumps(Exploit())), signature])
+    with pytest.raises(state.UnreadableState, match="changed from outside"):
+        state.load(row)
     assert callables.calls == []
 
 
 def test_the_state_of_another_job_is_refused() -> None:
+    row = stored(job())
+    row.pk = "another"
     with pytest.raises(state.UnreadableState, match="signature"):
-        state.load("another", state.dump(complete(job())))
+        state.load(row)
 
 
 def test_the_state_of_a_job_whose_id_goes_on_is_refused() -> None:
-    signed = state.sign("tenant:job", pickle.dumps(Exploit()))
+    whole = stored(job())
+    mark, encoded, signature = bytes(whole.job_state).split(b":")
+    part = stored(job())
+    part.pk, part.job_state = "jo", b":".join([mark, b"b" + encoded, signature])
     with pytest.raises(state.UnreadableState, match="signature"):
-        state.load("tenant", b"job:" + signed)
-    assert callables.calls == []
+        state.load(part)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"name": "harmless"}, id="name"),
+        pytest.param({"func": "os:system"}, id="function"),
+        pytest.param({"arguments": "'something else'"}, id="arguments"),
+        pytest.param({"trigger": "interval[1 day]"}, id="trigger"),
+        pytest.param({"executor": "other"}, id="executor"),
+        pytest.param({"coalesce": False}, id="coalesce"),
+        pytest.param({"max_instances": 7}, id="max_instances"),
+        pytest.param({"misfire_grace_time": 7}, id="misfire_grace_time"),
+        pytest.param({"misfire_grace_time": None}, id="no misfire_grace_time"),
+    ],
+)
+def test_a_row_that_shows_what_does_not_belong_to_its_state_is_refused(
+    change: dict[str, Any],
+) -> None:
+    row = stored(job(args=["something"]))
+    for name, value in change.items():
+        setattr(row, name, value)
+    with pytest.raises(state.UnreadableState, match="what is shown"):
+        state.load(row)
+
+
+def test_an_older_state_of_the_same_job_is_refused() -> None:
+    older, newer = stored(job(args=["old"])), stored(job(args=["new"]))
+    newer.job_state = older.job_state
+    with pytest.raises(state.UnreadableState, match="what is shown"):
+        state.load(newer)
+
+
+def test_the_end_of_one_column_does_not_pass_for_the_beginning_of_the_next() -> None:
+    row = stored(job(name="tests.callables:note"))
+    row.name, row.func = "tests.callables:note" + row.func[:1], row.func[1:]
+    with pytest.raises(state.UnreadableState, match="what is shown"):
+        state.load(row)
+
+
+def test_when_a_job_runs_is_not_signed_so_that_it_can_be_paused() -> None:
+    row = stored(job())
+    row.next_run_time = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    assert state.restore(row).next_run_time == row.next_run_time
+    row.next_run_time = None
+    assert state.restore(row).next_run_time is None
 
 
 def test_an_old_key_still_verifies_as_fallback(settings: Settings) -> None:
-    stored = state.dump(complete(job()))
+    row = stored(job())
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
-    settings.SECRET_KEY = "a-new-key-of-quite-some-length-0123456789-0123456789"
-    assert state.load("job", stored)["id"] == "job"
+    settings.SECRET_KEY = ANOTHER_KEY
+    assert state.load(row)["id"] == "job"
+    assert signing.signed_by(row) == "fallback"
 
 
 def test_a_new_key_without_the_old_one_is_explained(settings: Settings) -> None:
-    stored = state.dump(complete(job()))
-    settings.SECRET_KEY = "a-new-key-of-quite-some-length-0123456789-0123456789"
+    row = stored(job())
+    settings.SECRET_KEY = ANOTHER_KEY
     with pytest.raises(state.UnreadableState, match="SECRET_KEY_FALLBACKS"):
-        state.load("job", stored)
+        state.load(row)
+    assert signing.signed_by(row) == "unknown"
+
+
+def test_the_mark_of_a_key_is_neither_the_key_nor_another_s(settings: Settings) -> None:
+    first = signing.keys()[0].mark
+    assert first not in settings.SECRET_KEY and len(first) == signing.MARK_LENGTH
+    settings.SECRET_KEY = ANOTHER_KEY
+    assert signing.keys()[0].mark != first
+
+
+def test_a_state_of_the_former_format_is_not_run_but_can_be_signed_anew() -> None:
+    row = former(job(args=["something"]))
+    row.arguments = "'shown by whoever wrote to the table'"
+    with pytest.raises(state.UnreadableState, match="sign_jobs_anew"):
+        state.load(row)
+    for name, value in state.columns_of_former(row).items():
+        setattr(row, name, value)
+    assert row.arguments == "'something'"
+    assert list(state.load(row)["args"]) == ["something"]
 
 
 def test_a_lambda_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="top level of a module"):
-        state.dump(complete(job(lambda: None)))
+        state.values(complete(job(lambda: None)))
 
 
 def test_an_argument_that_cannot_be_pickled_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="primary key"):
-        state.dump(complete(job(args=[callables.release])))
+        state.values(complete(job(args=[callables.release])))
 
 
 def test_an_id_that_is_too_long_is_refused() -> None:
     scheduler = BackgroundScheduler(timezone="UTC")
     long = scheduler.add_job(callables.note, "interval", minutes=1, id="x" * 256)
     with pytest.raises(ValueError, match="at most 255"):
-        state.dump(complete(long))
+        state.values(complete(long))
 
 
 @pytest.mark.parametrize("job_id", ["a\x00b", "a\ud800b"])
@@ -100,4 +206,15 @@ def test_an_id_that_no_database_stores_is_refused(job_id: str) -> None:
     scheduler = BackgroundScheduler(timezone="UTC")
     odd = scheduler.add_job(callables.note, "interval", minutes=1, id=job_id)
     with pytest.raises(ValueError, match="character"):
-        state.dump(complete(odd))
+        state.values(complete(odd))
+
+
+def test_a_module_that_ends_the_process_makes_a_job_unreadable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "ends_the_process.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    added = complete(job())
+    added.func_ref = "ends_the_process:run"
+    with pytest.raises(state.UnreadableState, match=r"cannot be restored: SystemExit\(3\)"):
+        state.restore(DjangoJob(pk="job", **state.values(added)))

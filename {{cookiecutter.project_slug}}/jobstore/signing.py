@@ -1,0 +1,161 @@
+"""Signatures of stored jobs: what they cover, and which key made them.
+
+A signature covers the job's id, its pickled state and the columns that people look at, so that
+neither write access to the table, nor a state of another job, nor an older one of the same job is
+a way to run what is not shown. It does not cover when the job runs next, nor whether it is paused,
+retired or quarantined: who can write to the table decides about those.
+
+A stored state begins with a mark of its key, so that one query tells how many jobs an old key has
+signed. The mark helps nobody to find the key: it is another HMAC of it, as each signature is.
+"""
+
+import base64
+import dataclasses
+import enum
+import functools
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.utils.encoding import force_bytes
+
+# The columns that are signed, in this order.
+SHOWN = (
+    "name",
+    "func",
+    "arguments",
+    "trigger",
+    "executor",
+    "coalesce",
+    "max_instances",
+    "misfire_grace_time",
+)
+MARK_LENGTH = 12
+
+SALT = b"jobstore.signing"
+FORMER_SALT = "jobstore.job_state"
+
+
+class SignedBy(enum.StrEnum):
+    """Which key has signed a state."""
+
+    CURRENT = "current"
+    FALLBACK = "fallback"
+    FORMER = "former format"
+    UNKNOWN = "unknown"
+
+
+class BadSignature(Exception):
+    """A signature that is not of this job, as it is shown, by a key that is known; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What signs, derived from a secret key, and the mark that its signatures bear."""
+
+    secret: bytes
+    mark: str
+
+
+def keys() -> tuple[Key, ...]:
+    """Return the key that signs, and after it those of SECRET_KEY_FALLBACKS."""
+    return _keys(settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
+
+
+def sign(job_id: str, pickled: bytes, shown: Mapping[str, Any]) -> bytes:
+    """Return a pickled state as it is stored for this job.
+
+    :param shown: the job's columns as they are stored beside it.
+    """
+    encoded = base64.b64encode(pickled).decode()
+    key = keys()[0]
+    signature = _signature(key, job_id, encoded, [shown[name] for name in SHOWN])
+    return f"{key.mark}:{encoded}:{signature}".encode()
+
+
+def verified(row: Any) -> bytes:
+    """Return the pickled state of a row of jobs; only what this returned may be unpickled.
+
+    :raises BadSignature: if the signature does not match; its text says what may be the reason.
+    """
+    mark, _, rest = bytes(row.job_state).decode("ascii", "replace").partition(":")
+    encoded, _, signature = rest.partition(":")
+    key = next((one for one in keys() if one.mark == mark), None)
+    if key is None:
+        raise BadSignature(_why_unknown(row))
+    shown = [getattr(row, name) for name in SHOWN]
+    expected = _signature(key, row.pk, encoded, shown)
+    if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+        raise BadSignature(
+            "The signature of the stored state does not match: the row was changed from outside, "
+            "so that what is shown may not be what would run."
+        )
+    return base64.b64decode(encoded)
+
+
+def verified_former(row: Any) -> bytes:
+    """Return the pickled state of a row that was signed before columns were signed as well.
+
+    What such a row shows is not covered: write it anew, from its state.
+
+    :raises BadSignature: if the signature does not match either.
+    """
+    signed = f"{len(row.pk)}:{row.pk}:{bytes(row.job_state).decode('ascii', 'replace')}"
+    signer = signing.Signer(
+        key=settings.SECRET_KEY,
+        fallback_keys=list(settings.SECRET_KEY_FALLBACKS),
+        salt=FORMER_SALT,
+    )
+    try:
+        return base64.b64decode(signer.unsign(signed).rpartition(":")[2])
+    except signing.BadSignature:
+        raise BadSignature(_why_unknown(row)) from None
+
+
+def signed_by(row: Any) -> SignedBy:
+    """Tell which key has signed a row, if its signature matches."""
+    try:
+        verified(row)
+    except BadSignature:
+        try:
+            verified_former(row)
+        except BadSignature:
+            return SignedBy.UNKNOWN
+        return SignedBy.FORMER
+    is_current = bytes(row.job_state).startswith(keys()[0].mark.encode())
+    return SignedBy.CURRENT if is_current else SignedBy.FALLBACK
+
+
+def _why_unknown(row: Any) -> str:
+    data = bytes(row.job_state)
+    if data.count(b":") == 1:
+        return (
+            "The signature of the stored state is of a former format. The active scheduler signs "
+            "such jobs anew when it starts; `manage.py sign_jobs_anew` does so without one."
+        )
+    return (
+        "The signature of the stored state is of a key that is not known here: SECRET_KEY was "
+        "changed without the old key in SECRET_KEY_FALLBACKS, or the row was changed from outside."
+    )
+
+
+def _signature(key: Key, job_id: str, encoded: str, shown: list[Any]) -> str:
+    """Return the signature; lengths keep the end of one value from passing for another's begin."""
+    parts = [job_id, encoded]
+    parts += [str(int(one)) if isinstance(one, int) else one or "" for one in shown]
+    message = "".join([f"{len(part)}:{part}" for part in parts])
+    digest = hmac.digest(key.secret, message.encode("utf-8", "surrogatepass"), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+@functools.lru_cache(maxsize=4)
+def _keys(key: str | bytes, fallbacks: tuple[str | bytes, ...]) -> tuple[Key, ...]:
+    return tuple(_key(one) for one in (key, *fallbacks))
+
+
+def _key(secret_key: str | bytes) -> Key:
+    secret = hashlib.sha256(SALT + force_bytes(secret_key)).digest()
+    return Key(secret, hmac.digest(secret, b"mark", "sha256").hex()[:MARK_LENGTH])
