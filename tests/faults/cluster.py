@@ -16,6 +16,7 @@ is noted in `cluster.events` with the time by this host's clock, for the checker
 import dataclasses
 import importlib.util
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from baking import Baked, clean_environment
+from faults.deployed import prepare
 from servers import Server, wait_until
 
 APP = Path(__file__).resolve().parent / "app"
@@ -204,7 +206,8 @@ class Cluster:
         self._operator: subprocess.Popen[str] | None = None
         self.environment = {
             "DJANGO_SETTINGS_MODULE": "load_settings",
-            "PYTHONPATH": str(APP),
+            "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
+            "PYTHONPATH": f"{APP}:{prepare(folder)}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "SCHEDULER_HEALTH_ADDRESS": "",
             "SCHEDULER_EXTRA": "standby",
@@ -291,10 +294,23 @@ class Cluster:
             raise RuntimeError(answer["error"])
         return answer["value"]
 
+    def is_signed_anew(self) -> bool:
+        """Whether the present secret key alone has signed every job; False if nobody can tell now."""
+        try:
+            return bool(self.ask("signed_by_others()") == 0)
+        except RuntimeError:
+            return False
+
     def query(self, statement: str) -> list[list[Any]]:
         """Return the rows of a statement in SQL."""
         rows: list[list[Any]] = self.ask(f"sql({statement!r})")
         return rows
+
+    def forget_operator(self) -> None:
+        """Have the next question answered by a process with the present environment."""
+        with self._lock:
+            self._end_operator()
+            self._operator = None
 
     # --- How it works ----------------------------------------------------------------------------
 

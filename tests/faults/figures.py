@@ -20,6 +20,10 @@ NAMES = {
     "restart": "database restarted",
     "crash": "database crashed",
     "away": "database away for 8 s",
+    "file": "bad file deployed",
+    "rotate": "secret key rotated",
+    "key": "wrong key on one machine",
+    "table": "column renamed",
 }
 
 
@@ -45,7 +49,7 @@ class Fault:
     @property
     def title(self) -> str:
         """The kind and whom it befell, as people read it."""
-        if self.name == "database":
+        if self.name in ("database", "people"):
             return NAMES[self.kind]
         return f"{NAMES[self.kind]}, {'the active one' if self.was_active else 'a standby'}"
 

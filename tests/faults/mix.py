@@ -21,6 +21,7 @@ from typing import Any
 from faults.cluster import Cluster, Scheduler, Sqlite, memory_and_threads
 from faults.figures import Fault, lost, measure, terms
 from faults.history import LOST, Declared, History, Row, by_status, read_trace, seconds
+from faults.mistakes import MISTAKES, Mistakes
 from servers import MariaDB, PostgreSQL, wait_until
 
 # Kinds of faults, and how often each is drawn; those of a server or a network mean nothing to a file.
@@ -109,6 +110,7 @@ class Mix:
         self._active: str | None = None
         self._active_pid: int | None = None
         self._wanted = 0
+        self._mistakes = Mistakes(cluster, self._later, self._stop)
 
     # --- The course of events ------------------------------------------------------------------------
 
@@ -121,7 +123,7 @@ class Mix:
         self._wanted = take_overs
         self.cluster.start()
         self.began = time.time()
-        kinds = PROCESS | EDITS
+        kinds = PROCESS | EDITS | MISTAKES
         if not isinstance(self.cluster.database, Sqlite):
             kinds = kinds | NETWORK | SERVER[type(self.cluster.database)]
         # The first few seconds show what is usual.
@@ -196,6 +198,8 @@ class Mix:
             self._edit(one)
         elif one.kind in ("restart", "crash", "away"):
             self._end_database(one)
+        elif one.kind in MISTAKES:
+            self._make_mistake(one)
         else:
             self._disturb(one)
 
@@ -217,8 +221,7 @@ class Mix:
             target.is_frozen = False
             target.kill()
         elif one.kind == "term":
-            self._expected[target.pid or 0] = 0
-            target.terminate()
+            self._stop(target)
         elif one.kind == "freeze":
             if not self._freeze(target):
                 self.left_out += 1
@@ -277,6 +280,18 @@ class Mix:
 
         self._outage = threading.Thread(target=go_and_come_back, name="outage", daemon=True)
         self._outage.start()
+
+    def _make_mistake(self, one: Decision) -> None:
+        fault = Fault(time.time(), one.kind, "people", was_active=False)
+        if self._database_is_away() or not self._mistakes.make(one.kind, one.job, one.seconds):
+            self.left_out += 1
+            return
+        self.faults.append(fault)
+
+    def _stop(self, target: Scheduler) -> None:
+        if target.is_alive and target.pid not in self._expected:
+            self._expected[target.pid or 0] = 0
+            target.terminate()
 
     def _database_is_away(self) -> bool:
         return self._outage is not None and self._outage.is_alive()
@@ -399,6 +414,7 @@ class Mix:
         jobs |= {f"slow-{number}": Declared(every=5) for number in range(5)}
         jobs |= {f"changed-{number}": Declared(at_once=1000) for number in range(5)}
         jobs |= {"long": Declared(at_once=1), "again": Declared()}
+        jobs |= {"deployed": Declared(every=1), "fork": Declared(every=5)}
         starts = read_trace(self.cluster.trace)
         return History(rows, starts, jobs, list(self.cluster.events), frozenset(self.seen_lost))
 

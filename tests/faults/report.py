@@ -14,6 +14,7 @@ STRIP, WIDTH, STRIPS = 120.0, 940.0, 12
 LEFT, LANE, BARS = 74.0, 22.0, 44.0
 LETTERS = {"kill": "K", "term": "T", "freeze": "F", "cut": "C", "stall": "S"}
 LETTERS |= {"restart": "R", "crash": "X", "away": "A"}
+LETTERS |= {"file": "B", "rotate": "N", "key": "W", "table": "M"}
 COLOURS = {
     "active": "#1f5fa8",
     "standby": "#cfd9e4",
@@ -231,6 +232,10 @@ def legend() -> str:
         "R": "restart",
         "X": "crash",
         "A": "away 8 s",
+        "B": "bad file deployed",
+        "N": "new key",
+        "W": "wrong key",
+        "M": "column renamed",
     }
     letters = [f"<span><b>{letter}</b> {word}</span>" for letter, word in words.items()]
     return f'<div class="legend">{"".join(colours)}</div><div class="legend quiet">{"".join(letters)}</div>'
@@ -241,6 +246,8 @@ def strip(result: Result, since: float, began: float, length: float) -> str:
     names = sorted({event["name"] for event in result["events"] if event["what"] == "started"})
     if any(event["name"] == "database" for event in result["events"]):
         names.append("database")
+    if any(fault["name"] == "people" for fault in result["faults"]):
+        names.append("people")
     height = 20 + len(names) * LANE + BARS + 34
     drawn = []
     for number, name in enumerate(names):
@@ -328,6 +335,8 @@ def spans(result: Result, name: str) -> list[tuple[float, float, str]]:
     """Return what a scheduler's place, or the database, was from when to when; later ones lie on top."""
     events = [event for event in result["events"] if event["name"] == name]
     end = result["ended"]
+    if name == "people":
+        return []
     if name == "database":
         away = between(events, {"database down"}, {"database up"}, end)
         return [(result["began"], end, "up"), *((begin, until, "away") for begin, until in away)]

@@ -18,8 +18,10 @@ import django
 
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.db import connection, connections, models  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
+from jobstore import state  # type: ignore[import-not-found]  # noqa: E402
 from jobstore.models import (  # type: ignore[import-not-found]  # noqa: E402
     DjangoJob,
     DjangoJobExecution,
@@ -46,6 +48,24 @@ def versions() -> dict[str, str]:
         "Django": version("django"),
         "APScheduler": version("apscheduler"),
     }
+
+
+def signed_by_others() -> int:
+    """Return how many jobs the present secret key cannot restore without its predecessors."""
+    fallbacks, settings.SECRET_KEY_FALLBACKS = settings.SECRET_KEY_FALLBACKS, []
+    try:
+        return sum(not is_readable(job) for job in DjangoJob.objects.all())
+    finally:
+        settings.SECRET_KEY_FALLBACKS = fallbacks
+
+
+def is_readable(job: Any) -> bool:
+    """Tell whether a job's signature is one of this process's keys."""
+    try:
+        state.restore(job)
+    except state.UnreadableState as error:
+        return "signature" not in str(error)
+    return True
 
 
 def be_impatient(connection: Any, **_: object) -> None:
@@ -78,6 +98,7 @@ NAMES = {
     "now": lambda: database_now("default"),
     "sql": sql,
     "versions": versions,
+    "signed_by_others": signed_by_others,
 }
 
 

@@ -43,6 +43,15 @@ def work(seconds: float = 0.0) -> None:
     note("-")
 
 
+def fork() -> None:
+    """Fork, and let both sides return; the child outlives its run, and perhaps the scheduler."""
+    note("+")
+    if os.fork() == 0:
+        time.sleep(8)
+        return
+    note("-")
+
+
 def declare(job_id: str, seconds: float, every: float, number: int = 0, **options: object) -> None:
     """Declare a job that takes `seconds` and runs every so many seconds."""
     offset = dt.timedelta(seconds=(number % PORTIONS) / PORTIONS)
@@ -60,6 +69,8 @@ def declare_all() -> None:
     declare("long", 1.5, 1, 3, max_instances=1, coalesce=True)
     # Is asked for again whenever a process dies with it.
     declare("again", 0.7, 1, 5, on_lost="rerun", coalesce=True)
+    options = {"start_date": EPOCH, "coalesce": False, "max_instances": 1000}
+    scheduled("interval", id="fork", seconds=5, **options)(fork)
     for number in range(CHANGED):
         declare(f"changed-{number}", 0.0, 1, 2 * number, coalesce=True)
 
