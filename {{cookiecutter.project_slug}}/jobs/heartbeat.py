@@ -2,14 +2,16 @@
 
 import logging
 
-from jobstore.models import DjangoJobExecution
 from jobstore.registry import scheduled
+from jobstore.runs import current_run
 
 logger = logging.getLogger(__name__)
 
 
 @scheduled("interval", id="heartbeat", seconds=10)
-def heartbeat() -> None:
-    """Log how often jobs have run so far."""
-    runs = DjangoJobExecution.objects.filter(status=DjangoJobExecution.SUCCESS).count()
-    logger.info("heartbeat: %d runs so far", runs)
+def heartbeat() -> str:
+    """Log which run this is. What a job returns is kept with its run."""
+    run = current_run()
+    text = f"due at {run.run_time:%H:%M:%S} UTC" if run else "called by hand"
+    logger.info("heartbeat: %s", text)
+    return text
