@@ -256,6 +256,7 @@ class Dispatcher:
         if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
             waiting.add(rows[limit].executor)
         self.saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
+        self._presence.note_saturated(self.saturated)
 
     def _time_left(self) -> dict[str, float]:
         """Return how many seconds of work the workers can take on and finish AHEAD from now.

@@ -1,19 +1,27 @@
-"""What probes are told, and the small HTTP server inside the scheduler process that tells it.
+"""What probes are told: by the scheduler process about itself, and about all by the database.
 
 Nothing here starts Django or asks the database while a probe waits, except /health/scheduler,
-which is about the database: the loop and the presence have noted everything else already.
+which is about the database: the loop and the presence have noted everything else already. That one
+looks at most once a second, for a bounded time, whoever asks.
+
+Anybody may ask. Who is on the scheduler's own machine is told everything; everybody else gets a
+cause and a fixed sentence for it: no names of hosts, no errors of a database.
 """
 
-import http.server
+import errno
 import json
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+from apscheduler.schedulers.base import STATE_STOPPED
 from django.db import DatabaseError, InterfaceError
 
 from . import conf, metrics, status
 from .models import SchedulerInstance
+from .probe_server import ProbeServer
+from .throttle import Throttled
 from .util import release_connections
 
 if TYPE_CHECKING:
@@ -25,14 +33,44 @@ Answer = tuple[int, dict[str, Any]]
 OK, UNAVAILABLE, NOT_FOUND = 200, 503, 404
 # Seconds without an answer of the database after which a process is not ready.
 DATABASE_SILENCE = 15.0
+# Seconds between two tries to get the address that probes are answered at.
+BIND_RETRY = 5.0
 Role = SchedulerInstance.Role
+
+# What anybody may be told, by its cause.
+REASONS = {
+    "": "",
+    "no_active_scheduler": "No scheduler is active.",
+    "scheduler_silent": "The active scheduler gives no sign of life.",
+    "jobs_late": "Jobs are due and do not start.",
+    "database": "The database does not answer.",
+    "loop": "The scheduling loop does not move.",
+    "presence": "The lease is not renewed any more.",
+    "lease": "The lease could not be renewed in time.",
+    str(Role.STARTING): "This scheduler is starting.",
+    str(Role.SURPLUS): "Another scheduler is active; this one is surplus.",
+    str(Role.STANDBY): "Another scheduler is active; this one stands by.",
+    str(Role.DRAINING): "This scheduler is shutting down.",
+    str(Role.UNFIT): "This scheduler cannot run jobs.",
+    "unknown": "There is no such page.",
+}
+# Of an answer, what is not about a cause and is for everybody as well.
+PUBLIC = ("status", "cause", "role", "quarantined")
+
+
+def public(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what anybody may see of an answer: fixed words, and counts."""
+    cause = str(body.get("cause", ""))
+    reason = REASONS.get(cause, "Something is wrong; the log says what.")
+    shown = {key: body[key] for key in PUBLIC if key in body}
+    return {"status": "ok", **shown, "reason": reason}
 
 
 def live(process: "SchedulerProcess") -> Answer:
     """Whether the scheduling loop is moving. Never depends on the database."""
     if process.presence.is_dead:
-        return _answer(process, "The thread that renews the lease has ended.")
-    return _answer(process, process.scheduler.problem)
+        return _answer(process, "presence", "The thread that renews the lease has ended.")
+    return _answer(process, "loop", process.scheduler.problem)
 
 
 def ready(process: "SchedulerProcess") -> Answer:
@@ -41,21 +79,25 @@ def ready(process: "SchedulerProcess") -> Answer:
     if code != OK:
         return code, body
     if process.presence.database_age > DATABASE_SILENCE:
-        return _answer(process, f"The database does not answer: {process.presence.last_error}")
+        reason = f"The database does not answer: {process.presence.last_error}"
+        return _answer(process, "database", reason)
     if process.presence.role == Role.DRAINING:
         return _answer(process)
     if problem := process.presence.fitness.problem:
-        return _answer(process, problem)
+        return _answer(process, str(Role.UNFIT), problem)
     if process.presence.role == Role.STANDBY:
         return _answer(process)
     if process.presence.term and not process.scheduler.is_prepared:
-        return _answer(process, "The declared jobs are being brought in line with the code.")
-    return _answer(process, process.presence.reason)
+        reason = "The declared jobs are being brought in line with the code."
+        return _answer(process, str(Role.STARTING), reason)
+    return _answer(process, _cause(process), process.presence.reason)
 
 
 def active(process: "SchedulerProcess") -> Answer:
     """Whether this process holds a valid lease."""
-    return _answer(process, "" if process.presence.term else process.presence.reason)
+    if process.presence.term:
+        return _answer(process)
+    return _answer(process, _cause(process), process.presence.reason)
 
 
 def scheduler(using: str) -> Answer:
@@ -63,15 +105,34 @@ def scheduler(using: str) -> Answer:
     try:
         seen = status.verdict(using)
     except (DatabaseError, InterfaceError) as error:
-        return UNAVAILABLE, {"status": "unavailable", "reason": f"The database fails: {error}"}
+        text = " ".join(str(error).split())
+        logger.warning("A probe looked at the schedulers, and the database failed: %s", text)
+        return UNAVAILABLE, silent_database(text)
     return (UNAVAILABLE if seen["reason"] else OK), seen
 
 
-def _answer(process: "SchedulerProcess", reason: str = "") -> Answer:
+def silent_database(text: str = "it takes too long") -> dict[str, Any]:
+    """Return the body of an answer that the database owes."""
+    reason = f"The database does not answer: {text}"
+    return {"status": "unavailable", "cause": "database", "reason": reason}
+
+
+def throttled_scheduler(using: str) -> Throttled[Answer]:
+    """Return `scheduler` as a question that is put once a second, whoever asks how often."""
+    return Throttled(lambda: scheduler(using), (UNAVAILABLE, silent_database()))
+
+
+def _cause(process: "SchedulerProcess") -> str:
+    role = process.presence.role
+    return "lease" if role == Role.ACTIVE else str(role)
+
+
+def _answer(process: "SchedulerProcess", cause: str = "", reason: str = "") -> Answer:
     seen = process.presence
     age = seen.lease_age
     body = {
         "status": "unavailable" if reason else "ok",
+        "cause": cause if reason else "",
         "reason": reason,
         "role": str(seen.role),
         "process": f"{seen.host}:{seen.pid}",
@@ -88,55 +149,81 @@ def _answer(process: "SchedulerProcess", reason: str = "") -> Answer:
     return (UNAVAILABLE if reason else OK), body
 
 
-def answer(process: "SchedulerProcess", path: str) -> Answer:
-    """Return the answer for a path."""
-    pages = {"/health/live": live, "/health/ready": ready, "/health/active": active}
-    path = path.partition("?")[0].rstrip("/")
-    if path == "/health/scheduler":
+class Pages:
+    """The answers of one scheduler process, by path."""
+
+    def __init__(self, process: "SchedulerProcess") -> None:
+        self._process = process
+        self._scheduler = Throttled(self._look, (UNAVAILABLE, silent_database()))
+        self._pages = {"/health/live": live, "/health/ready": ready, "/health/active": active}
+
+    def _look(self) -> Answer:
         try:
-            return scheduler(process.store.using)
+            return scheduler(self._process.store.using)
         finally:
             release_connections()
-    if path in pages:
-        return pages[path](process)
-    return NOT_FOUND, {"status": "unknown", "reason": f"There is {', '.join(pages)} here."}
+
+    def answer(self, path: str) -> Answer:
+        """Return the whole answer for a path."""
+        path = path.partition("?")[0].rstrip("/")
+        if path == "/health/scheduler":
+            return self._scheduler()
+        if path in self._pages:
+            return self._pages[path](self._process)
+        known = ", ".join((*self._pages, "/health/scheduler", "/metrics"))
+        return NOT_FOUND, {"status": "unknown", "cause": "unknown", "reason": f"Ask for {known}."}
+
+    def respond(self, path: str, is_here: bool) -> tuple[int, str, bytes]:
+        """Return status, content type and content.
+
+        :param is_here: whether the client is on this machine; others are told what is public.
+        """
+        if path.partition("?")[0] == "/metrics":
+            return OK, metrics.CONTENT_TYPE, metrics.render(self._process).encode()
+        code, body = self.answer(path)
+        shown = body if is_here else public(body)
+        return code, "application/json", json.dumps(shown).encode()
 
 
-def serve(process: "SchedulerProcess", address: str) -> http.server.ThreadingHTTPServer | None:
-    """Answer probes at host:port, from a thread; None if that is switched off or impossible."""
+def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
+    """Answer probes at host:port, from a thread; None if that is switched off or impossible.
+
+    An address that somebody else has is tried again until it is free.
+    """
     if not address:
         return None
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        timeout = 5
-
-        def do_GET(self) -> None:
-            if self.path == "/metrics":
-                code, kind = OK, metrics.CONTENT_TYPE
-                content = metrics.render(process).encode()
-            else:
-                code, body = answer(process, self.path)
-                kind, content = "application/json", json.dumps(body).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args: Any) -> None:
-            """Keep probes, several a minute, out of the log."""
-
-    host, _, port = address.rpartition(":")
+    pages = Pages(process)
     try:
-        server = http.server.ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+        server = ProbeServer(address, pages.respond)
     except (OSError, ValueError) as error:
         logger.error(
-            "Probes are not answered: SCHEDULER_HEALTH_ADDRESS=%s cannot be used (%s).",
+            "Probes are not answered: SCHEDULER_HEALTH_ADDRESS=%s cannot be used (%s).%s",
             address,
             error,
+            " If another project has that port, give this one its own."
+            if getattr(error, "errno", None) == errno.EADDRINUSE
+            else "",
         )
+        if isinstance(error, OSError):
+            again = threading.Thread(
+                target=_serve_later, args=(process, address, pages), name="jobstore-health-bind"
+            )
+            again.daemon = True
+            again.start()
         return None
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="jobstore-health", daemon=True).start()
+    server.start()
     return server
+
+
+def _serve_later(process: "SchedulerProcess", address: str, pages: Pages) -> None:
+    while True:
+        time.sleep(BIND_RETRY)
+        if process.scheduler.state == STATE_STOPPED:
+            return
+        try:
+            server = ProbeServer(address, pages.respond)
+        except OSError:
+            continue
+        logger.info("Probes are answered at %s from now on.", address)
+        server.start()
+        return

@@ -96,15 +96,17 @@ def acquire(
     return Sight(now, term=Term(instance, epoch), epoch=epoch, session_lock=session_lock)
 
 
-def renew(term: Term, using: str, *, session_lock: bool = False) -> Sight:
+def renew(term: Term, using: str, *, session_lock: bool = False, saturated: str = "") -> Sight:
     """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
     means, is noticed at the next renewal without a statement of its own.
+
+    :param saturated: what the holder's row says of executors without a free worker.
     """
     life = conf.get("SCHEDULER_LEASE_SECONDS")
     if connections[using].vendor == "postgresql":
-        return _renew_postgresql(term, using, life, session_lock)
+        return _renew_postgresql(term, using, life, session_lock, saturated)
     now = database_now(using)
     kept = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch, expires_at__gt=now
@@ -112,7 +114,9 @@ def renew(term: Term, using: str, *, session_lock: bool = False) -> Sight:
     changes = {"renewed_at": now, "expires_at": now + dt.timedelta(seconds=life)}
     if not kept.update(**changes, session_lock=session_lock):
         return Sight(now)
-    SchedulerInstance.objects.using(using).filter(pk=term.instance).update(heartbeat_at=now)
+    SchedulerInstance.objects.using(using).filter(pk=term.instance).update(
+        heartbeat_at=now, saturated=saturated
+    )
     return Sight(
         now,
         term=term,
@@ -125,7 +129,9 @@ def renew(term: Term, using: str, *, session_lock: bool = False) -> Sight:
     )
 
 
-def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -> Sight:
+def _renew_postgresql(
+    term: Term, using: str, life: float, session_lock: bool, saturated: str
+) -> Sight:
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
@@ -138,7 +144,7 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
                 RETURNING holder, renewed_at
             ), alive AS (
                 UPDATE jobstore_schedulerinstance AS instance
-                SET heartbeat_at = renewed.renewed_at
+                SET heartbeat_at = renewed.renewed_at, saturated = %(saturated)s
                 FROM renewed WHERE instance.id = renewed.holder
             )
             SELECT
@@ -162,6 +168,7 @@ def _renew_postgresql(term: Term, using: str, life: float, session_lock: bool) -
                 "requested": DjangoJobExecution.REQUESTED,
                 "gone": [str(role) for role in SchedulerInstance.GONE],
                 "dead": conf.get("SCHEDULER_DEAD_SECONDS"),
+                "saturated": saturated,
             },
         )
         row = cursor.fetchone()

@@ -6,11 +6,13 @@ waiting for ever. So the database ends what is too slow, and TCP what is silent.
 scheduler's own threads are limited in time: a job may ask what takes an hour.
 """
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import conf
@@ -20,6 +22,8 @@ from . import conf
 LOCK_WAIT = 0.4
 # Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
 TCP_IDLE, TCP_SILENCE = 5, 8
+# Seconds that a statement may take which is sent for a probe, waiting for locks included.
+LOOK = 2.0
 
 
 def limit_waiting(using: str) -> None:
@@ -49,6 +53,50 @@ def limit_transaction(using: str) -> None:
                 "SELECT set_config('idle_in_transaction_session_timeout', %s, true)",
                 [_milliseconds(seconds)],
             )
+
+
+@contextlib.contextmanager
+def limited_look(using: str) -> Iterator[None]:
+    """Limit the statements inside to LOOK seconds each; they only read.
+
+    Nothing is left behind in the session, through poolers too. Inside an open transaction, whose
+    owner decides, nothing is limited.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block:
+        yield
+    elif connection.vendor == "postgresql":
+        with transaction.atomic(using=using), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [_milliseconds(LOOK)]
+            )
+            yield
+    elif limit := _look_limit(connection):
+        before, (name, value) = "", limit
+        with connection.cursor() as cursor:
+            is_pragma = connection.vendor == "sqlite"
+            cursor.execute(f"PRAGMA {name}" if is_pragma else f"SELECT @@SESSION.{name}")
+            before = cursor.fetchone()[0]
+            setting = "PRAGMA {} = {}" if is_pragma else "SET SESSION {} = {}"
+            cursor.execute(setting.format(name, value))
+        try:
+            yield
+        finally:
+            # A connection that is lost takes the limit with it.
+            with contextlib.suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
+                cursor.execute(setting.format(name, before))
+    else:
+        yield
+
+
+def _look_limit(connection: Any) -> tuple[str, float] | None:
+    if connection.vendor == "sqlite":
+        return "busy_timeout", int(1000 * LOOK)
+    if connection.vendor == "mysql":
+        if connection.mysql_is_mariadb:
+            return "max_statement_time", LOOK
+        return "max_execution_time", int(1000 * LOOK)
+    return None
 
 
 def is_shared(connection: BaseDatabaseWrapper) -> bool:

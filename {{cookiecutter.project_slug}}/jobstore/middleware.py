@@ -1,12 +1,20 @@
-"""Answers the web's own probes before hosts are checked and http is redirected."""
+"""Answers the web's own probes before hosts are checked and http is redirected.
 
+Under any host name, to anybody: with fixed words, and with at most one statement, or one look at
+the schedulers, a second in each process. Who may see more finds it in the admin.
+"""
+
+import logging
 from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, connections, router
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from . import health
+from . import health, limits, probe
 from .models import DjangoJob
+from .throttle import Throttled
+
+logger = logging.getLogger("jobstore.health")
 
 
 class HealthMiddleware:
@@ -14,32 +22,38 @@ class HealthMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        late = (health.UNAVAILABLE, health.silent_database())
+        self._pages: dict[str, Callable[[], health.Answer]] = {
+            "/health/live": _live,
+            "/health/ready": Throttled(_ready, late),
+            "/health/scheduler": Throttled(_scheduler, late),
+        }
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer a probe, or pass the request on."""
-        page = {
-            "/health/live": _live,
-            "/health/ready": _ready,
-            "/health/scheduler": _scheduler,
-        }.get(request.path.rstrip("/"))
+        page = self._pages.get(request.path_info.rstrip("/"))
         if page is None:
             return self.get_response(request)
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
         code, body = page()
-        return JsonResponse(body, status=code, headers={"Cache-Control": "no-store"})
+        headers = {"Cache-Control": "no-store", probe.HEADER: probe.identity()}
+        return JsonResponse(health.public(body), status=code, headers=headers)
 
 
 def _live() -> health.Answer:
-    return health.OK, {"status": "ok", "reason": ""}
+    return health.OK, {"status": "ok", "cause": ""}
 
 
 def _ready() -> health.Answer:
-    connection = connections[router.db_for_read(DjangoJob)]
+    using = router.db_for_read(DjangoJob)
     try:
-        with connection.cursor() as cursor:
+        with limits.limited_look(using), connections[using].cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError) as error:
-        reason = f"The database does not answer: {str(error).strip()}"
-        return health.UNAVAILABLE, {"status": "unavailable", "reason": reason}
+        text = " ".join(str(error).split())
+        logger.warning("The web is not ready, the database does not answer: %s", text)
+        return health.UNAVAILABLE, health.silent_database(text)
     return _live()
 
 

@@ -344,6 +344,12 @@ class SchedulerInstance(models.Model):
         db_default="",
         help_text="Why this process cannot run jobs, although nothing else keeps it.",
     )
+    saturated = models.TextField(
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Executors whose workers are all busy while jobs wait for them, as JSON.",
+    )
 
     class Meta:
         ordering = ("-started_at",)

@@ -7,13 +7,14 @@ clock, so that neither a wrong nor a jumping wall clock of this machine matters.
 import contextlib
 import datetime as dt
 import importlib.metadata
+import json
 import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.db import DatabaseError, InterfaceError, transaction
 
@@ -46,6 +47,8 @@ RETRY = 0.5
 LOOK = 5.0
 # Seconds by which this machine's clock may differ from the database's before it is reported.
 SKEW = 1.0
+# Seconds for which it counts what a claim said of busy workers; one follows each second then.
+SATURATION_LASTS = 10.0
 # Seconds that leaving waits for a statement that is under way.
 PATIENCE = 3.0
 
@@ -75,6 +78,8 @@ class Presence:
         self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
         self.lag = 0.0
+        # Executors without a free worker for which jobs wait, and when the loop last said so.
+        self._saturated: tuple[list[str], float] = ([], 0.0)
         self._detector = Detector(using)
         self._wake = wake
         self._loop_problem = loop_problem
@@ -197,6 +202,20 @@ class Presence:
     def database_age(self) -> float:
         """Seconds since the database last answered."""
         return time.monotonic() - (self._reached_at or self._started)
+
+    def note_saturated(self, executors: Iterable[str]) -> None:
+        """Note, at each claim, the executors whose workers are all busy while jobs wait for them.
+
+        The next renewal writes it into this process's row: jobs that wait for a worker are no
+        fault, and only this process knows why they wait.
+        """
+        self._saturated = (sorted(executors), time.monotonic())
+
+    def _saturation(self) -> str:
+        executors, noted_at = self._saturated
+        # A loop that hangs does not say any more why jobs wait.
+        is_recent = time.monotonic() - noted_at < SATURATION_LASTS
+        return json.dumps(executors) if executors and is_recent else ""
 
     @property
     def sees_nothing_due(self) -> bool:
@@ -368,7 +387,8 @@ class Presence:
         self._without_lock = 0 if has_lock else self._without_lock + 1
         if self._without_lock > 1:  # whoever was only about to let it go has done so by now
             self._detector.evict()
-        self._look(lease.renew(term, self.using, session_lock=has_lock), asked_at)
+        sight = lease.renew(term, self.using, session_lock=has_lock, saturated=self._saturation())
+        self._look(sight, asked_at)
         if self._term is None and self._competing:
             logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
             self._next_look = 0.0

@@ -1,62 +1,131 @@
 """A health probe that needs neither Django nor any package: `python -I -S -E probe.py ready`.
 
 Asks http://ADDRESS/health/QUESTION, prints the reason, and exits 0 for yes and 1 for no.
-QUESTION is live, ready, active or scheduler; ADDRESS is host:port, by default
-SCHEDULER_HEALTH_ADDRESS or 127.0.0.1:8001.
+QUESTION is live, ready, active or scheduler; ADDRESS is host:port or [IPv6 address]:port, by
+default SCHEDULER_HEALTH_ADDRESS of the environment or of .env, else 127.0.0.1:8001. Another
+project's answer is no answer.
 """
 
 import _socket
+import binascii
 import os
 import sys
 
 TIMEOUT = 3.0
+DEFAULT = "127.0.0.1:8001"
+# The header by which an answer says whose it is.
+HEADER = "X-Jobstore-Project"
+FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
-def _exchange(host: str, port: int, request: bytes) -> bytes:
-    """Send and return what comes back, at the first of the host's addresses that answers.
+def identity() -> str:
+    """Return what tells this project from others on this host: its folder, not to be read back.
 
-    By the module that `socket` is built upon: loading that one, or http.client, would cost more
-    than all the rest of a probe, every few seconds in every container.
+    The device is part of it, since in containers every project may lie in the same folder.
     """
-    error = OSError("the host has no address")
+    try:
+        device = os.stat(FOLDER).st_dev
+    except OSError:
+        device = 0
+    return f"{binascii.crc32(f'{device}:{FOLDER}'.encode(errors='surrogateescape')):08x}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port` or `[IPv6 address]:port`; "" stands for every host.
+
+    Raises ValueError, which says what would be right.
+    """
+    host, colon, port = address.strip().rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{address!r} has no port (0 to 65535) at its end: write host:port")
+    if host.startswith("[") and host.endswith("]") and ":" in host:
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r} is not clear: write an IPv6 address as in [::1]:8001")
+    if "[" in host or "]" in host:
+        raise ValueError(f"{address!r} is neither host:port nor [IPv6 address]:port")
+    return host, int(port)
+
+
+def default_address() -> str:
+    """Return where this project's scheduler answers: as the environment says, or else .env."""
+    name = "SCHEDULER_HEALTH_ADDRESS"
+    if name in os.environ:
+        return os.environ[name].strip()
+    address = DEFAULT
+    try:
+        with open(os.path.join(FOLDER, ".env"), "rb") as file:
+            for line in file:
+                key, _, value = line.decode("utf-8", "replace").strip().partition("=")
+                if key.removeprefix("export ").strip() == name:
+                    address = value.strip().strip("'\"")
+    except OSError:
+        pass
+    return address
+
+
+def _exchange(family: int, place: tuple[object, ...], request: bytes) -> bytes:
+    """Send, and return what comes back."""
+    connection = _socket.socket(family, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT)
+        connection.connect(place)
+        connection.sendall(request)
+        reply = b""
+        while chunk := connection.recv(65536):
+            reply += chunk
+        return reply
+    finally:
+        connection.close()
+
+
+def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """Return the addresses of a host, by the module that `socket` is built upon.
+
+    Loading that one, or http.client, would cost more than all the rest of a probe, every few
+    seconds in every container.
+    """
     # As bytes, since text would load the codec for international names.
-    places = _socket.getaddrinfo(host.encode(), port, 0, _socket.SOCK_STREAM)
-    for family, kind, protocol, _, place in places:
-        connection = _socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(TIMEOUT)
-            connection.connect(place)
-            connection.sendall(request)
-            reply = b""
-            while chunk := connection.recv(65536):
-                reply += chunk
-            return reply
-        except OSError as failure:
-            error = failure
-        finally:
-            connection.close()
-    raise error
+    found = _socket.getaddrinfo(host.encode(), port, 0, _socket.SOCK_STREAM)
+    return [(family, place) for family, _, _, _, place in found]
 
 
 def ask(question: str, address: str) -> tuple[bool, str]:
     """Return whether the answer is yes, and what was said."""
-    host, _, port = address.rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
-    request = f"GET /health/{question} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     try:
-        reply = _exchange(host, int(port), request.encode())
+        host, port = split_address(address)
+        if ":" in host and not host.strip("0:"):
+            host = "::1"
+        elif not host.strip("0."):
+            host = "127.0.0.1"
+        name = f"[{host.partition('%')[0]}]" if ":" in host else host
+        request = f"GET /health/{question} HTTP/1.0\r\nHost: {name}\r\nConnection: close\r\n\r\n"
+        places = _places(host, port)
     except (OSError, ValueError) as error:
         return False, f"No answer from {address}: {error}"
-    head, _, body = reply.decode("utf-8", "replace").partition("\r\n\r\n")
-    code = (head.split() + ["", ""])[1]
-    return code == "200", body.strip() or head.partition("\r\n")[0]
+    said = f"No answer from {address}: the host has no address"
+    for family, place in places:
+        try:
+            reply = _exchange(family, place, request.encode())
+        except OSError as error:
+            said = f"No answer from {address}: {error}"
+            continue
+        head, _, body = reply.decode("utf-8", "replace").partition("\r\n\r\n")
+        lines = [line.lower().replace(" ", "") for line in head.split("\r\n")]
+        if f"{HEADER.lower()}:{identity()}" not in lines:
+            said = (
+                f"What answers at {address} is not this project ({FOLDER}): another one has that "
+                "port. Give each its own: SCHEDULER_HEALTH_ADDRESS and WEB_BIND in .env."
+            )
+            continue
+        return (head.split() + ["", ""])[1] == "200", body.strip() or head.partition("\r\n")[0]
+    return False, said
 
 
 def main(arguments: list[str]) -> int:
     """Ask, print, and return the exit code."""
     question = arguments[0] if arguments else "ready"
-    default = os.environ.get("SCHEDULER_HEALTH_ADDRESS", "127.0.0.1:8001")
-    healthy, text = ask(question, arguments[1] if len(arguments) > 1 else default)
+    healthy, text = ask(question, arguments[1] if len(arguments) > 1 else default_address())
     print(text)
     return 0 if healthy else 1
 

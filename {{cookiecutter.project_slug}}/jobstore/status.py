@@ -4,43 +4,86 @@ Also asked by the web and by outside monitors, since a scheduler that died canno
 """
 
 import datetime as dt
+import json
 from typing import Any
 
 from . import conf
 from .lease import waiting_jobs
-from .models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from .limits import limited_look
+from .models import (
+    DjangoJob,
+    DjangoJobExecution,
+    JobQuerySet,
+    SchedulerInstance,
+    database_now,
+)
 from .presence import holder
 from .util import as_aware
 
+# Seconds that a process may take for its first claim after it became active.
+FIRST_CLAIM = 5.0
+
 
 def verdict(using: str) -> dict[str, Any]:
-    """Return whether exactly one scheduler is active and jobs start on time, in three statements.
+    """Return whether exactly one scheduler is active and jobs start on time.
 
-    `reason` says what is wrong, and is empty if all is well. Ages and `late_by` are in seconds.
-    Raises DatabaseError or InterfaceError if the database does not answer.
+    `cause` names what is wrong in one word, and `reason` in a sentence; both are empty if all is
+    well. Ages and `late_by` are in seconds. `saturated` are executors whose workers are all busy:
+    jobs that wait for one of them are late, which is nobody's fault.
+
+    Takes a handful of statements, of a limited time each. Raises DatabaseError or InterfaceError
+    if the database does not answer.
     """
+    with limited_look(using):
+        return _verdict(using)
+
+
+def _verdict(using: str) -> dict[str, Any]:
     lease, process = holder(using)
     now = as_aware(database_now(using))
-    first = waiting_jobs(using).values_list("next_run_time", flat=True).first()
-    late = max(0.0, -_until(first, now)) if first else 0.0
     left = _until(lease.expires_at, now) if lease and lease.expires_at else None
     silent = -_until(process.heartbeat_at, now) if process else None
-    reason = ""
+    saturated = _saturated(process)
+    waiting = waiting_jobs(using)
+    late = stuck = _lateness(waiting, now)
+    if saturated:
+        stuck = _lateness(waiting.exclude(executor__in=saturated), now)
+    if lease and lease.acquired_at and -_until(lease.acquired_at, now) < FIRST_CLAIM:
+        stuck = 0.0  # for the time before, another one would have to answer
+    cause = reason = ""
     if left is None or left <= 0:
-        reason = "No scheduler is active: nobody holds the lease."
+        cause, reason = "no_active_scheduler", "No scheduler is active: nobody holds the lease."
     elif silent is not None and silent > conf.get("SCHEDULER_DEAD_SECONDS"):
+        cause = "scheduler_silent"
         reason = f"{process} holds the lease and has given no sign of life for {silent:.0f} s."
-    elif late > conf.get("SCHEDULER_HUNG_SECONDS"):
-        reason = f"A job has been due for {late:.0f} s and does not start."
+    elif stuck > conf.get("SCHEDULER_HUNG_SECONDS"):
+        cause, reason = "jobs_late", f"A job has been due for {stuck:.0f} s and does not start."
     return {
         "status": "unavailable" if reason else "ok",
+        "cause": cause,
         "reason": reason,
         "epoch": lease.epoch if lease else None,
         "holder": str(process) if process else None,
         "lease_expires_in": left,
         "heartbeat_age": silent,
         "late_by": late,
+        "saturated": saturated,
     }
+
+
+def _saturated(process: SchedulerInstance | None) -> list[str]:
+    """Return the executors for which jobs wait, as the holder has written with its heartbeat."""
+    if process is None or not process.saturated:
+        return []
+    try:
+        return [str(alias) for alias in json.loads(process.saturated)]
+    except (ValueError, TypeError):
+        return []
+
+
+def _lateness(waiting: JobQuerySet, now: dt.datetime) -> float:
+    first = waiting.values_list("next_run_time", flat=True).first()
+    return max(0.0, -_until(first, now)) if first else 0.0
 
 
 def overview(using: str) -> dict[str, Any]:

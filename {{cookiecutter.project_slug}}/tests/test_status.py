@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
 from jobstore import lease
-from jobstore.models import DjangoJob, SchedulerInstance, database_now
+from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 
 pytestmark = pytest.mark.django_db
 
@@ -53,13 +53,58 @@ def test_nobody_is_active() -> None:
     assert "here:1" in text
 
 
+def hold_the_lease(*, ago: float = 0, saturated: str = "") -> None:
+    one = process(Role.ACTIVE, 1)
+    lease.acquire(one.pk, "default")
+    since = database_now("default") - dt.timedelta(seconds=ago)
+    SchedulerLease.objects.update(acquired_at=since)
+    SchedulerInstance.objects.update(saturated=saturated)
+
+
+def store_due_job(executor: str = "default", *, ago: float = 100) -> None:
+    due = database_now("default") - dt.timedelta(seconds=ago)
+    DjangoJob.objects.create(
+        pk=f"on {executor}", next_run_time=due, job_state=b"", executor=executor
+    )
+
+
 def test_jobs_are_late() -> None:
-    lease.acquire(process(Role.ACTIVE, 1).pk, "default")
-    due = database_now("default") - dt.timedelta(seconds=100)
-    DjangoJob.objects.create(pk="late", next_run_time=due, job_state=b"")
+    hold_the_lease(ago=60)
+    store_due_job()
     code, text = status()
     assert code == 1
     assert "A job has been due for 100 s" in text
+
+
+def test_jobs_that_wait_for_busy_workers_are_no_fault() -> None:
+    hold_the_lease(ago=60, saturated='["default"]')
+    store_due_job()
+    code, text = status()
+    assert code == 0, text
+    assert "100.0 s late" in text
+    assert "all workers busy: default" in text
+
+
+def test_busy_workers_excuse_no_job_of_another_executor() -> None:
+    hold_the_lease(ago=60, saturated='["reports"]')
+    store_due_job("reports", ago=200)
+    store_due_job("default")
+    code, text = status()
+    assert code == 1
+    assert "A job has been due for 100 s" in text
+
+
+def test_who_has_just_taken_over_is_not_blamed_for_the_time_before() -> None:
+    hold_the_lease()
+    store_due_job()
+    assert status()[0] == 0
+
+
+@pytest.mark.parametrize("nonsense", ["?", "null", "7", '{"a": 1}'])
+def test_what_an_unknown_version_wrote_of_busy_workers_excuses_nothing(nonsense: str) -> None:
+    hold_the_lease(ago=60, saturated=nonsense)
+    store_due_job()
+    assert status()[0] == 1
 
 
 def test_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

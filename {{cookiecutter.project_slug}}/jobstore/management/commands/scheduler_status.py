@@ -44,7 +44,7 @@ def _table(seen: dict[str, Any]) -> str:
         f"lease     epoch {seen['epoch']}, {seen['holder']}, {left:.1f} s left"
         if left is not None and left > 0
         else "lease     held by nobody",
-        "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late",
+        "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late" + _busy(seen),
         "runs      " + _counts(seen["runs"]),
         "",
     ]
@@ -54,6 +54,11 @@ def _table(seen: dict[str, Any]) -> str:
         epoch = str(one["epoch"] or "")
         rows.append((one["process"], one["role"], epoch, age, one["started"], one["version"]))
     return "\n".join(lines + _columns(rows))
+
+
+def _busy(seen: dict[str, Any]) -> str:
+    busy = ", ".join(seen["saturated"])
+    return f" (all workers busy: {busy})" if busy else ""
 
 
 def _counts(numbers: dict[str, int]) -> str:
