@@ -54,7 +54,7 @@ def hold_the_lease() -> None:
 def test_an_active_scheduler_says_yes(
     process: SchedulerProcess, address: str, question: str
 ) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.presence.term and process.scheduler.is_prepared)
     healthy, text = probe.ask(question, address)
     assert healthy, text
 
@@ -129,7 +129,7 @@ def test_an_address_that_is_taken_is_reported_and_does_not_stop_the_scheduler(
 
 
 def test_the_probe_runs_without_any_package(process: SchedulerProcess, address: str) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.presence.term and process.scheduler.is_prepared)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-E", ROOT / "jobstore" / "probe.py", "ready", address],
         capture_output=True,
