@@ -2,18 +2,25 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
-import environ
+from django.core.exceptions import ImproperlyConfigured
 
-environ.Env.read_env(Path(__file__).resolve().parent.parent / ".env")
+BASE_DIR = Path(__file__).resolve().parent.parent
+# gunicorn puts the folder that it was started in there, which may be another.
+sys.path.insert(0, str(BASE_DIR))
 
-bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
+from config.env import Environment  # noqa: E402
+
+env = Environment(BASE_DIR / ".env")
+
+bind = env.items("WEB_BIND", ["127.0.0.1:8000"])
 
 # Threads wait for the database without blocking each other; two processes survive one crash.
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = int(os.environ.get("WEB_THREADS", "4"))
+workers = env.whole("WEB_WORKERS", default=2, least=1, most=1000, unit="processes")
+threads = env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads")
 
 # The heartbeat file of a worker belongs in memory: a slow disk would look like a hung worker,
 # and a read-only container has no other place for it.
@@ -31,10 +38,20 @@ graceful_timeout = 20
 timeout = 60
 
 # Whose X-Forwarded-Proto is believed: addresses or networks, comma-separated.
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+forwarded_allow_ips = ",".join(env.items("FORWARDED_ALLOW_IPS", ["127.0.0.1"]))
 
 accesslog = "-"
 errorlog = "-"
+
+# Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
+try:
+    env.refuse_mistakes()
+    import config.settings  # noqa: F401
+except ImproperlyConfigured as error:
+    sys.exit(f"{error}")
+# Workers import them anew, so that those that SIGHUP starts have the code of then.
+for module in [name for name in sys.modules if name.split(".")[0] in ("config", "jobstore")]:
+    del sys.modules[module]
 
 
 def _is_no_probe(record: logging.LogRecord) -> bool:

@@ -3,53 +3,46 @@
 Every value that differs between machines is read from the environment (or from `.env`, which
 `.env.example` explains line by line). A secret may also be read from a file: set
 `DJANGO_SECRET_KEY_FILE` instead of `DJANGO_SECRET_KEY`, and so on for every variable.
+
+A value that makes no sense is refused: the last lines name all that were found. Variables of your
+own are read with `env` above those lines.
 """
 
 from pathlib import Path
 from typing import Any
 
-import environ
-from django.core.exceptions import ImproperlyConfigured
+from config.database import EXAMPLES, parse
+from config.env import Environment
+from jobstore import conf
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.FileAwareEnv()
-env.read_env(BASE_DIR / ".env")
-
-
-def text(name: str, default: str | None = None) -> str:
-    """Return a variable without the line break that ends most secret files.
-
-    Raises ImproperlyConfigured with the variable's name when it is unset and has no default.
-    """
-    value: str = env.str(name, **({} if default is None else {"default": default}))
-    return value.strip()
-
-
-def items(name: str, default: list[str]) -> list[str]:
-    """Return a comma-separated variable as a list, without white space and empty items."""
-    return [item for part in env.list(name, default=default) if (item := part.strip())]
-
+env = ENVIRONMENT = Environment(BASE_DIR / ".env")
 
 # --- What this process may do -----------------------------------------------------------------
 
-DEBUG: bool = env.bool("DJANGO_DEBUG", default=False)
-SECRET_KEY = text("DJANGO_SECRET_KEY")
-SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS", [])
+DEBUG = env.switch("DJANGO_DEBUG", default=False)
+SECRET_KEY = env.secret(
+    "DJANGO_SECRET_KEY",
+    'Set it to the output of: python3 -c "import secrets; print(secrets.token_urlsafe(48))"',
+)
+SECRET_KEY_FALLBACKS = env.items("DJANGO_SECRET_KEY_FALLBACKS")
 
 # --- Who may ask, and how ---------------------------------------------------------------------
 
-ALLOWED_HOSTS = items("DJANGO_ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS = items("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS = env.items("DJANGO_ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
+CSRF_TRUSTED_ORIGINS = env.items("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 # One switch for everything that only makes sense behind TLS, so that plain http on localhost
 # works and production cannot forget half of it. gunicorn, not Django, decides whether a proxy's
 # X-Forwarded-Proto is believed (FORWARDED_ALLOW_IPS in config/gunicorn.py).
-HTTPS: bool = env.bool("DJANGO_HTTPS", default=not DEBUG)
+HTTPS = env.switch("DJANGO_HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
-SECURE_HSTS_SECONDS: int = env.int("DJANGO_HSTS_SECONDS", default=31_536_000 if HTTPS else 0)
+SECURE_HSTS_SECONDS = env.whole(
+    "DJANGO_HSTS_SECONDS", default=31_536_000 if HTTPS else 0, unit="seconds"
+)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
 X_FRAME_OPTIONS = "DENY"
 
@@ -60,6 +53,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "config",
     "jobstore",
     "jobs",
 ]
@@ -104,7 +98,7 @@ SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
 
-BEHIND_POOLER: bool = env.bool("DATABASE_POOLER", default=False)
+BEHIND_POOLER = env.switch("DATABASE_POOLER", default=False)
 
 # A server that is gone, and a network that loses packets, are noticed before a lease has ended.
 # No statement is limited by these: a server that works on one answers to keep the connection.
@@ -120,43 +114,47 @@ SERVER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def database() -> dict[str, Any]:
+def default_database() -> dict[str, Any]:
     """Return the settings of the one database, from DATABASE_URL.
 
-    Raises ImproperlyConfigured when the variable is unset and debug is off: a container that
-    forgot it would otherwise keep its jobs in a file that dies with it.
+    It must be set unless debug is on: a container that forgot it would otherwise keep its jobs in
+    a file that dies with it.
     """
-    url = text("DATABASE_URL", default="")
-    if not url:
-        if not DEBUG:
-            raise ImproperlyConfigured(
-                "DATABASE_URL is not set. Set it, for example to "
-                "postgres://user:password@host:5432/name, or to sqlite:////data/db.sqlite3 "
-                "if SQLite on one host is what you want."
-            )
-        url = f"sqlite:///{BASE_DIR / 'var' / 'db.sqlite3'}"
-    settings: dict[str, Any] = env.db_url_config(url)
+    settings: dict[str, Any] = {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": BASE_DIR / "var" / "db.sqlite3",
+    }
+    if url := env.text("DATABASE_URL"):
+        try:
+            settings = parse(url, BASE_DIR)
+        except ValueError as error:
+            env.refuse(f"DATABASE_URL {error}")
+    elif not DEBUG:
+        env.refuse(f"DATABASE_URL is not set. Set it, for example to {EXAMPLES}.")
+    max_age = env.whole("DATABASE_CONN_MAX_AGE", default=60, unit="seconds")
+    pool_size = env.whole("DATABASE_POOL_SIZE", default=0, most=10_000, unit="connections")
     if settings["ENGINE"].endswith("sqlite3"):
-        path = Path(settings["NAME"])
-        settings["NAME"] = path if path.is_absolute() else BASE_DIR / path
-        settings["NAME"].parent.mkdir(parents=True, exist_ok=True)
-        settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
-    else:
-        options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
-        settings["OPTIONS"] = options
-        settings["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
-        settings["CONN_HEALTH_CHECKS"] = True
-        # A cursor on the server does not outlive the transaction where a pooler lends sessions.
-        settings["DISABLE_SERVER_SIDE_CURSORS"] = BEHIND_POOLER
-        if size := env.int("DATABASE_POOL_SIZE", default=0):
-            # Seconds. By itself the pool waits for minutes before it looks for a lost server again.
-            patience = {"timeout": 2, "reconnect_timeout": 1, "max_idle": 60}
-            options["pool"] = {"min_size": 1, "max_size": size} | patience
-            settings["CONN_MAX_AGE"] = 0
+        settings["OPTIONS"] = SQLITE_OPTIONS
+        return settings
+    options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
+    # A cursor on the server does not outlive the transaction where a pooler lends sessions.
+    settings |= {
+        "OPTIONS": options,
+        "CONN_MAX_AGE": max_age,
+        "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": BEHIND_POOLER,
+    }
+    if pool_size and not settings["ENGINE"].endswith("postgresql"):
+        env.refuse("DATABASE_POOL_SIZE is for PostgreSQL alone; with this DATABASE_URL remove it.")
+    elif pool_size:
+        # Seconds. By itself the pool waits for minutes before it looks for a lost server again.
+        patience = {"timeout": 2, "reconnect_timeout": 1, "max_idle": 60}
+        options["pool"] = {"min_size": 1, "max_size": pool_size} | patience
+        settings["CONN_MAX_AGE"] = 0
     return settings
 
 
-DATABASES = {"default": database()}
+DATABASES = {"default": default_database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Who is asking ----------------------------------------------------------------------------
@@ -174,7 +172,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- What is answered -------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = text("TIME_ZONE", default="UTC")
+TIME_ZONE = env.zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -192,6 +190,7 @@ STORAGES = {
 
 # --- What is written down ---------------------------------------------------------------------
 
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -202,7 +201,7 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": text("LOG_LEVEL", default="INFO").upper()},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # One line a run says enough; APScheduler writes three.
         "apscheduler": {"level": "WARNING"},
@@ -212,14 +211,9 @@ LOGGING = {
 
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
-SCHEDULER_THREADS: int = env.int("SCHEDULER_THREADS", default=10)
-SCHEDULER_EXTRA = text("SCHEDULER_EXTRA", default="refuse")
-SCHEDULER_DETECTOR: bool = env.bool("SCHEDULER_DETECTOR", default=not BEHIND_POOLER)
-SCHEDULER_LISTEN: bool = env.bool("SCHEDULER_LISTEN", default=not BEHIND_POOLER)
-SCHEDULER_VERSION = text("SCHEDULER_VERSION", default="")
-SCHEDULER_HEALTH_ADDRESS = text("SCHEDULER_HEALTH_ADDRESS", default="127.0.0.1:8001")
-SCHEDULER_DRAIN_SECONDS: int = env.int("SCHEDULER_DRAIN_SECONDS", default=30)
-SCHEDULER_STOP_GRACE_SECONDS: int = env.int("SCHEDULER_STOP_GRACE_SECONDS", default=40)
-JOB_HISTORY_DAYS: int = env.int("JOB_HISTORY_DAYS", default=30)
-JOB_HISTORY_PER_JOB: int = env.int("JOB_HISTORY_PER_JOB", default=1000)
-JOB_HISTORY_RESULT_LENGTH: int = env.int("JOB_HISTORY_RESULT_LENGTH", default=1000)
+# What a session keeps does not last behind a pooler.
+WITH_SESSIONS = dict.fromkeys(("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN"), not BEHIND_POOLER)
+for name, setting in conf.SETTINGS.items():
+    globals()[name] = env.get(name, setting, WITH_SESSIONS.get(name))
+
+env.refuse_mistakes()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError, connections, router
 
@@ -12,7 +13,6 @@ from . import conf
 
 # Seconds after the drain time by which a scheduler process has ended, whatever does not answer.
 LEAVE = 8.0
-EXTRA = ("refuse", "standby")
 # Types of file systems that several hosts can share, as /proc/self/mounts calls them.
 NETWORKS = {
     *(
@@ -35,12 +35,24 @@ LISTED = 20
 
 
 @register()
+def values(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Each setting must be of its kind and in its range, wherever it was set."""
+    return [
+        Error(setting.refusal(name, getattr(settings, name)), id="jobstore.E003")
+        for name, setting in conf.SETTINGS.items()
+        if hasattr(settings, name) and not setting.accepts(getattr(settings, name))
+    ]
+
+
+@register()
 def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """A lease must outlive several renewals, and the death of its holder must be told later."""
+    if values(app_configs):
+        return []
     life, renew = conf.get("SCHEDULER_LEASE_SECONDS"), conf.get("SCHEDULER_RENEW_SECONDS")
     margin, dead = conf.get("SCHEDULER_MARGIN_SECONDS"), conf.get("SCHEDULER_DEAD_SECONDS")
     problems: list[CheckMessage] = []
-    if renew <= 0 or life < 2 * renew + margin:
+    if life < 2 * renew + margin:
         problems.append(
             Error(
                 f"A lease of {life} s cannot be kept by renewing it every {renew} s.",
@@ -70,7 +82,7 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     limit = conf.get("SCHEDULER_STATEMENT_SECONDS")
-    if not 0 < limit <= life:
+    if limit > life:
         problems.append(
             Error(
                 f"A statement may take {limit} s while a lease lives {life} s: one that hangs "
@@ -80,29 +92,7 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="jobstore.E005",
             )
         )
-    if conf.get("SCHEDULER_THREADS") < 1:
-        problems.append(
-            Error(
-                "Without a thread no job can run.",
-                hint="Set SCHEDULER_THREADS to at least 1.",
-                id="jobstore.E003",
-            )
-        )
     return problems
-
-
-@register()
-def extra_schedulers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A word that is not known would silently mean the default."""
-    if conf.get("SCHEDULER_EXTRA") in EXTRA:
-        return []
-    return [
-        Error(
-            f"SCHEDULER_EXTRA is {conf.get('SCHEDULER_EXTRA')!r}.",
-            hint=f"Set it to {' or '.join(EXTRA)}.",
-            id="jobstore.E006",
-        )
-    ]
 
 
 @register()
@@ -110,6 +100,8 @@ def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """What a session keeps does not survive a pooler that lends it to another client."""
     from .models import DjangoJob
 
+    if values(app_configs):
+        return []
     database = connections[router.db_for_write(DjangoJob)].settings_dict
     asked = [name for name in ("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN") if conf.get(name)]
     if not (asked and database.get("DISABLE_SERVER_SIDE_CURSORS")):

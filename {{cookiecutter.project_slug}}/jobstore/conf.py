@@ -1,64 +1,180 @@
-"""What can be set, with its default and the reason for it.
+"""What can be set: the one table of names, defaults, ranges and units, and how a value is judged.
 
-Each name is a Django setting of the same name; the generated `config/settings.py` reads the
-usual ones from the environment.
+Each name is a Django setting. The generated `config/settings.py` reads every one of them from an
+environment variable of the same name, so a line here is all that a new setting needs; explain it
+in `.env.example` as well. A value that makes no sense is refused wherever it comes from: when the
+environment is read, by `manage.py check`, and at the latest where it would be used.
 """
 
-from typing import Any
+import dataclasses
+import math
+import re
+from typing import Any, Literal
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
-DEFAULTS: dict[str, Any] = {
-    # Seconds that a lease lives without being renewed: the longest gap after a power loss.
-    "SCHEDULER_LEASE_SECONDS": 10.0,
-    # Seconds between renewals; four of them may fail before the lease is lost.
-    "SCHEDULER_RENEW_SECONDS": 2.0,
-    # Seconds before the lease's end at which its holder stops trusting it.
-    "SCHEDULER_MARGIN_SECONDS": 2.0,
-    # Seconds between two looks at the lease by a process that does not hold it; with the detector,
-    # which asks for less, twice in that time.
-    "SCHEDULER_POLL_SECONDS": 1.0,
+DAY = 86_400
+YEAR = 366 * DAY
+
+TRUE = ("true", "yes", "on", "1", "y", "t", "ok")
+FALSE = ("false", "no", "off", "0", "n", "f")
+
+# Characters of a refused value that are shown.
+SHOWN = 80
+
+HOST = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]/@]*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a value must be like.
+
+    `whole` is an integer, `number` an int or a float, `switch` a bool, `choice` one of `choices`,
+    `address` host:port or empty, `text` any string.
+    """
+
+    kind: Literal["whole", "number", "switch", "choice", "address", "text"] = "text"
+    default: Any = ""
+    unit: str = ""
+    least: float = 0
+    most: float = 10**9
+    choices: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """What would be right, in words that follow "must be"."""
+        if self.kind == "switch":
+            return "true or false"
+        if self.kind == "choice":
+            return " or ".join(self.choices)
+        if self.kind == "address":
+            return "host:port with a port from 1 to 65535, such as 127.0.0.1:8001, or empty"
+        if self.kind == "text":
+            return "text"
+        number = "a whole number" if self.kind == "whole" else "a number"
+        unit = f" of {self.unit}" if self.unit else ""
+        return f"{number}{unit} from {self.least:g} to {int(self.most)}"
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value of Python's, as a settings module holds it, makes sense."""
+        if self.kind == "switch":
+            return isinstance(value, bool)
+        if self.kind == "choice":
+            return value in self.choices
+        if self.kind == "address":
+            return isinstance(value, str) and (not value or is_address(value))
+        if self.kind == "text":
+            return isinstance(value, str)
+        numbers = (int,) if self.kind == "whole" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, numbers) or not math.isfinite(value):
+            return False
+        return self.least <= value <= self.most
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a text means. Raises ValueError if it means none that is accepted.
+
+        Numbers are plain digits: "1_000", "1e3" and "nan" are typing errors more often than not.
+        """
+        text = text.strip()
+        value: Any = text
+        if self.kind == "switch":
+            if text.lower() not in TRUE + FALSE:
+                raise ValueError(text)
+            value = text.lower() in TRUE
+        elif self.kind == "choice":
+            value = {choice.lower(): choice for choice in self.choices}.get(text.lower(), text)
+        elif self.kind in ("whole", "number"):
+            pattern = r"[+-]?\d+" if self.kind == "whole" else r"[+-]?(\d+\.?\d*|\.\d+)"
+            if not re.fullmatch(pattern, text, re.ASCII):
+                raise ValueError(text)
+            value = int(text) if text.lstrip("+-").isdigit() else float(text)
+        if not self.accepts(value):
+            raise ValueError(text)
+        return value
+
+    def refusal(self, name: str, value: Any) -> str:
+        """Return the sentence that says what is wrong with a value, and what would be right."""
+        text = ascii(value)
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        return f"{name} is {shown}; it must be {self.wanted}."
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is host:port, the host a name, an IPv4 address or [an IPv6 address]."""
+    host, colon, port = text.rpartition(":")
+    digits = re.fullmatch(r"\d{1,5}", port, re.ASCII)
+    return bool(colon and digits and 1 <= int(port) <= 65_535 and HOST.fullmatch(host))
+
+
+def seconds(default: float, least: float = 0.05, most: float = DAY) -> Setting:
+    """Return a setting that counts seconds."""
+    return Setting(kind="number", unit="seconds", default=default, least=least, most=most)
+
+
+SETTINGS: dict[str, Setting] = {
+    # For how long a lease lives without being renewed: the longest gap after a power loss.
+    "SCHEDULER_LEASE_SECONDS": seconds(10.0, most=YEAR),
+    # Between renewals; four of them may fail before the lease is lost.
+    "SCHEDULER_RENEW_SECONDS": seconds(2.0),
+    # Before the lease's end, when its holder stops trusting it.
+    "SCHEDULER_MARGIN_SECONDS": seconds(2.0, least=0),
+    # Between two looks at the lease by a process that does not hold it; with the detector, which
+    # asks for less, twice in that time.
+    "SCHEDULER_POLL_SECONDS": seconds(1.0),
     # What a further scheduler is: "refuse" lets its health check fail, "standby" calls it healthy.
-    "SCHEDULER_EXTRA": "refuse",
+    "SCHEDULER_EXTRA": Setting(kind="choice", default="refuse", choices=("refuse", "standby")),
     # Whether the active scheduler keeps a lock in its session, so that its death is noticed at
     # once; useless behind a pooler in transaction mode.
-    "SCHEDULER_DETECTOR": True,
-    # Seconds after which the database ends a statement of the scheduler's own, or a transaction of
-    # its that idles because the process is paused. Jobs are not limited.
-    "SCHEDULER_STATEMENT_SECONDS": 5.0,
+    "SCHEDULER_DETECTOR": Setting(kind="switch", default=True),
+    # After which the database ends a statement of the scheduler's own, or a transaction of its
+    # that idles because the process is paused. Jobs are not limited.
+    "SCHEDULER_STATEMENT_SECONDS": seconds(5.0),
     # Whether to listen for changes on PostgreSQL; needless behind a pooler in transaction mode.
-    "SCHEDULER_LISTEN": True,
-    # Seconds without a sign of life after which a process counts as dead and its runs as lost.
-    "SCHEDULER_DEAD_SECONDS": 15.0,
-    # Seconds that running jobs get to finish after SIGTERM.
-    "SCHEDULER_DRAIN_SECONDS": 30.0,
-    # Seconds after which whoever sent SIGTERM kills the process: stop_grace_period in compose.yaml,
+    "SCHEDULER_LISTEN": Setting(kind="switch", default=True),
+    # Without a sign of life, after which a process counts as dead and its runs as lost.
+    "SCHEDULER_DEAD_SECONDS": seconds(15.0, most=YEAR),
+    # For running jobs to finish after SIGTERM.
+    "SCHEDULER_DRAIN_SECONDS": seconds(30.0, least=0, most=7 * DAY),
+    # After which whoever sent SIGTERM kills the process: stop_grace_period in compose.yaml,
     # stopwaitsecs of supervisor, terminationGracePeriodSeconds of Kubernetes.
-    "SCHEDULER_STOP_GRACE_SECONDS": 40.0,
-    # Seconds that a starting scheduler waits for its database before it gives up with exit 1.
-    "SCHEDULER_DATABASE_WAIT_SECONDS": 30.0,
-    # Seconds after which a silent scheduling loop counts as hung.
-    "SCHEDULER_HUNG_SECONDS": 30.0,
+    "SCHEDULER_STOP_GRACE_SECONDS": seconds(40.0, most=8 * DAY),
+    # That a starting scheduler waits for its database before it gives up with exit 1.
+    "SCHEDULER_DATABASE_WAIT_SECONDS": seconds(30.0, least=0),
+    # After which a silent scheduling loop counts as hung.
+    "SCHEDULER_HUNG_SECONDS": seconds(30.0),
     # Jobs that run at the same time.
-    "SCHEDULER_THREADS": 10,
+    "SCHEDULER_THREADS": Setting(kind="whole", unit="threads", default=10, least=1, most=1000),
     # What the program that runs is called, an image's tag for example; empty for APScheduler's.
-    "SCHEDULER_VERSION": "",
+    "SCHEDULER_VERSION": Setting(),
     # Where the scheduler process answers probes; empty for nowhere.
-    "SCHEDULER_HEALTH_ADDRESS": "127.0.0.1:8001",
-    # Seconds by which a run may be late before it is recorded as missed (declared jobs).
-    "SCHEDULER_MISFIRE_GRACE_SECONDS": 3600,
-    # History: age in days, and rows kept of each job.
-    "JOB_HISTORY_DAYS": 30,
-    "JOB_HISTORY_PER_JOB": 1000,
-    # Characters kept of what a job returns; 0 keeps nothing.
-    "JOB_HISTORY_RESULT_LENGTH": 1000,
-    # Seconds that the admin waits for a run that somebody asked for, before it shows it as running.
-    "APSCHEDULER_RUN_NOW_TIMEOUT": 5.0,
+    "SCHEDULER_HEALTH_ADDRESS": Setting(kind="address", default="127.0.0.1:8001"),
+    # By which a run may be late before it is recorded as missed (declared jobs).
+    "SCHEDULER_MISFIRE_GRACE_SECONDS": Setting(
+        kind="whole", unit="seconds", default=3600, least=1, most=YEAR
+    ),
+    # History: age in days, and rows kept of each job. Zero would delete all of it.
+    "JOB_HISTORY_DAYS": Setting(kind="number", unit="days", default=30, least=1, most=36_500),
+    "JOB_HISTORY_PER_JOB": Setting(kind="whole", unit="rows", default=1000, least=1),
+    # Kept of what a job returns; 0 keeps nothing.
+    "JOB_HISTORY_RESULT_LENGTH": Setting(
+        kind="whole", unit="characters", default=1000, most=1_000_000
+    ),
+    # That the admin waits for a run that somebody asked for, before it shows it as running.
+    "APSCHEDULER_RUN_NOW_TIMEOUT": seconds(5.0, least=0, most=3600),
     # A Django date format; empty for the site's own, with seconds.
-    "APSCHEDULER_DATETIME_FORMAT": "",
+    "APSCHEDULER_DATETIME_FORMAT": Setting(),
 }
 
 
 def get(name: str) -> Any:
-    """Return the setting, or its default. Raises KeyError for a name that is not in DEFAULTS."""
-    return getattr(settings, name, DEFAULTS[name])
+    """Return the setting, or its default.
+
+    Raises KeyError for a name that is not in SETTINGS, and ImproperlyConfigured for a value that
+    makes no sense: nothing is deleted, and no lease is kept, by the rules of a typing error.
+    """
+    setting = SETTINGS[name]
+    value = getattr(settings, name, setting.default)
+    if not setting.accepts(value):
+        raise ImproperlyConfigured(setting.refusal(name, value))
+    return value

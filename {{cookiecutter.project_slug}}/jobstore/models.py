@@ -17,6 +17,8 @@ from django.utils import timezone
 from .wake import announce
 
 DELETE_BATCH = 1000
+# Seconds. No history is older, and no calendar of Python's or a database's ends within it.
+LONGEST_AGE = 36_525 * 86_400
 # Attempts at a lost run, the first included, where its job asks for another after a loss.
 MAX_ATTEMPTS = 3
 
@@ -194,7 +196,18 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 
         :param max_age: seconds; runs scheduled longer ago than this are deleted.
         :param keep_per_job: of each job, the number of newest runs to keep; None for all.
+
+        Raises ValueError, and deletes nothing, if one of them is negative or no sensible number.
         """
+        if not 0 <= max_age <= LONGEST_AGE:
+            raise ValueError(
+                f"Runs older than {max_age:g} seconds cannot be asked for: "
+                f"it must be from 0 to {LONGEST_AGE} (a hundred years)."
+            )
+        if keep_per_job is not None and keep_per_job < 0:
+            raise ValueError(
+                f"{keep_per_job} runs of each job cannot be kept: it must be 0 or more."
+            )
         using = router.db_for_write(DjangoJobExecution)
         finished = self.using(using).exclude(status__in=DjangoJobExecution.UNFINISHED)
         cutoff = database_now(using) - dt.timedelta(seconds=max_age)

@@ -2,9 +2,10 @@
 
 import os
 
+from config.database import parse
 from tests.jobs_settings import *  # noqa: F403
-from tests.jobs_settings import DATABASES, env
+from tests.jobs_settings import BASE_DIR, DATABASES
 from tests.routers import ALIAS
 
-DATABASES[ALIAS] = DATABASES["default"] | env.db_url_config(os.environ["JOBS_DATABASE_URL"])
+DATABASES[ALIAS] = DATABASES["default"] | parse(os.environ["JOBS_DATABASE_URL"], BASE_DIR)
 DATABASE_ROUTERS = ["tests.routers.JobsElsewhere"]

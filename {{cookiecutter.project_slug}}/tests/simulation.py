@@ -621,7 +621,7 @@ def by_hand(settings: Settings) -> Iterator[None]:
     settings.SCHEDULER_LEASE_SECONDS = 1e7
     settings.SCHEDULER_MARGIN_SECONDS = 0.0
     settings.SCHEDULER_DEAD_SECONDS = 1e7
-    settings.SCHEDULER_POLL_SECONDS = 0.0
+    settings.SCHEDULER_POLL_SECONDS = 0.05
     settings.SCHEDULER_DETECTOR = False
     # A misfortune in each line of the log would only cost time.
     logging.disable(logging.CRITICAL)

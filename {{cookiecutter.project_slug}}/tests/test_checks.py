@@ -22,13 +22,13 @@ def test_the_settings_of_the_project_are_fine() -> None:
     ("name", "value", "expected"),
     [
         pytest.param("SCHEDULER_RENEW_SECONDS", 5.0, "jobstore.E001", id="renewed too rarely"),
-        pytest.param("SCHEDULER_RENEW_SECONDS", 0.0, "jobstore.E001", id="renewed all the time"),
+        pytest.param("SCHEDULER_RENEW_SECONDS", 0.0, "jobstore.E003", id="renewed all the time"),
         pytest.param("SCHEDULER_DEAD_SECONDS", 1.0, "jobstore.E002", id="dead before the lease"),
         pytest.param("SCHEDULER_THREADS", 0, "jobstore.E003", id="nobody to work"),
         pytest.param("SCHEDULER_DRAIN_SECONDS", 33, "jobstore.E004", id="killed in the drain"),
-        pytest.param("SCHEDULER_STATEMENT_SECONDS", 0, "jobstore.E005", id="statements for ever"),
+        pytest.param("SCHEDULER_STATEMENT_SECONDS", 0, "jobstore.E003", id="statements for ever"),
         pytest.param("SCHEDULER_STATEMENT_SECONDS", 3, "jobstore.E005", id="beyond the lease"),
-        pytest.param("SCHEDULER_EXTRA", "allow", "jobstore.E006", id="a word not known"),
+        pytest.param("SCHEDULER_EXTRA", "allow", "jobstore.E003", id="a word not known"),
     ],
 )
 def test_impossible_values_are_refused(

@@ -152,7 +152,7 @@ def test_after_a_shutdown_there_is_no_connection(
 def configured(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return project.database()
+    return project.default_database()
 
 
 def test_a_server_that_does_not_answer_is_given_up_in_seconds(

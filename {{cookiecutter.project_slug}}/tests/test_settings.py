@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jobstore import conf
+
 PROJECT = Path(__file__).resolve().parent.parent
 KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
 PRODUCTION = {"DJANGO_SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////nowhere/db.sqlite3"}
@@ -129,8 +131,15 @@ def test_the_deployment_check_notices_plain_http(home: Path) -> None:
 
 
 def test_every_variable_is_explained_in_the_example() -> None:
-    reads = re.compile(r"""(?:env\.\w+|text|items|environ\.get)\(\s*"([A-Z_]+)\"""")
+    reads = re.compile(r"""env\.\w+\(\s*"([A-Z_]+)\"""")
     code = "".join((PROJECT / "config" / f).read_text() for f in ("settings.py", "gunicorn.py"))
     explained = re.findall(r"^(?:# )?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.M)
     compose = {"DATABASE_PASSWORD", "WEB_PORT", "HTTP_PORT", "HTTPS_PORT"}
-    assert set(explained) - compose == set(reads.findall(code))
+    assert set(explained) - compose == set(reads.findall(code)) | set(conf.SETTINGS)
+
+
+def test_the_defaults_in_the_example_are_those_of_the_code() -> None:
+    text = (PROJECT / ".env.example").read_text()
+    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", text, re.M))
+    for name, setting in conf.SETTINGS.items():
+        assert setting.parse(shown[name]) == setting.default, name

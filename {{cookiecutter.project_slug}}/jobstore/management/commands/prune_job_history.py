@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobstore import conf
 from jobstore.housekeeping import prune
@@ -29,8 +29,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prune, and say what was deleted."""
-        pruned = prune(days=options["days"], keep_per_job=options["keep_per_job"])
+        """Prune, and say what was deleted. Numbers that make no sense delete nothing."""
+        try:
+            pruned = prune(days=options["days"], keep_per_job=options["keep_per_job"])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         self.stdout.write(
             f"Deleted {pruned.runs} runs, {pruned.jobs} retired jobs, {pruned.processes} processes."
         )

@@ -1,0 +1,70 @@
+"""Reads DATABASE_URL, and says what is wrong with one without showing its password."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import environ
+
+SCHEMES = ("postgres", "postgresql", "mysql", "sqlite")
+# Names under which people look for the same databases.
+MEANT = {
+    **dict.fromkeys(("mariadb", "mysql2", "mysql+pymysql", "mysql+mysqldb"), "mysql"),
+    **dict.fromkeys(("pgsql", "psql", "pg", "postgresql+psycopg", "postgis"), "postgres"),
+    **dict.fromkeys(("sqlite3", "file"), "sqlite"),
+}
+EXAMPLES = "postgres://user:password@host:5432/name, mysql://user:password@host:3306/name or sqlite:////data/db.sqlite3"
+ESCAPES = "/ as %2F, ? as %3F, # as %23, @ as %40, : as %3A, [ as %5B, % as %25"
+ENCODE = f"characters such as these must be percent-encoded in its user and password: {ESCAPES}"
+
+
+def parse(url: str, folder: Path) -> dict[str, Any]:
+    """Return Django's settings of the database that a URL names.
+
+    :param folder: what a relative path of SQLite's is relative to.
+
+    Raises ValueError with a sentence that begins with what is wrong, and never shows the URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or re.search(r"\s", url):
+        raise ValueError(f"is not a URL; it must be like {EXAMPLES}.")
+    if scheme not in SCHEMES:
+        meant = MEANT.get(scheme.lower(), scheme.lower())
+        hint = f"did you mean {meant}://" if meant in SCHEMES else f"it must be like {EXAMPLES}"
+        raise ValueError(f"begins with {scheme[:20]!a}://, which is not known; {hint}.")
+    return _file(rest, folder) if scheme == "sqlite" else _server(url, rest)
+
+
+def _file(rest: str, folder: Path) -> dict[str, Any]:
+    if not rest.startswith("/"):
+        raise ValueError(
+            "has two slashes; write sqlite:///var/db.sqlite3 for a path from the project's folder, "
+            "or sqlite:////data/db.sqlite3 for one from the root."
+        )
+    name, _, options = rest[1:].partition("?")
+    if not name or name.endswith(("/", ":memory:")):
+        raise ValueError("names no file; write for example sqlite:////data/db.sqlite3.")
+    if options or "#" in name or re.search(r"%(?![0-9A-Fa-f]{2})", name):
+        raise ValueError("has a ?, # or % in its path; write ? as %3F, # as %23 and % as %25.")
+    path = folder / unquote(name)
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": path}
+
+
+def _server(url: str, rest: str) -> dict[str, Any]:
+    # As a URL is read: the user and the host end at the first of these.
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    account, at, _ = authority.rpartition("@")
+    path = rest[len(authority) :].partition("?")[0]
+    odd = re.search(r"[@\[\]]|%(?![0-9A-Fa-f]{2})", account)
+    if odd or "@" in path or "#" in rest or (not at and "@" in rest):
+        raise ValueError(f"cannot be read: {ENCODE}.")
+    try:
+        settings: dict[str, Any] = environ.Env.db_url_config(url)
+    except ValueError:
+        raise ValueError(
+            f"cannot be read: its host or its port (up to 65535) is wrong, or {ENCODE}."
+        ) from None
+    if not settings["NAME"]:
+        raise ValueError("names no database; write its name at the end, such as @host:5432/name.")
+    return settings

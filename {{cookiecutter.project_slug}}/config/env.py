@@ -1,0 +1,153 @@
+"""Reads what differs between machines from the environment and from `.env`.
+
+What is wrong is collected, so that one start names all of it: call `refuse_mistakes` when
+everything has been read. No message shows a secret.
+"""
+
+import difflib
+import os
+import re
+import zoneinfo
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from config.dotenv import read
+from jobstore.conf import Setting
+
+# What begins like this is meant for this project, so a name that nothing reads is a mistake.
+PREFIXES = ("APSCHEDULER_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_")
+# Read by Django itself, by its commands, by config/gunicorn.py or by compose.yaml.
+ELSEWHERE = {
+    *("DJANGO_ALLOW_ASYNC_UNSAFE", "DJANGO_AUTO_COMPLETE", "DJANGO_COLORS"),
+    *("DJANGO_RUNSERVER_HIDE_WARNING", "DJANGO_SETTINGS_MODULE", "DJANGO_TEST_PROCESSES"),
+    *("DJANGO_WATCHMAN_TIMEOUT", "DATABASE_PASSWORD"),
+    *("WEB_BIND", "WEB_PORT", "WEB_THREADS", "WEB_WORKERS"),
+}
+SUPERUSER = re.compile(r"DJANGO_SUPERUSER_\w+")
+# What Kubernetes tells each container of services that are called "scheduler" or "database".
+OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
+
+# Where Django looks, if it is there.
+ZONES = Path("/usr/share/zoneinfo")
+
+QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+
+
+class Environment:
+    """The variables of this process, and the mistakes that were found in them."""
+
+    def __init__(self, file: Path) -> None:
+        """Add to the environment what `file` says and the environment does not."""
+        self.known: set[str] = set()
+        self.problems: list[str] = []
+        values, problems = read(file, but=os.environ)
+        self.problems += problems
+        os.environ.update(values)
+
+    def raw(self, name: str) -> str | None:
+        """Return a variable, or the content of the file that NAME_FILE names; None if unset."""
+        self.known.add(name)
+        place = os.environ.get(f"{name}_FILE")
+        if not place:
+            return os.environ.get(name)
+        try:
+            # Most secret files end with a line break.
+            return Path(place).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+            self.problems.append(f"{name}_FILE names {place!a}, which cannot be read: {reason}.")
+            return None
+
+    def get(self, name: str, setting: Setting, default: Any = None) -> Any:
+        """Return a variable as its setting wants it, or a default when it is unset or wrong."""
+        default = setting.default if default is None else default
+        text = self.raw(name)
+        if text is None:
+            return default
+        try:
+            return setting.parse(text)
+        except ValueError:
+            self.problems.append(setting.refusal(name, text))
+            return default
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a variable without the white space around it."""
+        return (self.raw(name) or default).strip()
+
+    def switch(self, name: str, default: bool) -> bool:
+        """Return whether a variable says yes."""
+        return bool(self.get(name, Setting(kind="switch", default=default)))
+
+    def whole(
+        self, name: str, default: int, least: int = 0, most: int = 10**9, unit: str = ""
+    ) -> int:
+        """Return a variable that counts something."""
+        kind = Setting(kind="whole", default=default, least=least, most=most, unit=unit)
+        return int(self.get(name, kind))
+
+    def choice(self, name: str, default: str, choices: Iterable[str]) -> str:
+        """Return a variable that is one of a few words."""
+        return str(self.get(name, Setting(kind="choice", default=default, choices=tuple(choices))))
+
+    def items(self, name: str, default: Iterable[str] = ()) -> list[str]:
+        """Return a comma-separated variable as a list, without white space and empty items."""
+        text = self.raw(name)
+        if text is None:
+            return list(default)
+        return [item for part in text.split(",") if (item := part.strip())]
+
+    def zone(self, name: str, default: str) -> str:
+        """Return a variable that is a name of the tz database."""
+        zone = (self.raw(name) or "").strip() if self.raw(name) is not None else default
+        if is_zone(zone):
+            return zone
+        meant = difflib.get_close_matches(zone, zoneinfo.available_timezones(), n=1)
+        hint = f"did you mean {meant[0]}" if meant else "such as Europe/Berlin, or UTC"
+        self.problems.append(
+            f"{name} is {zone[:80]!a}; it must be a name of the tz database: {hint}."
+        )
+        return default
+
+    def secret(self, name: str, remedy: str) -> str:
+        """Return a variable that must be set and is never shown; `remedy` says how to get one."""
+        value = self.text(name)
+        if not value:
+            state = "is not set" if self.raw(name) is None else "is empty"
+            self.problems.append(f"{name} {state}. {remedy}")
+        elif QUOTED.fullmatch(value):
+            # `docker run --env-file` takes quotes for a part of the value; Compose and .env do not.
+            self.problems.append(f"{name} begins and ends with quotes: write it without them.")
+        return value
+
+    def refuse(self, problem: str) -> None:
+        """Add a mistake that was found elsewhere: one sentence that says what would be right."""
+        self.problems.append(problem)
+
+    def refuse_mistakes(self) -> None:
+        """Raise ImproperlyConfigured, one line for each mistake, if there were any."""
+        if self.problems:
+            raise ImproperlyConfigured("\n".join(dict.fromkeys(self.problems)))
+
+    def unknown(self) -> dict[str, str]:
+        """Return names like this project's that nothing reads, each with what it probably means."""
+        names = self.known | ELSEWHERE
+        return {
+            name: next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), "")
+            for name in sorted(os.environ)
+            if name.startswith(PREFIXES)
+            and name.removesuffix("_FILE") not in names
+            and not SUPERUSER.fullmatch(name)
+            and not OF_KUBERNETES.fullmatch(name)
+        }
+
+
+def is_zone(name: str) -> bool:
+    """Whether Python and Django know a time zone."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # a folder, a path, or nothing
+        return False
+    return not ZONES.exists() or ZONES.joinpath(*name.split("/")).is_file()

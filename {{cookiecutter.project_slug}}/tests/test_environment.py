@@ -1,0 +1,264 @@
+"""A variable that makes no sense is refused in one sentence, whichever program reads it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
+
+MIGRATE = ("manage.py", "migrate")
+PROGRAMS = {
+    "migrate": MIGRATE,
+    "check": ("manage.py", "check"),
+    "scheduler": ("manage.py", "runapscheduler"),
+    "web": ("-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py"),
+}
+
+
+class Home:
+    """A copy of the code without a .env, where programs are started with few variables."""
+
+    def __init__(self, path: Path) -> None:
+        """Copy what settings need."""
+        self.path = path
+        for name in ("config", "jobs", "jobstore"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(PROJECT / name, path / name, ignore=ignored)
+        shutil.copy(PROJECT / "manage.py", path)
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run Python there. A variable that is given as "-" is left out."""
+        usual = {
+            "PATH": os.environ["PATH"],
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "DJANGO_SECRET_KEY": KEY,
+            "DJANGO_HTTPS": "false",
+            "DATABASE_URL": f"sqlite:///{self.path}/db.sqlite3",
+            "WEB_BIND": "127.0.0.1:0",
+        }
+        environment = {k: v for k, v in (usual | variables).items() if v != "-"}
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def refusal(self, *arguments: str, **variables: str) -> str:
+        """Return the one line with which a program refuses to start."""
+        done = self.run(*(arguments or MIGRATE), **variables)
+        assert done.returncode == 1, done.stderr + done.stdout
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        [line] = done.stderr.splitlines()
+        return line
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home"))
+
+
+def assert_quotes(line: str, name: str, value: str) -> None:
+    assert line.startswith(f"{name} is {value!a}; it must be "), line
+
+
+NONSENSE = [
+    ("JOB_HISTORY_DAYS", "-1"),
+    ("JOB_HISTORY_DAYS", "0"),
+    ("JOB_HISTORY_DAYS", "99999999"),
+    ("JOB_HISTORY_PER_JOB", "-5"),
+    ("JOB_HISTORY_PER_JOB", "1e3"),
+    ("SCHEDULER_DRAIN_SECONDS", "-5"),
+    ("SCHEDULER_DRAIN_SECONDS", "nan"),
+    ("SCHEDULER_DRAIN_SECONDS", "inf"),
+    ("SCHEDULER_LEASE_SECONDS", "ten"),
+    ("SCHEDULER_HEALTH_ADDRESS", "8001"),
+    ("SCHEDULER_HEALTH_ADDRESS", "127.0.0.1:99999"),
+    ("SCHEDULER_HEALTH_ADDRESS", "localhost"),
+    ("SCHEDULER_HEALTH_ADDRESS", "http://localhost:8001"),
+    ("SCHEDULER_HEALTH_ADDRESS", "::1:8001"),
+    ("SCHEDULER_THREADS", "abc"),
+    ("SCHEDULER_THREADS", "0"),
+    ("SCHEDULER_THREADS", ""),
+    ("SCHEDULER_EXTRA", "allow"),
+    ("SCHEDULER_DETECTOR", "maybe"),
+    ("DJANGO_HTTPS", "enabled"),
+    ("DJANGO_DEBUG", "flase"),
+    ("DJANGO_HSTS_SECONDS", "-1"),
+    ("DATABASE_POOLER", "2"),
+    ("DATABASE_CONN_MAX_AGE", "None"),
+    ("LOG_LEVEL", "loud"),
+    ("TIME_ZONE", ""),
+    ("TIME_ZONE", "Berlin"),
+    ("TIME_ZONE", "Europe"),
+    ("TIME_ZONE", "../etc/passwd"),
+]
+
+
+def test_a_value_that_makes_no_sense_is_refused_by_name_with_what_would_be_right(
+    home: Home,
+) -> None:
+    for name, value in NONSENSE:
+        assert_quotes(home.refusal(**{name: value}), name, value)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_refuses_in_one_line(home: Home, program: str) -> None:
+    line = home.refusal(*PROGRAMS[program], SCHEDULER_THREADS="abc")
+    assert (
+        line == "SCHEDULER_THREADS is 'abc'; it must be a whole number of threads from 1 to 1000."
+    )
+
+
+@pytest.mark.parametrize("name", ["WEB_WORKERS", "WEB_THREADS"])
+def test_the_web_server_refuses_its_own_variables_in_one_line(home: Home, name: str) -> None:
+    assert_quotes(home.refusal(*PROGRAMS["web"], **{name: "many"}), name, "many")
+
+
+def test_all_mistakes_are_named_at_once(home: Home) -> None:
+    done = home.run(
+        *MIGRATE, SCHEDULER_THREADS="0", DJANGO_HTTPS="enabled", TIME_ZONE="Europe/Berln"
+    )
+    assert [line.split(" ")[0] for line in done.stderr.splitlines()] == [
+        "DJANGO_HTTPS",
+        "TIME_ZONE",
+        "SCHEDULER_THREADS",
+    ]
+    assert "did you mean Europe/Berlin" in done.stderr
+
+
+def test_a_traceback_is_to_be_had(home: Home) -> None:
+    done = home.run("manage.py", "migrate", "--traceback", SCHEDULER_THREADS="abc")
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["true", "YES", "on", "1"])
+def test_a_switch_understands_the_usual_words(home: Home, value: str) -> None:
+    done = home.run("manage.py", "check", DJANGO_HTTPS=value, SCHEDULER_DETECTOR="Off")
+    assert done.returncode == 0, done.stderr
+
+
+# --- The database ---------------------------------------------------------------------------------
+
+PASSWORD = "seCret"
+URLS = {
+    "not a url": "is not a URL",
+    "localhost:5432/app": "is not a URL",
+    f"mariadb://app:{PASSWORD}@db/app": "did you mean mysql://",
+    f"oracle://app:{PASSWORD}@db/app": "is not known",
+    f"postgres://app:{PASSWORD}/x@db/app": "/ as %2F",
+    f"postgres://app:{PASSWORD}?x@db/app": "? as %3F",
+    f"mysql://app:{PASSWORD}#x@db/app": "# as %23",
+    f"postgres://app:{PASSWORD}@x@db/app": "@ as %40",
+    f"postgres://app:{PASSWORD}%x@db/app": "% as %25",
+    f"mysql://app:{PASSWORD}[x@db/app": "[ as %5B",
+    f"postgres://app:{PASSWORD}@db:port/app": "its port",
+    f"postgres://app:{PASSWORD}@db:99999/app": "its port",
+    f"postgres://app:{PASSWORD}@db:5432": "names no database",
+    f"mysql://app:{PASSWORD}@db/": "names no database",
+    "sqlite://data/db.sqlite3": "two slashes",
+    "sqlite://:memory:": "two slashes",
+    "sqlite:///": "names no file",
+    "sqlite:////data/db#1.sqlite3": "# as %23",
+}
+
+
+def test_a_database_url_that_cannot_be_right_is_refused_without_showing_its_password(
+    home: Home,
+) -> None:
+    for url, reason in URLS.items():
+        line = home.refusal(DATABASE_URL=url)
+        assert line.startswith("DATABASE_URL ") and reason in line, (url, line)
+        assert PASSWORD not in line
+
+
+def test_a_password_of_any_characters_arrives_when_it_is_percent_encoded(home: Home) -> None:
+    show = "from config.settings import DATABASES as d; print(d['default']['PASSWORD'])"
+    url = "postgres://app:a%2Fb%3Fc%23d%40e%25f%5Bg%3Ah@db:5432/app"
+    assert home.run("-c", show, DATABASE_URL=url).stdout.strip() == "a/b?c#d@e%f[g:h"
+
+
+def test_a_pool_is_refused_where_there_is_none(home: Home) -> None:
+    line = home.refusal(DATABASE_URL="mysql://app:pw@db/app", DATABASE_POOL_SIZE="5")
+    assert line.startswith("DATABASE_POOL_SIZE is for PostgreSQL alone")
+
+
+# --- Secrets --------------------------------------------------------------------------------------
+
+
+def test_an_empty_key_is_told_from_a_missing_one_and_how_to_make_one(home: Home) -> None:
+    assert home.refusal(DJANGO_SECRET_KEY="").startswith("DJANGO_SECRET_KEY is empty. Set it to")
+    assert home.refusal(DJANGO_SECRET_KEY="-").startswith("DJANGO_SECRET_KEY is not set. Set it to")
+
+
+def test_a_key_in_quotes_is_refused_without_showing_it(home: Home) -> None:
+    line = home.refusal(DJANGO_SECRET_KEY=f'"{KEY}"')
+    assert line == "DJANGO_SECRET_KEY begins and ends with quotes: write it without them."
+
+
+def test_a_key_that_begins_with_a_dollar_is_a_key(home: Home) -> None:
+    show = "from config.settings import SECRET_KEY; print(SECRET_KEY)"
+    assert home.run("-c", show, DJANGO_SECRET_KEY=f"${KEY}").stdout.strip() == f"${KEY}"
+
+
+def test_a_key_that_was_cut_is_warned_about_without_showing_it(home: Home) -> None:
+    done = home.run("manage.py", "check", DJANGO_SECRET_KEY="cut-at-a-dollar")
+    assert done.returncode == 0
+    assert "config.W002" in done.stderr and "15 characters" in done.stderr
+    assert "cut-at-a-dollar" not in done.stderr
+
+
+def test_a_secret_file_that_is_not_there_is_named(home: Home) -> None:
+    done = home.run(*MIGRATE, DJANGO_SECRET_KEY_FILE="/run/secrets/none")
+    assert done.stderr.splitlines()[0] == (
+        "DJANGO_SECRET_KEY_FILE names '/run/secrets/none', which cannot be read: "
+        "No such file or directory."
+    )
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SCHEDULER_THREAD", "SCHEDULER_THREADS"),
+        ("JOB_HISTORY_DAY", "JOB_HISTORY_DAYS"),
+        ("DJANGO_ALLOWED_HOST", "DJANGO_ALLOWED_HOSTS"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("WEB_WORKER", "WEB_WORKERS"),
+        ("SCHEDULER_LEASE_SECOND_FILE", "SCHEDULER_LEASE_SECONDS"),
+    ],
+)
+def test_a_misspelt_variable_is_warned_about(home: Home, name: str, meant: str) -> None:
+    done = home.run("manage.py", "check", **{name: "5"})
+    assert done.returncode == 0
+    assert f"Nothing reads the variable {name}." in done.stderr
+    assert f"Did you mean {meant}?" in done.stderr
+
+
+def test_the_scheduler_and_migrate_warn_about_it_when_they_start(home: Home) -> None:
+    for arguments in (MIGRATE, ("manage.py", "runapscheduler", "--check")):
+        assert "SCHEDULER_THREAD." in home.run(*arguments, SCHEDULER_THREAD="5").stderr
+
+
+def test_what_others_read_is_not_warned_about(home: Home) -> None:
+    others = {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "DJANGO_SUPERUSER_PASSWORD": "x",
+        "DATABASE_PASSWORD": "x",
+        "DJANGO_COLORS": "nocolor",
+        # Of Kubernetes, where a service is called "scheduler".
+        "SCHEDULER_PORT": "tcp://10.0.0.1:8001",
+        "SCHEDULER_PORT_8001_TCP_ADDR": "10.0.0.1",
+        "SCHEDULER_SERVICE_HOST": "10.0.0.1",
+    }
+    assert "W001" not in home.run("manage.py", "check", **others).stderr
