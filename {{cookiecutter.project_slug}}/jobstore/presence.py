@@ -338,6 +338,7 @@ class Presence:
         if self._owes_release and self._term is None:
             lease.release(self.id, self.using)
             self._owes_release = False
+            self._detector.let_go()
         if self._term is not None:
             self._renew(self._term)
         if self._term is None and self._competing and self.fitness.may_compete:
@@ -359,10 +360,6 @@ class Presence:
             if self._term is not None:
                 self._term, self._trusted_until = None, 0.0
                 self._owes_release = True
-            if self._owes_release:
-                lease.release(self.id, self.using)
-                self._owes_release = False
-                self._detector.let_go()
             if self.role != Role.UNFIT:
                 self._become(Role.UNFIT)
         elif not problem and self.role == Role.UNFIT:

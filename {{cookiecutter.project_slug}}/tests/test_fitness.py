@@ -10,9 +10,10 @@ import pytest
 from django.db import DatabaseError, OperationalError, ProgrammingError
 from pytest_django.fixtures import Settings
 
-from jobstore import health, registry
+from jobstore import health, lease, registry
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJobExecution, SchedulerInstance, SchedulerLease, database_now
+from jobstore.presence import Presence
 from jobstore.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -31,6 +32,7 @@ def start_process(
 ) -> Iterator[StartProcess]:
     """Return a function that starts what `runapscheduler` runs, as a standby where it is second."""
     settings.SCHEDULER_EXTRA = "standby"
+    settings.SCHEDULER_LEASE_SECONDS = 60.0  # so that nobody gets it by waiting
     monkeypatch.setattr("jobstore.fitness.FIRST_PAUSE", 0.5)
     monkeypatch.setattr(registry, "sync", lambda *args, **options: [])
     started: list[SchedulerProcess] = []
@@ -50,8 +52,8 @@ def start_process(
 
 def is_free() -> bool:
     """Whether nobody holds the lease."""
-    lease = SchedulerLease.objects.first()
-    return bool(lease and lease.expires_at and lease.expires_at <= database_now("default"))
+    row = SchedulerLease.objects.first()
+    return bool(row and row.expires_at and row.expires_at <= database_now("default"))
 
 
 def is_ready(process: SchedulerProcess) -> bool:
@@ -112,6 +114,15 @@ def test_a_process_that_cannot_prepare_is_never_ready_in_between(
     while len(tries) < 3:
         assert not is_ready(process)
         time.sleep(0.002)
+
+
+def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProcess) -> None:
+    may_go_on = threading.Event()
+    process = start_process(lambda: may_go_on.wait(10))
+    eventually(lambda: process.presence.term)
+    assert "in line with the code" in health.ready(process)[1]["reason"]
+    may_go_on.set()
+    eventually(lambda: is_ready(process))
 
 
 def test_a_process_that_can_prepare_in_the_end_runs_jobs(start_process: StartProcess) -> None:
@@ -280,11 +291,17 @@ def test_what_the_handler_of_an_outage_raises_does_not_end_the_thread(
     eventually(lambda: process.presence.term)
 
 
-def test_a_lease_that_is_won_while_leaving_does_not_stay_taken(
-    start_process: StartProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jobstore import lease
+STEPPING_BACK: dict[str, Callable[[Presence], None]] = {
+    "drain": lambda presence: presence.drain(),
+    "hold_back": lambda presence: presence.hold_back("a bad release"),
+}
 
+
+@pytest.mark.parametrize("patience", [0.1, 3.0])
+@pytest.mark.parametrize("step_back", STEPPING_BACK)
+def test_a_lease_that_is_won_while_stepping_back_does_not_stay_taken(
+    start_process: StartProcess, monkeypatch: pytest.MonkeyPatch, step_back: str, patience: float
+) -> None:
     original, asked = lease.acquire, threading.Event()
 
     def slow(*args: Any, **options: Any) -> Any:
@@ -292,12 +309,14 @@ def test_a_lease_that_is_won_while_leaving_does_not_stay_taken(
         time.sleep(0.5)
         return original(*args, **options)
 
+    monkeypatch.setattr("jobstore.presence.PATIENCE", patience)
+    monkeypatch.setattr("jobstore.fitness.FIRST_PAUSE", 60.0)
     monkeypatch.setattr(lease, "acquire", slow)
     process = start_process()
     assert asked.wait(10)
-    process.presence.drain()
-    time.sleep(0.5)
-    assert is_free()
+    STEPPING_BACK[step_back](process.presence)
+    eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
+    eventually(is_free, 3)
 
 
 def test_a_repeated_failure_is_logged_once_and_counted(
