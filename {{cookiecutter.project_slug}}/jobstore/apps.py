@@ -3,6 +3,8 @@
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
 
+from . import defaults  # noqa: F401 - before anybody's trigger is made
+
 
 class JobStoreConfig(AppConfig):
     """Registers the checks. It never starts a scheduler: only `runapscheduler` does."""

@@ -149,7 +149,8 @@ SETTINGS: dict[str, Setting] = {
     "SCHEDULER_VERSION": Setting(),
     # Where the scheduler process answers probes; empty for nowhere.
     "SCHEDULER_HEALTH_ADDRESS": Setting(kind="address", default="127.0.0.1:8001"),
-    # By which a run may be late before it is recorded as missed (declared jobs).
+    # By which a run may be late before it is recorded as missed, of every job that is not given a
+    # misfire_grace_time, declared or added from code.
     "SCHEDULER_MISFIRE_GRACE_SECONDS": Setting(
         kind="whole", unit="seconds", default=3600, least=1, most=YEAR
     ),

@@ -32,7 +32,7 @@ from django.db import (
 )
 from django.db.models import Min
 
-from . import claim, conf, quarantine, replacing, state
+from . import claim, conf, defaults, quarantine, replacing, state
 from .dispatch import Dispatcher, Taken
 from .due import DueJob
 from .lease import waiting_jobs
@@ -178,6 +178,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         Raises ConflictingIdError if there is one with its id, and ValueError, saying what to do,
         if it cannot be stored.
         """
+        defaults.settle_grace(job)
         outside_event_loop(self._add, job)
 
     def _add(self, job: Job) -> None:
@@ -189,7 +190,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 announce(using)
         except IntegrityError:
             retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
-            if not retired.update(declaration="", **values):
+            if not retired.update(**_initial_values() | values):
                 raise ConflictingIdError(job.id) from None
         except DataError as error:
             raise _unfit(job, error) from error
@@ -201,6 +202,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         operators did: a paused job stays paused, and the next run time stays unless the trigger
         or an explicit `next_run_time` is new.
         """
+        defaults.settle_grace(job)
         if not isinstance(job, ClaimedJob):  # whose next time the claim has written already
             outside_event_loop(self._update, job)
 
@@ -455,6 +457,17 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"
 
 
+def _initial_values() -> dict[str, Any]:
+    """Return what a new row begins with: nothing of a retired job's passes to one of its id."""
+    fields = DjangoJob._meta.concrete_fields
+    return {
+        one.attname: one.get_default()
+        for one in fields
+        # The version goes on, so that claims under way notice.
+        if not one.primary_key and one.name != "version"
+    }
+
+
 def _unfit(job: Job, error: DataError) -> ValueError:
     text = str(error).strip()
     return ValueError(f"Job {job.id!r} cannot be stored, the database refuses a value: {text}")
@@ -466,6 +479,16 @@ class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ign
     The lease does not guard it: every scheduler runs its own. History is written as events occur,
     and what occurs while the database is away is not in it.
     """
+
+    def add_job(self, job: Job) -> None:
+        """Keep a job. Raises ConflictingIdError if there is one with its id."""
+        defaults.settle_grace(job)
+        super().add_job(job)
+
+    def update_job(self, job: Job) -> None:
+        """Keep a changed job. Raises JobLookupError if there is none with its id."""
+        defaults.settle_grace(job)
+        super().update_job(job)
 
 
 def register_events(scheduler: Any, result_storage: Any = None) -> None:

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import module_has_submodule
 
-from . import conf, replacing, state
+from . import conf, defaults, replacing, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob, database_now
 from .util import as_aware
@@ -145,10 +145,7 @@ def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = 
     try:
         trigger = scheduler._create_trigger(declaration.trigger, trigger_options)
         at = timezone.localtime(now, scheduler.timezone)
-        if declaration.trigger == "interval" and "start_date" not in trigger_options:
-            trigger.start_date = at + trigger.interval  # it counted from this machine's time
-        elif declaration.trigger == "date" and "run_date" not in trigger_options:
-            trigger.run_date = at
+        defaults.begin_at(trigger, at)  # it counted from this machine's time
         first = trigger.get_next_fire_time(None, at)
         job = Job(
             scheduler,

@@ -56,7 +56,6 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             timezone=settings.TIME_ZONE,
             jobstores={"default": store},
             executors={"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))},
-            job_defaults={"misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")},
         )
         self.store = store
         self.beat_at = time.monotonic()

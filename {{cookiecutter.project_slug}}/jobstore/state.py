@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
 
-from . import signing
+from . import defaults, signing
 from .util import as_aware
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 MAX_ID = 255
 # What every pickle since protocol 2 begins with; a signed state is ASCII.
 PICKLE = b"\x80"
+# What is stored beside APScheduler's own state: which moments of the trigger nobody gave.
+MARKS = "default_moments"
 
 
 class UnreadableState(Exception):
@@ -62,7 +64,7 @@ def _pickled(job: Job, protocol: int) -> bytes:
             "the top level of a module."
         )
     try:
-        return pickle.dumps(job.__getstate__(), protocol)
+        return pickle.dumps(job.__getstate__() | {MARKS: defaults.marks(job.trigger)}, protocol)
     except Exception as error:
         raise ValueError(
             f"Job {job.id!r} cannot be stored: its arguments or its trigger cannot be pickled "
@@ -117,6 +119,14 @@ def restore(row: "DjangoJob | DueJob", scheduler: Any = None, alias: str | None 
     return job
 
 
+def tells_marks(row: "DjangoJob") -> bool:
+    """Tell whether it was stored which moments of a trigger nobody gave: older code did not.
+
+    Raises UnreadableState as `load` does.
+    """
+    return MARKS in load(row)
+
+
 def columns_of_former(row: "DjangoJob") -> dict[str, Any]:
     """Return column values for a row whose signature is of the former format, signed anew.
 
@@ -136,6 +146,7 @@ def _job(loaded: dict[str, Any]) -> Job:
     job = Job.__new__(Job)
     try:
         job.__setstate__(loaded)
+        defaults.set_marks(job.trigger, loaded.get(MARKS, ()))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # as above
