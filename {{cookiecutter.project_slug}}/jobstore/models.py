@@ -191,6 +191,30 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
                 # Somebody asked in the same microsecond; a run is known by its job and time.
                 run_time += dt.timedelta(microseconds=1)
 
+    def request_all(self, job_ids: Iterable[str], requested_by: str) -> dict[str, int]:
+        """Write a request for one run of each job; return their ids, by those of the jobs."""
+        job_ids = list(job_ids)
+        run_time = database_now(self.db)
+        while True:
+            rows = [
+                DjangoJobExecution(
+                    job_id=job_id,
+                    status=DjangoJobExecution.REQUESTED,
+                    run_time=run_time,
+                    requested_by=requested_by[:150],
+                )
+                for job_id in job_ids
+            ]
+            try:
+                with transaction.atomic(using=self.db):
+                    announce(self.db)
+                    self.using(self.db).bulk_create(rows)
+                    # Not every database returns the ids of rows that are written together.
+                    written = self.using(self.db).filter(job__in=job_ids, run_time=run_time)
+                    return dict(written.values_list("job_id", "pk"))
+            except IntegrityError:
+                run_time += dt.timedelta(microseconds=1)  # as above
+
     def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
         """Delete finished history, in batches; return the number of rows deleted.
 

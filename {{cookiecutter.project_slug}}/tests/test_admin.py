@@ -482,6 +482,39 @@ def test_who_asked_for_a_run_is_recorded(admin_client: Client) -> None:
     assert (run.requested_by, audit()) == ("admin", [f"Asked for run {run.pk}."])
 
 
+def test_sixty_jobs_are_run_in_a_handful_of_statements(
+    admin_client: Client, settings: Settings, django_assert_max_num_queries: Any
+) -> None:
+    settings.APSCHEDULER_RUN_NOW_TIMEOUT = 0.0
+    ids = [f"job-{number}" for number in range(60)]
+    for job_id in ids:
+        store(job_id)
+    hold_lease()
+    form = {"action": "run_selected_jobs", "_selected_action": ids}
+    admin_client.get(JOBS)  # what Django remembers of content types
+    with django_assert_max_num_queries(20):
+        assert admin_client.post(JOBS, form).status_code == 302
+    assert Run.objects.filter(status=Run.REQUESTED).count() == 60
+    told = [str(one) for one in admin_client.get(JOBS).context["messages"]]
+    assert told == ["60 jobs wait for a free worker; they run in their turn."]
+    numbers = dict(Run.objects.values_list("job", "pk"))
+    assert all(audit(job_id) == [f"Asked for run {numbers[job_id]}."] for job_id in ids)
+
+
+def test_of_many_runs_those_that_went_wrong_are_told_each(
+    admin_client: Client, settings: Settings, start_scheduler: StartScheduler
+) -> None:
+    settings.APSCHEDULER_RUN_NOW_TIMEOUT = 10.0
+    for number in range(14):
+        store(f"job-{number:02}", callables.fail if number == 7 else callables.note)
+    start_scheduler()
+    eventually(lambda: Lease.objects.filter(holder__isnull=False).exists())
+    texts = act(admin_client, "run_selected_jobs", *(f"job-{number:02}" for number in range(14)))
+    assert texts[0] == "13 jobs ran."
+    assert len(texts) == 2
+    assert "job-07" in texts[1]
+
+
 def test_a_retired_job_is_not_run(admin_client: Client) -> None:
     store()
     DjangoJob.objects.all().retire()

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
-from django.db import connections, router
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.options import get_content_type_for_model
+from django.db import connections, router, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -15,12 +17,20 @@ from django.utils.safestring import SafeString
 from .. import conf, quarantine, state
 from ..models import DjangoJob, DjangoJobExecution
 from .base import Active, ReadOnlyAdmin, look_for_active
-from .display import page_of, seconds
+from .display import link, page_of, seconds
 
 Run = DjangoJobExecution
 
 # Jobs that can be run or retired together; more are hardly meant.
 TOGETHER = 100
+# Runs that were asked for at once of which each gets a message of its own. Of more, those that are
+# well are counted, so that the others show.
+EACH = 10
+WELL = {
+    Run.SUCCESS: (messages.SUCCESS, "ran"),
+    Run.SENT: (messages.INFO, "are running; their outcomes will appear in the history"),
+    Run.REQUESTED: (messages.WARNING, "wait for a free worker; they run in their turn"),
+}
 # Seconds between two looks at a run that was asked for.
 LOOK = 0.1
 
@@ -65,25 +75,52 @@ class JobActions(ReadOnlyAdmin):
 
         Whatever is not finished after APSCHEDULER_RUN_NOW_TIMEOUT goes on; nothing is cut.
         """
-        asked = []
+        jobs = []
         for job in self._together(request, queryset):
             if job.retired_at:
-                self.message_user(
-                    request, f"Job {job.pk} is retired and does not run.", messages.ERROR
-                )
-                continue
-            run = job.request_run(requested_by=request.user.get_username())
-            self.log_change(request, job, f"Asked for run {run.pk}.")
-            asked.append(run.pk)
+                text = f"Job {job.pk} is retired and does not run."
+                self.message_user(request, text, messages.ERROR)
+            else:
+                jobs.append(job)
+        asked = self._request_runs(request, jobs)
         active = look_for_active()
         if asked and active is None:
             self.message_user(request, NOBODY, messages.ERROR)
         elif asked:
             _wait_for(asked)
         runs = Run.objects.using(router.db_for_write(Run)).defer("traceback")
-        for run in runs.filter(pk__in=asked).order_by("pk"):
-            level, text = _told(run, active)
-            self.message_user(request, _with_link(request, text, run), level)
+        told = list(runs.filter(pk__in=asked).order_by("pk"))
+        plain = WELL if len(told) > EACH else {}
+        for status, (level, what) in plain.items():
+            if number := sum(run.status == status for run in told):
+                self.message_user(request, f"{number} jobs {what}.", level)
+        for run in told:
+            if run.status not in plain:
+                level, text = _told(run, active)
+                self.message_user(request, self._with_link(request, text, run), level)
+
+    def _request_runs(self, request: HttpRequest, jobs: list[DjangoJob]) -> list[int]:
+        """Ask for a run of each job and write it into the audit, in one transaction."""
+        if not jobs:
+            return []
+        using = router.db_for_write(Run)
+        with transaction.atomic(using=using):
+            runs = Run.objects.db_manager(using).request_all(
+                [job.pk for job in jobs], request.user.get_username()
+            )
+            content_type = get_content_type_for_model(DjangoJob)
+            LogEntry.objects.bulk_create(
+                LogEntry(
+                    user_id=request.user.pk or 0,
+                    content_type_id=content_type.pk,
+                    object_id=job.pk,
+                    object_repr=str(job)[:200],
+                    action_flag=CHANGE,
+                    change_message=f"Asked for run {runs[job.pk]}.",
+                )
+                for job in jobs
+            )
+        return list(runs.values())
 
     @admin.action(description="Pause the selected jobs", permissions=["pause"])
     def pause_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
@@ -120,9 +157,20 @@ class JobActions(ReadOnlyAdmin):
             "jobs": jobs,
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
         }
+        request.current_app = self.admin_site.name
         return TemplateResponse(
             request, "admin/jobstore/djangojob/retire_confirmation.html", context
         )
+
+    def _with_link(
+        self, request: HttpRequest, text: str, run: DjangoJobExecution
+    ) -> str | SafeString:
+        # A traceback's worth of text would not fit into a message.
+        text = text if len(text) <= 500 else f"{text[:500]}…"
+        address = page_of(self.admin_site, run)
+        if not address or not request.user.has_perm("jobstore.view_djangojobexecution"):
+            return text
+        return format_html("{} {}", text, link(address, "Look at the run"))
 
     def _together(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> list[DjangoJob]:
         jobs = list(queryset[: TOGETHER + 1])
@@ -145,11 +193,13 @@ class JobActions(ReadOnlyAdmin):
         unchanged: list[DjangoJob] = []
         for job in list(jobs):
             try:
-                (changed if change(job) else unchanged).append(job)
+                with transaction.atomic(using=router.db_for_write(DjangoJob)):
+                    is_changed = change(job)
+                    if is_changed:
+                        self.log_change(request, job, f"{done}.")
+                (changed if is_changed else unchanged).append(job)
             except (state.UnreadableState, ValueError) as error:
                 self.message_user(request, f"Job {job.pk} stays as it is: {error}", messages.ERROR)
-        for job in changed:
-            self.log_change(request, job, f"{done}.")
         if changed:
             self.message_user(request, f"{done}: {_names(changed)}.", messages.SUCCESS)
         if unchanged:
@@ -198,11 +248,3 @@ def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
     reason = ": ".join(part for part in (run.exception_type, run.exception) if part)
     level, what = ENDS.get(run.status, (messages.ERROR, "failed"))
     return level, f"{name} {what}. {reason}"
-
-
-def _with_link(request: HttpRequest, text: str, run: DjangoJobExecution) -> str | SafeString:
-    # A traceback's worth of text would not fit into a message.
-    text = text if len(text) <= 500 else f"{text[:500]}…"
-    if not request.user.has_perm("jobstore.view_djangojobexecution"):
-        return text
-    return format_html('{} <a href="{}">Look at the run</a>', text, page_of(run))

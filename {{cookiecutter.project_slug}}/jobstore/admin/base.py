@@ -1,15 +1,25 @@
 """What the pages share: nobody adds or edits rows by hand, and a banner says who is active."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.contrib import admin
-from django.db import router
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.core.exceptions import FieldError, ValidationError
+from django.db import DatabaseError, connections, router, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 
 from ..models import DjangoJob, SchedulerLease, database_now
 from ..presence import holder
 from .display import moment
+
+# What is raised, by Django or a database, for a filter or a search that makes no sense.
+CANNOT_ASK = (ValueError, TypeError, OverflowError, FieldError, ValidationError, DatabaseError)
+# What the filters of a page put behind a field's name.
+LOOKUPS = ("", "exact", "isnull", "gte", "lt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +65,62 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list below a banner that says who is active."""
+        """Show the list below a banner that says who is active.
+
+        What an address asks for that no database can answer is left out, with a message.
+        """
+        if not self._are_keys(request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
+            self.message_user(request, "There is no such row; nothing was done.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
         # As a function: a list that is not rendered, since an action was posted, need not ask.
-        return super().changelist_view(
-            request, {"look_for_active": look_for_active} | (extra_context or {})
-        )
+        context = {"look_for_active": look_for_active} | (extra_context or {})
+        if request.method != "GET" or not request.GET:
+            return super().changelist_view(request, context)
+        try:
+            with self._harmless():
+                response = super().changelist_view(request, context)
+                # Most of what can go wrong does so when the rows are read, which would be later.
+                return response.render() if isinstance(response, TemplateResponse) else response
+        except CANNOT_ASK:
+            text = "The list cannot be filtered or sorted like that; here it is as a whole."
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(request.path)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow what the page itself offers; any other is a way to read what it does not show."""
+        name, _, kind = lookup.partition("__")
+        offered = {
+            one if isinstance(one, str) else getattr(one, "parameter_name", None)
+            for one in self.list_filter
+        }
+        return name in offered and kind in LOOKUPS
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Return a row, or None for what no database takes for a key."""
+        if not self._are_keys([object_id]):
+            return None
+        return super().get_object(request, object_id, from_field)
+
+    def _are_keys(self, values: Iterable[str]) -> bool:
+        """Tell whether all could be keys of a row."""
+        field = self.model._meta.pk
+        try:
+            for value in values:
+                if "\x00" in value:
+                    return False
+                field.run_validators(field.to_python(value))
+        except (ValidationError, ValueError, OverflowError):
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Let a statement fail without harm to a transaction of the whole request."""
+        using = router.db_for_read(self.model)
+        if connections[using].in_atomic_block:
+            with transaction.atomic(using=using):
+                yield
+        else:
+            yield

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote
 from django.db.models import Model
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from ..models import DjangoJobExecution, SchedulerInstance
@@ -83,13 +84,25 @@ def moment_of(field: str, description: str, *, sortable: bool = False) -> Callab
     return admin.display(show, description=description, ordering=field if sortable else None)
 
 
-def page_of(row: type[Model] | Model, pk: Any = None) -> str:
-    """Return the address of a row's page."""
+def page_of(site: AdminSite, row: type[Model] | Model, pk: Any = None) -> str:
+    """Return the address of a row's page on this site; empty if the site has no such page."""
     key = row.pk if isinstance(row, Model) else pk
-    return reverse(f"admin:jobstore_{row._meta.model_name}_change", args=(quote(key),))
+    return _address(site, f"jobstore_{row._meta.model_name}_change", quote(key))
 
 
-def history_of(job_id: str) -> str:
-    """Return the address of the list of a job's runs."""
-    page = reverse("admin:jobstore_djangojobexecution_changelist")
-    return f"{page}?{urlencode({'job': job_id})}"
+def history_of(site: AdminSite, job_id: str) -> str:
+    """Return the address of the list of a job's runs; empty if the site has no such page."""
+    page = _address(site, "jobstore_djangojobexecution_changelist")
+    return page and f"{page}?{urlencode({'job': job_id})}"
+
+
+def _address(site: AdminSite, name: str, *args: str) -> str:
+    try:
+        return reverse(f"admin:{name}", args=args, current_app=site.name)
+    except NoReverseMatch:  # a project may show some of the pages only
+        return ""
+
+
+def link(address: str, text: object) -> SafeString:
+    """Return a link, or the text alone if there is nowhere to go."""
+    return format_html('<a href="{}">{}</a>', address, text) if address else escape(text)

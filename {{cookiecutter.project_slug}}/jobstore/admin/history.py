@@ -11,7 +11,7 @@ from django.utils.html import format_html
 
 from ..models import DjangoJob, DjangoJobExecution
 from .base import ReadOnlyAdmin
-from .display import LONG_TEXTS, NOTHING, badge, local, moment, moment_of, page_of, seconds
+from .display import LONG_TEXTS, NOTHING, badge, link, local, moment, moment_of, page_of, seconds
 
 # Runs that a list leads to: counting, and leafing through, more of them helps nobody.
 LISTED = 10_000
@@ -129,7 +129,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="job")
     def job_link(self, run: DjangoJobExecution) -> str:
         """Show the job's id, which leads to the job."""
-        return format_html('<a href="{}">{}</a>', page_of(DjangoJob, run.job_id), run.job_id)
+        return link(page_of(self.admin_site, DjangoJob, run.job_id), run.job_id)
 
     @admin.display(description="status")
     def outcome(self, run: DjangoJobExecution) -> str:

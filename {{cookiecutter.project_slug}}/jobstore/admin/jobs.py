@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -16,7 +17,7 @@ from django.utils.html import format_html, format_html_join
 from ..models import DjangoJob, DjangoJobExecution
 from .actions import JobActions
 from .base import ReadOnlyAdmin
-from .display import LONG_TEXTS, NOTHING, badge, history_of, moment, page_of, seconds
+from .display import LONG_TEXTS, NOTHING, badge, history_of, link, moment, page_of, seconds
 from .overview import add_averages, with_latest
 from .words import in_words
 
@@ -161,9 +162,9 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         """Show how the newest run went, and when it was due."""
         if job.last_status is None:
             return NOTHING
-        link = page_of(DjangoJobExecution, job.last_run)
+        address = page_of(self.admin_site, DjangoJobExecution, job.last_run)
         return format_html(
-            '{} <a href="{}">{}</a>', badge(job.last_status), link, moment(job.last_run_time)
+            "{} {}", badge(job.last_status), link(address, moment(job.last_run_time))
         )
 
     @admin.display(description="avg. run time")
@@ -206,7 +207,7 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
             raise PermissionDenied
         jobs = self.get_queryset(request).filter(pk=unquote(object_id))
         response: HttpResponse | None = getattr(self, name)(request, jobs)
-        return response or redirect("admin:jobstore_djangojob_change", object_id)
+        return response or redirect(page_of(self.admin_site, DjangoJob, unquote(object_id)))
 
     def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
         """Return the actions that the user may do, and that make sense for the job, if given."""
@@ -233,17 +234,23 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         """Add the buttons and the latest runs."""
         job = options["obj"]
         context["buttons"] = self.buttons(request, job)
-        context["act_url"] = reverse("admin:jobstore_djangojob_act", args=(quote(job.pk),))
+        site = self.admin_site
+        context["act_url"] = reverse(
+            "admin:jobstore_djangojob_act", args=(quote(job.pk),), current_app=site.name
+        )
         if request.user.has_perm("jobstore.view_djangojobexecution"):
-            context |= {"runs": _latest_runs(job), "history_url": history_of(job.pk)}
+            context |= {
+                "runs": _latest_runs(site, job),
+                "history_url": history_of(site, job.pk),
+            }
         return super().render_change_form(request, context, *args, **options)
 
 
-def _latest_runs(job: DjangoJob) -> list[dict[str, Any]]:
+def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
     runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
     return [
         {
-            "url": page_of(run),
+            "url": page_of(site, run),
             "scheduled": moment(run.run_time),
             "status": badge(run.status),
             "exception": run.exception_type,
