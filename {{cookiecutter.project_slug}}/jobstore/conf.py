@@ -139,6 +139,9 @@ SETTINGS: dict[str, Setting] = {
     # After which whoever sent SIGTERM kills the process: stop_grace_period in compose.yaml,
     # stopwaitsecs of supervisor, terminationGracePeriodSeconds of Kubernetes.
     "SCHEDULER_STOP_GRACE_SECONDS": seconds(40.0, most=8 * DAY),
+    # What a start does about declared jobs that are wrong: "skip" leaves out those alone, "refuse"
+    # ends with exit 1. At night a restart with one bad file must not stop all other jobs.
+    "SCHEDULER_ON_BAD_JOBS": Setting(kind="choice", default="skip", choices=("skip", "refuse")),
     # That a starting scheduler waits for its database before it gives up with exit 1.
     "SCHEDULER_DATABASE_WAIT_SECONDS": seconds(30.0, least=0),
     # After which a silent scheduling loop counts as hung.

@@ -190,7 +190,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 announce(using)
         except IntegrityError:
             retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
-            if not retired.update(**_initial_values() | values):
+            if not retired.update(**initial_values() | values):
                 raise ConflictingIdError(job.id) from None
         except DataError as error:
             raise _unfit(job, error) from error
@@ -457,7 +457,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"
 
 
-def _initial_values() -> dict[str, Any]:
+def initial_values() -> dict[str, Any]:
     """Return what a new row begins with: nothing of a retired job's passes to one of its id."""
     fields = DjangoJob._meta.concrete_fields
     return {

@@ -104,6 +104,9 @@ class DjangoJob(models.Model):
     declaration = models.CharField(
         max_length=64, default="", editable=False, help_text="Digest of the declaration in code."
     )
+    declared_in = models.CharField(
+        max_length=255, default="", db_default="", editable=False, help_text="The declaring module."
+    )
     quarantined_at = models.DateTimeField(null=True, blank=True, editable=False)
     quarantine_reason = models.TextField(default="", blank=True, editable=False)
     retired_at = models.DateTimeField(null=True, blank=True, editable=False)

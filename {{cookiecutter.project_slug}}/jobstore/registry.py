@@ -1,236 +1,207 @@
-"""Jobs declared in code, and how the database is brought in line with them.
+"""Jobs declared in code: the decorator, and everything that is done with what it declared.
 
 Operators win over deploys: a job whose declaration did not change is left exactly as it is, be it
 paused or edited. Only a changed declaration is written, and a paused job stays paused even then.
 """
 
-import dataclasses
-import datetime as dt
-import hashlib
-import importlib
 import logging
-import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from apscheduler.job import Job
-from django.apps import apps
-from django.db import transaction
-from django.utils import timezone
-from django.utils.module_loading import module_has_submodule
-
-from . import conf, defaults, replacing, state
+from . import discovery
+from .declarations import (
+    Collected,
+    Declaration,
+    DeclarationError,
+    NeverRuns,
+    Place,
+    Problem,
+    name_of,
+    one_line,
+    place_of_call,
+)
 from .jobstores import DjangoJobStore
-from .models import DjangoJob, database_now
-from .util import as_aware
+from .lease import Term
+from .sync import Change, bring_in_line
+from .validation import build, prepare, questions_of, set_first_run
+
+__all__ = ["Change", "Declaration", "DeclarationError", "Problem", "prepare", "scheduled", "sync"]
 
 logger = logging.getLogger("jobstore.registry")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-JOB_OPTIONS = (
-    "args",
-    "kwargs",
-    "name",
-    "executor",
-    "max_instances",
-    "coalesce",
-    "misfire_grace_time",
-)
-DEFAULT_OPTIONS: dict[str, Any] = {
-    "args": (),
-    "kwargs": {},
-    "executor": "default",
-    "max_instances": 1,
-    "coalesce": True,
-}
-
-_declared: dict[str, "Declaration"] = {}
-
-
-class DeclarationError(Exception):
-    """A declaration that cannot be carried out; its text names the job and what to change."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Declaration:
-    """A job as its code declares it, with the arguments of APScheduler's `add_job`."""
-
-    id: str
-    func: Callable[..., Any]
-    trigger: Any
-    options: dict[str, Any]
-    on_lost: str = "record"
-
-    @property
-    def digest(self) -> str:
-        """A digest that changes when, and only when, the declaration does."""
-        options = sorted((name, _stable(value)) for name, value in self.options.items())
-        parts: tuple[Any, ...] = (_name(self.func), _stable(self.trigger), options)
-        if self.on_lost != DjangoJob.OnLost.RECORD:
-            parts += (self.on_lost,)
-        text = repr(parts)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """What a sync does to one job: "add", "update" or "retire"."""
-
-    action: str
-    job_id: str
-    trigger: str = ""
+# Every declaration, by its id and its line: what one line declares twice is a mistake as well.
+_declared: dict[Any, list[Declaration]] = {}
 
 
 def scheduled(
-    trigger: Any, *, id: str | None = None, on_lost: str = "record", **options: Any
+    trigger: Any,
+    *,
+    id: str | None = None,
+    on_lost: str = "record",
+    run_at_start: bool = False,
+    **options: Any,
 ) -> Callable[[F], F]:
     """Declare a function as a job.
 
     Takes what APScheduler's `add_job` takes: a trigger ("cron", "interval", "date" or a trigger
     object), its arguments, and `args`, `kwargs`, `name`, `executor`, `max_instances`, `coalesce`,
-    `misfire_grace_time`. Unless said otherwise runs coalesce, one runs at a time, and a run may be
-    late by SCHEDULER_MISFIRE_GRACE_SECONDS.
+    `misfire_grace_time`, `next_run_time`. Unless said otherwise runs coalesce, one runs at a time,
+    and a run may be late by SCHEDULER_MISFIRE_GRACE_SECONDS. What is wrong with a declaration
+    leaves out that one, and is told by `runapscheduler --check`, at the start, and in the admin.
 
-    :param id: identifies the job for ever; default "module.function".
+    :param id: identifies the job for ever; default "module.function". A function that is declared
+        several times needs a different one for each.
     :param on_lost: what becomes of a run whose process died: "record" shows it as lost, "rerun"
         starts it again as well, for jobs that may safely run twice (three attempts at the most).
-    :raises DeclarationError: if another function has declared the same id.
+    :param run_at_start: also run once whenever a scheduler process first becomes active, as if
+        somebody had asked for it. The schedule does not change, and a paused job stays paused.
     """
-    if on_lost not in DjangoJob.OnLost.values:
-        raise DeclarationError(f"on_lost={on_lost!r}: it is one of {DjangoJob.OnLost.values}.")
+    place = place_of_call()
+    if callable(trigger) and not hasattr(trigger, "get_next_fire_time"):
+        fault = 'write @scheduled("cron", hour=3), say: without when to run there is no job'
+        _record(Declaration(_id_of(id, trigger), trigger, None, {}, place=place, fault=fault))
+        return trigger  # type: ignore[no-any-return]
 
     def decorate(func: F) -> F:
-        job_id = id or f"{func.__module__}.{func.__qualname__}"
-        known = _declared.get(job_id)
-        if known and _name(known.func) != _name(func):
-            raise DeclarationError(
-                f"{_name(func)} and {_name(known.func)} both declare a job with the id {job_id!r}. "
-                "Give one of them another id."
+        fault = "" if id is None else _fault_of_id(id)
+        if not callable(func):
+            fault = f"{one_line(func)} cannot be called; declare a function"
+        _record(
+            Declaration(
+                _id_of(id, func), func, trigger, options, on_lost, run_at_start, place, fault
             )
-        _declared[job_id] = Declaration(job_id, func, trigger, options, on_lost)
+        )
         return func
 
     return decorate
 
 
-def declarations() -> list[Declaration]:
-    """Import the jobs of every installed app and return what they declare.
-
-    Jobs live in an app's `jobs` module or package, or anywhere in an app that is named "jobs".
-    """
-    for app in apps.get_app_configs():
-        if app.module is None:
-            continue
-        if app.name.rpartition(".")[2] == "jobs":
-            _import_all(app.name)
-        elif module_has_submodule(app.module, "jobs"):
-            _import_all(f"{app.name}.jobs")
-    return [_declared[job_id] for job_id in sorted(_declared)]
-
-
-def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:
-    """Return the job of a declaration, with its first run time.
-
-    :param now: the database's time, aware; without it, the machine's.
-    Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
-    cannot be stored.
-    """
-    job_options: dict[str, Any] = {}
-    trigger_options: dict[str, Any] = {}
-    for name, value in declaration.options.items():
-        (job_options if name in JOB_OPTIONS else trigger_options)[name] = value
-    options = DEFAULT_OPTIONS | {"misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")}
-    options |= job_options
-    try:
-        trigger = scheduler._create_trigger(declaration.trigger, trigger_options)
-        at = timezone.localtime(now, scheduler.timezone)
-        defaults.begin_at(trigger, at)  # it counted from this machine's time
-        first = trigger.get_next_fire_time(None, at)
-        job = Job(
-            scheduler,
-            id=declaration.id,
-            func=declaration.func,
-            trigger=trigger,
-            next_run_time=first,
-            **options,
-        )
-        state.values(job)
-    except Exception as error:
-        raise DeclarationError(
-            f"Job {declaration.id!r} ({_name(declaration.func)}): {error}"
-        ) from error
-    if first is None:
-        raise DeclarationError(
-            f"Job {declaration.id!r} never runs: its trigger {trigger} has no run time left."
-        )
-    return job
-
-
-def sync(store: DjangoJobStore, scheduler: Any, *, dry_run: bool = False) -> list[Change]:
-    """Add, update and retire stored jobs so that they match the declarations.
-
-    A declaration that cannot be carried out is logged; its stored job stays as it is.
-
-    :param dry_run: only return what would be done.
-    """
-    using = store.using
-    changes: list[Change] = []
-    now = as_aware(database_now(using))
-    with transaction.atomic(using=using):
-        rows = {row.pk: row for row in DjangoJob.all_objects.using(using).exclude(declaration="")}
-        wanted = declarations()
-        for declaration in wanted:
-            row = rows.get(declaration.id)
-            # A quarantined job is stored anew: whatever was wrong may be right in this version.
-            if row and row.declaration == declaration.digest and row.quarantined_at is None:
-                continue
-            try:
-                job = prepare(declaration, scheduler, now)
-            except DeclarationError as error:
-                logger.error("%s", error)
-                continue
-            in_service = DjangoJob.objects.using(using).filter(pk=job.id).first()
-            action = "update" if in_service else "add"
-            changes.append(Change(action, job.id, str(job.trigger)))
-            if not dry_run:
-                _write(job, declaration, in_service, store)
-        for job_id in sorted(set(rows) - {declaration.id for declaration in wanted}):
-            if rows[job_id].retired_at is None:
-                changes.append(Change("retire", job_id, rows[job_id].trigger))
-                if not dry_run:
-                    leaving = DjangoJob.objects.using(using).filter(pk=job_id)
-                    leaving.update(declaration="")  # so that it is added if it ever comes back
-                    leaving.retire()
-    for change in changes:
-        logger.info("%s job %s %s", change.action, change.job_id, change.trigger)
-    return changes
-
-
-def _write(
-    job: Job, declaration: Declaration, in_service: DjangoJob | None, store: DjangoJobStore
-) -> None:
-    if in_service is None:
-        store.add_job(job)
-    else:
-        replacing.keep_schedule(job, in_service)
-        store.update_job(job)
-    DjangoJob.objects.using(store.using).filter(pk=job.id).update(
-        declaration=declaration.digest, on_lost=declaration.on_lost
+def _id_of(given: Any, func: Any) -> str:
+    return (
+        one_line(name_of(func))
+        if given is None
+        else given
+        if isinstance(given, str)
+        else str(given)
     )
 
 
-def _import_all(package: str) -> None:
-    module = importlib.import_module(package)
-    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        if found.name not in ("apps", "migrations", "models", "admin", "tests"):
-            importlib.import_module(f"{package}.{found.name}")
+def _fault_of_id(given: Any) -> str:
+    if not isinstance(given, str):
+        return f"its id {one_line(repr(given))} is no text; write it in quotes"
+    if not given.strip():
+        return "its id is empty; leave id= out, or name the job"
+    return ""
 
 
-def _name(func: Callable[..., Any]) -> str:
-    return f"{func.__module__}.{func.__qualname__}"
+def _record(declaration: Declaration) -> None:
+    same_line = _declared.setdefault((declaration.id, declaration.place), [])
+    # A module that is imported again declares its jobs again, by other function objects.
+    known = same_line[0].func if same_line else declaration.func
+    if known is not declaration.func and name_of(known) == name_of(declaration.func):
+        same_line.clear()
+    same_line.append(declaration)
 
 
-def _stable(value: Any) -> str:
-    """Return text for a value that is the same in every process."""
-    return replacing.identity(value) if hasattr(value, "get_next_fire_time") else repr(value)
+def declarations() -> list[Declaration]:
+    """Import the jobs of every installed app and return what they declare, by id.
+
+    What has a problem that shows without looking at its options is left out.
+    """
+    return [one for one, problem in _gathered(discovery.import_jobs()) if problem is None]
+
+
+def _gathered(problems: list[Problem]) -> list[tuple[Declaration, Problem | None]]:
+    """Return all declarations by id, but those of modules that cannot be imported."""
+    failed = discovery.failed(problems)
+    by_id: dict[str, list[Declaration]] = {}
+    for same_line in _declared.values():
+        for one in same_line:
+            if not discovery.is_of(one.place.module, failed):
+                by_id.setdefault(one.id, []).append(one)
+    found: list[tuple[Declaration, Problem | None]] = []
+    for job_id in sorted(by_id):
+        same = by_id[job_id]
+        problem = _clash(same) if len(same) > 1 else None
+        found += [(one, problem) for one in same]
+    return found
+
+
+def _clash(same: list[Declaration]) -> Problem:
+    lines = " and ".join(dict.fromkeys(_shown(other.place) for other in same))
+    names = " and ".join(dict.fromkeys(one_line(name_of(other.func)) for other in same))
+    return same[0].problem(
+        f"Job {same[0].id!r} is declared {len(same)} times ({names}; {lines}), so none of them is "
+        "carried out: give each an id of its own, and each function a name of its own."
+    )
+
+
+def _shown(place: Place) -> str:
+    return str(place) or "an unknown line"
+
+
+def collect(scheduler: Any) -> Collected:
+    """Import and validate every declaration. Needs no database, though one must be configured."""
+    problems = discovery.import_jobs()
+    found = Collected({}, problems, [], discovery.failed(problems), {})
+    for declaration, problem in _gathered(problems):
+        if problem is None:
+            problem = _take(declaration, scheduler, found)
+        if problem is not None:
+            found.left_out.append(declaration)
+            if problem not in problems:
+                problems.append(problem)
+    return found
+
+
+def _take(declaration: Declaration, scheduler: Any, found: Collected) -> Problem | None:
+    try:
+        job = build(declaration, scheduler)
+        questions = questions_of(declaration, job)
+    except DeclarationError as error:
+        return declaration.problem(str(error))
+    try:
+        set_first_run(job, declaration)
+    except NeverRuns as error:
+        found.ended[declaration.id] = declaration.problem(str(error), is_fatal=False)
+    except DeclarationError as error:
+        return declaration.problem(str(error))
+    found.jobs[declaration.id] = (declaration, job)
+    found.problems.extend(questions)
+    return None
+
+
+def sync(
+    store: DjangoJobStore,
+    scheduler: Any,
+    *,
+    dry_run: bool = False,
+    term: Term | None = None,
+    collected: Collected | None = None,
+    start_of: str = "",
+    report: Callable[[list[Problem]], None] | None = None,
+) -> list[Change]:
+    """Add, update and retire stored jobs so that they match the declarations.
+
+    A declaration that cannot be carried out is told; its stored job stays as it is.
+
+    :param dry_run: only return what would be done.
+    :param term: the right to do so; without it, the caller sees to that nobody else does.
+    :param collected: what `collect` returned, if that was called before.
+    :param start_of: the process that starts, for jobs that run at a start.
+    :param report: is called with all problems; without it they are logged.
+    :raises NotHolder: if the lease is not held with this term.
+    """
+    if collected is None:
+        collected = collect(scheduler)
+    outcome = bring_in_line(store, collected, dry_run=dry_run, term=term, start_of=start_of)
+    (report or log_problems)(outcome.problems)
+    return outcome.changes
+
+
+def log_problems(problems: list[Problem]) -> None:
+    """Write a line for each problem."""
+    for problem in problems:
+        logger.log(logging.ERROR if problem.is_fatal else logging.WARNING, "%s", problem)

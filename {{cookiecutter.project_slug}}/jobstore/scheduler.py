@@ -24,8 +24,9 @@ from django.db import (
     ProgrammingError,
 )
 
-from . import conf, registry
+from . import conf
 from .claim import NotHolder
+from .declared import DeclaredJobs
 from .jobstores import DjangoJobStore
 from .models import mark_lost
 from .presence import Presence
@@ -173,6 +174,7 @@ class SchedulerProcess:
         self.scheduler = DjangoScheduler(self.store, self._sync)
         self.presence = Presence(self.store.using, self._wake, lambda: self.scheduler.problem)
         self.store.presence = self.presence
+        self.declared = DeclaredJobs(self.store, self.scheduler)
         self._asked = False
         self._in_a_hurry = False
         self._signal_read, self._signal_write = os.pipe()
@@ -258,4 +260,4 @@ class SchedulerProcess:
 
     def _sync(self) -> None:
         """Bring the stored jobs in line with the code; only the holder of the lease does."""
-        registry.sync(self.store, self.scheduler)
+        self.declared.sync(self.presence)

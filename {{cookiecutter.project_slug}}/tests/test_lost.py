@@ -4,11 +4,12 @@ import datetime as dt
 import uuid
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import models
+from jobstore import models, registry
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.registry import DeclarationError, scheduled
+from jobstore.registry import scheduled
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 
@@ -108,6 +109,9 @@ def test_a_one_off_job_whose_process_died_is_run_again(start_scheduler: StartSch
     assert callables.calls == ["blocked", "blocked"]
 
 
-def test_what_to_do_about_a_loss_is_one_of_two() -> None:
-    with pytest.raises(DeclarationError, match="record"):
-        scheduled("cron", on_lost="retry")
+def test_what_to_do_about_a_loss_is_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_declared", {})
+    scheduled("cron", id="job", hour=3, on_lost="retry")(callables.note)
+    problems = registry.collect(BackgroundScheduler(timezone="UTC")).problems
+    [text] = [problem.text for problem in problems if problem.subject == "job"]
+    assert "'record', 'rerun'" in text

@@ -28,6 +28,7 @@ def sync(*, dry_run: bool = False) -> list[Change]:
 
 
 def declare(trigger: str = "cron", **options: Any) -> None:
+    withdraw()
     scheduled(trigger, id="job", **(options or {"hour": 3}))(callables.note)
 
 
@@ -153,8 +154,10 @@ def test_a_dry_run_writes_nothing() -> None:
 
 def test_two_functions_cannot_declare_the_same_id() -> None:
     declare()
-    with pytest.raises(DeclarationError, match="both declare"):
-        scheduled("cron", id="job", hour=3)(callables.fail)
+    scheduled("cron", id="job", hour=3)(callables.fail)
+    assert registry.declarations() == []
+    [problem] = registry.collect(BackgroundScheduler(timezone="UTC")).problems
+    assert "'job' is declared 2 times" in problem.text
 
 
 @pytest.mark.parametrize(

@@ -50,27 +50,42 @@ class Command(BaseCommand):
             return
         self._wait_for_database(process.store.using)
         self._require_migrations(process.store.using)
+        self._validate_declarations(process)
         if options["dry_run"]:
             self._print_plan(process)
             return
         self._run(process)
 
     def _check_declarations(self, process: SchedulerProcess) -> None:
-        problems = []
-        declared = registry.declarations()
-        for declaration in declared:
-            try:
-                job = registry.prepare(declaration, process.scheduler)
-            except registry.DeclarationError as error:
-                problems.append(str(error))
-            else:
-                self.stdout.write(f"{job.id}  {job.trigger}  first run {job.next_run_time}")
-        if problems:
-            raise CommandError("\n".join(problems))
-        self.stdout.write(self.style.SUCCESS(f"{len(declared)} declared jobs are valid."))
+        found = registry.collect(process.scheduler)
+        for declaration, job in found.jobs.values():
+            first = "never runs" if job.next_run_time is None else f"first run {job.next_run_time}"
+            self.stdout.write(f"{declaration.id}  {job.trigger}  {first}")
+        for problem in (*found.problems, *found.ended.values()):
+            if not problem.is_fatal:
+                self.stderr.write(self.style.WARNING(str(problem)))
+        if found.fatal:
+            raise CommandError("\n".join(map(str, found.fatal)))
+        self.stdout.write(self.style.SUCCESS(f"{len(found.jobs)} declared jobs are valid."))
+
+    def _validate_declarations(self, process: SchedulerProcess) -> None:
+        """Import what declares jobs before competing; refuse what is wrong if that is asked for."""
+        found = process.declared.collect()
+        if found.fatal and conf.get("SCHEDULER_ON_BAD_JOBS") == "refuse":
+            raise CommandError(
+                f"{len(found.fatal)} problems of declared jobs, and SCHEDULER_ON_BAD_JOBS=refuse:\n"
+                + "\n".join(map(str, found.fatal))
+            )
 
     def _print_plan(self, process: SchedulerProcess) -> None:
-        changes = registry.sync(process.store, process.scheduler, dry_run=True)
+        declared = process.declared
+        changes = registry.sync(
+            process.store,
+            process.scheduler,
+            dry_run=True,
+            collected=declared.collected,
+            report=declared.tell,
+        )
         for change in changes:
             self.stdout.write(f"{change.action:<7} {change.job_id}  {change.trigger}")
         self.stdout.write(f"{len(changes)} changes; nothing was written.")

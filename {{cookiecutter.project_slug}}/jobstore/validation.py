@@ -1,0 +1,291 @@
+"""Makes the job of a declaration, or says in one sentence why there can be none.
+
+What is checked here is found without a database as well: by `runapscheduler --check`, by the system
+checks, and before a process competes for the lease.
+"""
+
+import contextlib
+import datetime as dt
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from apscheduler.job import Job
+from apscheduler.util import convert_to_datetime
+from django.db import connections, router
+from django.utils import timezone
+
+from . import conf, defaults, state
+from .declarations import (
+    Declaration,
+    DeclarationError,
+    NeverRuns,
+    Problem,
+    UnstableText,
+    is_interrupt,
+    moments_of,
+    name_of,
+    one_line,
+    shown_path,
+)
+from .models import DjangoJob
+
+JOB_OPTIONS = (
+    "args",
+    "kwargs",
+    "name",
+    "executor",
+    "max_instances",
+    "coalesce",
+    "misfire_grace_time",
+    "next_run_time",
+)
+DEFAULT_OPTIONS: dict[str, Any] = {
+    "args": (),
+    "kwargs": {},
+    "executor": "default",
+    "max_instances": 1,
+    "coalesce": True,
+}
+# Options of `add_job` that say nothing about a declared job.
+MEANINGLESS = {
+    "jobstore": "declared jobs live in the Django database",
+    "replace_existing": "the stored job follows its declaration anyway",
+}
+# What APScheduler would take as well, and mean something else by it.
+KINDS: dict[str, tuple[Any, str]] = {
+    "coalesce": (bool, "True or False"),
+    "args": (list | tuple, "a list or a tuple"),
+    "kwargs": (dict, "a dict"),
+}
+LENGTHS = ("weeks", "days", "hours", "minutes", "seconds")
+# Bytes of a stored state: a packet that a server does not take would end the session of all writes.
+LARGEST_STATE = 4_000_000
+
+# Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
+QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = []
+
+
+def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:
+    """Return the job of a declaration, with its first run time.
+
+    :param now: the database's time, aware; without it, the machine's.
+    Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
+    cannot be stored.
+    """
+    job = build(declaration, scheduler)
+    set_first_run(job, declaration, now)
+    return job
+
+
+def build(declaration: Declaration, scheduler: Any) -> Job:
+    """Return the valid job of a declaration, without its first run time.
+
+    :raises DeclarationError: if it cannot be carried out.
+    """
+    with _named(declaration):
+        if declaration.fault:
+            raise ValueError(declaration.fault)
+        if fault := fault_of(declaration.func):
+            raise ValueError(fault)
+        _check_options(declaration)
+        try:
+            declaration.digest  # noqa: B018 - raises if there is none
+        except UnstableText as error:
+            raise ValueError(
+                f"{error} reads differently in every process, so that the job would look changed "
+                "at each start; pass plain values, or give it a __repr__ that says what it is"
+            ) from error
+        chosen = {key: value for key, value in declaration.options.items() if key in JOB_OPTIONS}
+        grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
+        options = DEFAULT_OPTIONS | {"misfire_grace_time": grace} | chosen
+        options.pop("next_run_time", None)
+        job = Job(
+            scheduler,
+            id=declaration.id,
+            func=declaration.func,
+            trigger=_trigger(declaration, scheduler),
+            next_run_time=None,
+            **options,
+        )
+        if len(state.values(job)["job_state"]) > LARGEST_STATE:
+            raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
+        _check_limits(job, scheduler)
+    return job
+
+
+def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = None) -> None:
+    """Give a built job its first run time.
+
+    :param now: the database's time, aware; without it, the machine's.
+    :raises NeverRuns: if its trigger has no run time left.
+    :raises DeclarationError: if its trigger raises.
+    """
+    trigger = job.trigger
+    with _named(declaration):
+        at = timezone.localtime(now, job._scheduler.timezone)
+        defaults.begin_at(trigger, at)  # it counted from this machine's time
+        first = trigger.get_next_fire_time(None, at)
+        if first is not None and "next_run_time" in declaration.options:
+            given = declaration.options["next_run_time"]
+            first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")
+        elif first is None:
+            raise NeverRuns(f"its trigger {one_line(trigger)} has no run time left")
+        job._modify(next_run_time=first)
+
+
+def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
+    """Return what is questionable about a valid job."""
+    found = (text for ask in QUESTIONS for text in ask(declaration, job))
+    return [declaration.problem(text, is_fatal=False) for text in found]
+
+
+@contextlib.contextmanager
+def _named(declaration: Declaration) -> Iterator[None]:
+    """Let every error name the job, and be a DeclarationError, whatever code of users raises."""
+    about = f"Job {declaration.id!r} ({one_line(name_of(declaration.func))})"
+    try:
+        yield
+    except NeverRuns as error:
+        raise NeverRuns(f"{about} never runs: {error}.") from error
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        text = one_line(error) or type(error).__name__
+        if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
+            text = f"{type(error).__name__}: {text}"
+        raise DeclarationError(f"{about}: {text.rstrip('.')}.") from error
+
+
+# --- The function --------------------------------------------------------------------------------
+
+
+def fault_of(func: Any) -> str:
+    """Return why a callable cannot be a job, or is not the one that would run; empty if it can."""
+    if isinstance(func, functools.partial):
+        return "a partial has no name by which it is found; pass args= and kwargs= instead"
+    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+        return "it is a generator, of which a call runs nothing; remove yield, or loop over it"
+    name, module = getattr(func, "__qualname__", None), getattr(func, "__module__", None)
+    if inspect.ismethod(func):
+        module = func.__self__.__module__
+    if name is None or module is None:
+        return "it has no name by which another process could find it; declare a function"
+    if "<" in name:
+        return (
+            "lambdas and nested functions cannot be found again by another process; move it to "
+            "the top level of a module"
+        )
+    if module == "__main__":
+        return "its module is the program itself, which other processes do not have"
+    return _fault_of_name(func, module, name)
+
+
+def _fault_of_name(func: Any, module: str, name: str) -> str:
+    """Return why the name of a function does not lead to it."""
+    found: Any = sys.modules.get(module)
+    if found is None:
+        return f"its module {module!r} is not imported under that name"
+    for part in name.split("."):
+        try:
+            found = inspect.getattr_static(found, part)
+        except AttributeError:
+            return f"{module} has nothing named {name!r}; other processes could not find it"
+    wanted = getattr(func, "__func__", func)
+    seen: list[Any] = []
+    while found is not None and not any(found is one for one in seen):
+        if found is wanted:
+            return ""
+        seen.append(found)
+        is_wrapper = isinstance(found, staticmethod | classmethod)
+        found = found.__func__ if is_wrapper else inspect.getattr_static(found, "__wrapped__", None)
+    return (
+        f"the name {name} stands for something else{_line_of(seen[0])}, which would run in place "
+        f"of the function declared here{_line_of(wanted)}; give one of them another name, or use "
+        "functools.wraps in the decorator above"
+    )
+
+
+def _line_of(func: Any) -> str:
+    code = getattr(getattr(func, "__func__", func), "__code__", None)
+    return f" (line {code.co_firstlineno} of {shown_path(code.co_filename)})" if code else ""
+
+
+# --- Options -------------------------------------------------------------------------------------
+
+
+def _check_options(declaration: Declaration) -> None:
+    options, trigger = declaration.options, declaration.trigger
+    for name, why in MEANINGLESS.items():
+        if name in options:
+            raise ValueError(f"{name}= has no meaning here, since {why}; delete it")
+    if declaration.on_lost not in DjangoJob.OnLost.values:
+        raise ValueError(f"on_lost={declaration.on_lost!r}: it is one of {DjangoJob.OnLost.values}")
+    for name, (kinds, what) in KINDS.items():
+        if name in options and not isinstance(options[name], kinds):
+            raise TypeError(f"{name} is {what}")
+    if not isinstance(declaration.run_at_start, bool):
+        raise TypeError("run_at_start is True or False")
+    _check_schedule(trigger, [name for name in options if name not in JOB_OPTIONS], options)
+    if moments := moments_of(declaration):
+        raise ValueError(
+            f"{', '.join(moments)} holds the moment of the start, so that the job would look "
+            "changed each time; write a fixed time, or run_at_start=True for a run at each start"
+        )
+
+
+def _check_schedule(trigger: Any, names: list[str], options: dict[str, Any]) -> None:
+    if names and hasattr(trigger, "get_next_fire_time"):
+        raise ValueError(
+            f"{', '.join(f'{name}=' for name in names)} has no effect beside a trigger object; "
+            "give it to the trigger"
+        )
+    if trigger is None:
+        raise TypeError('say when it runs: "cron", "interval", "date" or a trigger object')
+    if trigger == "interval" and not any(options.get(name) for name in LENGTHS):
+        raise ValueError(f"an interval needs a length: one of {', '.join(LENGTHS)} above 0")
+
+
+def _trigger(declaration: Declaration, scheduler: Any) -> Any:
+    given = {key: value for key, value in declaration.options.items() if key not in JOB_OPTIONS}
+    trigger = scheduler._create_trigger(declaration.trigger, given)
+    for part in _parts(trigger):
+        length = getattr(part, "interval", None)
+        if isinstance(length, dt.timedelta) and length <= dt.timedelta(0):
+            raise ValueError(f"an interval of {length.total_seconds():g} s is not above 0")
+        jitter = getattr(part, "jitter", None)
+        if isinstance(jitter, int | float) and jitter < 0:
+            raise ValueError(f"a jitter of {jitter} s is below 0")
+    return trigger
+
+
+def _parts(trigger: Any) -> Iterator[Any]:
+    """Return a trigger, and those that it combines."""
+    yield trigger
+    for part in getattr(trigger, "triggers", None) or ():
+        yield from _parts(part)
+
+
+# --- What a database holds -----------------------------------------------------------------------
+
+
+def _check_limits(job: Job, scheduler: Any) -> None:
+    """Refuse values that columns do not hold. Asks no server: the backends know their ranges."""
+    connection = connections[router.db_for_write(DjangoJob)]
+    for name in ("max_instances", "misfire_grace_time"):
+        value = getattr(job, name)
+        kind = DjangoJob._meta.get_field(name).get_internal_type()
+        _, highest = connection.ops.integer_field_range(kind)
+        if value is not None and highest is not None and value > highest:
+            raise ValueError(
+                f"{name}={value} is more than {connection.display_name} holds ({highest})"
+            )
+    longest = DjangoJob._meta.get_field("executor").max_length
+    if len(job.executor) > (longest or 0):
+        raise ValueError(f"the name of its executor is longer than {longest} characters")
+    known = {"default", *scheduler._executors}
+    if job.executor not in known:
+        names = ", ".join(sorted(known))
+        raise ValueError(f"there is no executor {one_line(job.executor)!r}, only {names}")
