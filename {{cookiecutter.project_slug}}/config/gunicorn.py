@@ -1,5 +1,6 @@
 """gunicorn's settings, a reason beside each."""
 
+import importlib
 import logging
 import os
 import sys
@@ -46,7 +47,8 @@ errorlog = "-"
 # Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
 try:
     env.refuse_mistakes()
-    import config.settings  # noqa: F401
+    # Not by `import`: gunicorn takes the name `config` for a setting of its own.
+    importlib.import_module("config.settings")
 except ImproperlyConfigured as error:
     sys.exit(f"{error}")
 # Workers import them anew, so that those that SIGHUP starts have the code of then.
