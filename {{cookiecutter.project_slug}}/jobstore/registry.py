@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import discovery
+from .crontab import crontab
 from .declarations import (
     Collected,
     Declaration,
@@ -25,7 +26,16 @@ from .lease import Term
 from .sync import Change, bring_in_line
 from .validation import build, prepare, questions_of, set_first_run
 
-__all__ = ["Change", "Declaration", "DeclarationError", "Problem", "prepare", "scheduled", "sync"]
+__all__ = [
+    "Change",
+    "Declaration",
+    "DeclarationError",
+    "Problem",
+    "crontab",
+    "prepare",
+    "scheduled",
+    "sync",
+]
 
 logger = logging.getLogger("jobstore.registry")
 

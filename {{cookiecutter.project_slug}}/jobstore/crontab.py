@@ -1,0 +1,243 @@
+"""Triggers from lines of a crontab, which count as cron counts.
+
+APScheduler's own `CronTrigger.from_crontab` takes 0 for Monday and lets a day of the month and a
+weekday both apply; cron takes 0 (and 7) for Sunday and lets either apply.
+"""
+
+import dataclasses
+import datetime as dt
+import itertools
+import re
+from collections.abc import Callable, Iterable
+
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.combining import OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.util import astimezone
+from django.conf import settings
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# As cron counts them, and as APScheduler does.
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MONDAY_FIRST = (*WEEKDAYS[1:], WEEKDAYS[0])
+POSITIONS = ("1st", "2nd", "3rd", "4th", "5th")
+LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+AT_POSITION = re.compile(r"(?P<day>\w+?)(?:#(?P<number>\w+)|l)", re.ASCII)
+ITEM = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\w+))?", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One of the five fields."""
+
+    name: str
+    least: int
+    most: int
+    names: tuple[str, ...] = ()
+
+    def values(self, text: str) -> set[int]:
+        """Return the numbers that a list of numbers, names, ranges and steps means."""
+        return {value for item in text.split(",") for value in self._item(item)}
+
+    def _item(self, item: str) -> Iterable[int]:
+        found = ITEM.fullmatch(item)
+        if not found:
+            raise ValueError(f"{self.name} {item!r} is not understood{self._hint(item)}")
+        step = self._step(item, found["step"])
+        if found["first"] == "*":
+            if found["last"]:
+                raise ValueError(f"{self.name} {item!r} is not understood: * is no part of a range")
+            first, last = self.least, self.most
+        else:
+            first = last = self._number(found["first"])
+            if found["last"]:
+                last = self._number(found["last"])
+            elif found["step"]:
+                last = self.most
+        if first > last:
+            if self.names != WEEKDAYS:
+                raise ValueError(
+                    f"{self.name} {item!r} goes backwards; write two ranges, "
+                    f"{first}-{self.most},{self.least}-{last}"
+                )
+            last += 7
+        if step > 1 and step > last - first:
+            raise ValueError(
+                f"{self.name} {item!r} has a step that is longer than its range, so that only "
+                f"{first} would be left; write {first} if that is what you mean"
+            )
+        return range(first, last + 1, step)
+
+    def _number(self, text: str) -> int:
+        if text in self.names:
+            return self.names.index(text) + (self.names == MONTHS)
+        if not text.isdecimal():
+            raise ValueError(f"{self.name} {text!r} is not understood{self._hint(text)}")
+        if not self.least <= int(text) <= self.most:
+            raise ValueError(f"{self.name} {text} is not from {self.least} to {self.most}")
+        return int(text)
+
+    def _step(self, item: str, text: str | None) -> int:
+        if text is None:
+            return 1
+        if not text.isdecimal() or int(text) == 0:
+            raise ValueError(f"{self.name} {item!r} has a step that is no number above 0")
+        return int(text)
+
+    def _hint(self, text: str) -> str:
+        if "?" in text:
+            return ": write * instead of ?"
+        if self.names:
+            return f": it takes {self.least}-{self.most} and the names {', '.join(self.names)}"
+        return f": it takes {self.least}-{self.most}, with lists, ranges and steps"
+
+
+MINUTE = Field("minute", 0, 59)
+HOUR = Field("hour", 0, 23)
+DAY = Field("day of month", 1, 31)
+MONTH = Field("month", 1, 12, MONTHS)
+WEEKDAY = Field("day of week", 0, 7, WEEKDAYS)
+
+
+def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTrigger:
+    """Return the trigger that a line of a crontab means, counted as cron counts.
+
+    - 0 and 7 are Sunday; names, lists, ranges (`fri-mon` too) and steps work as in cron.
+    - With a day of month and a day of week either is enough, unless one begins with `*`.
+    - `L` is the last day of the month, `5L` its last Friday, `5#2` its second.
+    - `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` work.
+
+    >>> str(crontab("0 2 * * 0"))
+    "cron[day_of_week='sun', hour='2', minute='0']"
+
+    :param timezone: a zone or its name; without it, the project's TIME_ZONE.
+    :raises ValueError: saying in one sentence what is wrong with the expression.
+    """
+    if not isinstance(expression, str):
+        raise ValueError(f"crontab({expression!r}): pass one text, such as '0 2 * * 0'.")
+    text = expression.strip().lower()
+    try:
+        fields = MACROS.get(text, text).split()
+        if text == "@reboot":
+            raise ValueError("@reboot is no time; declare the job with run_at_start=True")
+        if text.startswith("@") and text not in MACROS:
+            raise ValueError(f"{text} is not known; there are {', '.join(MACROS)}")
+        if len(fields) != 5:
+            raise ValueError(
+                f"it has {len(fields)} fields instead of five (minute, hour, day of month, month, "
+                "day of week); for seconds or years use CronTrigger"
+            )
+        return _trigger(fields, _zone(timezone))
+    except ValueError as error:
+        raise ValueError(f"crontab({expression!r}): {error}.") from None
+
+
+def _trigger(fields: list[str], zone: dt.tzinfo) -> BaseTrigger:
+    minute, hour, day, month, weekday = fields
+    months = MONTH.values(month)
+    always = {
+        "minute": _text(MINUTE.values(minute), MINUTE),
+        "hour": _text(HOUR.values(hour), HOUR),
+        "month": _text(months, MONTH),
+    }
+    days = _days(day)
+    weekdays, positions = _weekdays(weekday)
+    if day.startswith("*") or weekday.startswith("*"):  # as in cron: then both must be so
+        if positions and days != "*":
+            raise ValueError(
+                f"day of month {day!r} and day of week {weekday!r} cannot be combined; declare "
+                "two jobs"
+            )
+        if days != "*" and not _occurs(days, months):
+            raise ValueError(f"no month of {month!r} has a day {day}, so it would never run")
+        choices = [{"day": days, "day_of_week": weekdays}] if weekdays else []
+        choices += [{"day": positions}] if positions else []
+    elif "*" in (days, weekdays):
+        choices = [{}]
+    else:
+        choices = [{"day": ",".join(filter(None, (days, positions)))}]
+        choices += [{"day_of_week": weekdays}] if weekdays else []
+    triggers = [_cron(zone, **always, **choice) for choice in choices]
+    return triggers[0] if len(triggers) == 1 else OrTrigger(triggers)
+
+
+def _cron(zone: dt.tzinfo, minute: str, **fields: str) -> CronTrigger:
+    limited = {name: text for name, text in fields.items() if text != "*"}
+    return CronTrigger(timezone=zone, minute=minute, **limited)
+
+
+def _days(text: str) -> str:
+    """Return the days of the month as APScheduler writes them."""
+    items = text.split(",")
+    numbers = {day for item in items if item != "l" for day in DAY.values(item)}
+    return ",".join(filter(None, (_text(numbers, DAY), "last" if "l" in items else "")))
+
+
+def _weekdays(text: str) -> tuple[str, str]:
+    """Return the weekdays, and apart from them weekdays at a position in the month."""
+    days: set[str] = set()
+    positions: list[str] = []
+    for item in text.split(","):
+        found = AT_POSITION.fullmatch(item)
+        if not found:
+            days |= {WEEKDAYS[day % 7] for day in WEEKDAY.values(item)}
+            continue
+        [day] = WEEKDAY.values(found["day"])
+        number = found["number"]
+        if number is not None and number not in "12345":
+            raise ValueError(f"day of week {item!r}: a month has the first to the fifth, #1 to #5")
+        positions.append(f"{POSITIONS[int(number) - 1] if number else 'last'} {WEEKDAYS[day % 7]}")
+    if len(days) == len(WEEKDAYS):
+        return "*", ",".join(positions)
+    numbers = sorted(map(MONDAY_FIRST.index, days))
+    return _runs(numbers, lambda number: MONDAY_FIRST[number]), ",".join(positions)
+
+
+def _occurs(days: str, months: set[int]) -> bool:
+    """Tell whether one of the months has one of the days."""
+    first = re.match(r"\d+", days)
+    return first is None or "last" in days or int(first[0]) <= max(LONGEST[m - 1] for m in months)
+
+
+def _text(values: set[int], field: Field) -> str:
+    """Return numbers as APScheduler writes them, in few characters."""
+    everything = range(field.least, field.most + 1)
+    if len(values) == len(everything):
+        return "*"
+    numbers = sorted(values)
+    step = numbers[1] - numbers[0] if len(numbers) > 2 else 0
+    if step > 1 and values == set(everything[::step]):
+        return f"*/{step}"
+    return _runs(numbers, str)
+
+
+def _runs(numbers: list[int], name: Callable[[int], str]) -> str:
+    """Return sorted numbers as a list of ranges."""
+    parts: list[str] = []
+    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        if len(run) > 2:
+            parts.append(f"{name(run[0])}-{name(run[-1])}")
+        else:
+            parts += map(name, run)
+    return ",".join(parts)
+
+
+def _zone(zone: dt.tzinfo | str | None) -> dt.tzinfo:
+    try:
+        return astimezone(zone or settings.TIME_ZONE)  # type: ignore[no-any-return]
+    except Exception:  # whatever a name that is a path, or an object of another kind, leads to
+        raise ValueError(
+            f"the time zone {zone or settings.TIME_ZONE!r} is not known; it is a name such as "
+            "'Europe/Berlin', or a tzinfo"
+        ) from None
