@@ -1,5 +1,7 @@
 """Reads DATABASE_URL, and says what is wrong with one without showing its password."""
 
+import contextlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,17 @@ def _file(rest: str, folder: Path) -> dict[str, Any]:
         raise ValueError("has a ?, # or % in its path; write ? as %3F, # as %23 and % as %25.")
     path = folder / unquote(name)
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": path}
+
+
+def keep_private(file: Path) -> None:
+    """Create a database file that only its owner can read; SQLite would let everybody.
+
+    What SQLite puts beside it (-wal, -shm) takes its mode. A file that is there is left alone, and
+    one that cannot be made is told by a system check.
+    """
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _server(url: str, rest: str) -> dict[str, Any]:

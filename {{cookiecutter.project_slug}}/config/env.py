@@ -5,6 +5,7 @@ everything has been read. No message shows a secret.
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import zoneinfo
@@ -98,6 +99,21 @@ class Environment:
         if text is None:
             return list(default)
         return [item for part in text.split(",") if (item := part.strip())]
+
+    def networks(self, name: str, default: Iterable[str] = ()) -> list[str]:
+        """Return a comma-separated variable that lists addresses and networks, or * for all."""
+        found = self.items(name, default)
+        for item in found:
+            try:
+                if item != "*":
+                    ipaddress.ip_network(item)
+            except ValueError:
+                self.problems.append(
+                    f"{name} has {item[:80]!a} in it; it must be a list of addresses and networks, "
+                    "such as 127.0.0.1,172.16.0.0/12."
+                )
+                return list(default)
+        return found
 
     def zone(self, name: str, default: str) -> str:
         """Return a variable that is a name of the tz database."""

@@ -39,7 +39,10 @@ graceful_timeout = 20
 timeout = 60
 
 # Whose X-Forwarded-Proto is believed: addresses or networks, comma-separated.
-forwarded_allow_ips = ",".join(env.items("FORWARDED_ALLOW_IPS", ["127.0.0.1"]))
+forwarded_allow_ips = ",".join(env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1"]))
+
+# From them, too, the path and the script's name are taken as they are in the request alone.
+forwarder_headers = ""
 
 accesslog = "-"
 errorlog = "-"

@@ -1,6 +1,8 @@
 """System checks: settings that cannot work are refused with a sentence that says what to change."""
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,38 @@ def sqlite_place(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="jobstore.E008",
         )
     ]
+
+
+@register()
+def sqlite_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """SQLite writes the file and, beside it, its journal; nobody else should read them."""
+    from .models import DjangoJob
+
+    database = connections[router.db_for_write(DjangoJob)].settings_dict
+    file = Path(database["NAME"])
+    if not database["ENGINE"].endswith("sqlite3") or not file.is_absolute():
+        return []
+    for place in (file.parent, file):
+        if (place == file.parent or place.exists()) and not os.access(place, os.W_OK):
+            return [
+                Error(
+                    f"This process, user {os.geteuid()}, cannot write to {place}, "
+                    "which SQLite must be able to do.",
+                    hint=f"Give the folder and what is in it to that user, on the host if it is "
+                    f"mounted from there: chown -R {os.geteuid()}:{os.getegid()} {file.parent}",
+                    id="jobstore.E009",
+                )
+            ]
+    is_open = file.parent.stat().st_mode & stat.S_IXOTH
+    if is_open and file.exists() and file.stat().st_mode & stat.S_IROTH:
+        return [
+            Warning(
+                f"Everybody on this machine can read the SQLite database {file}.",
+                hint=f"chmod 600 {file}*",
+                id="jobstore.W003",
+            )
+        ]
+    return []
 
 
 def mounted() -> str:

@@ -127,7 +127,7 @@ class Detector:
         if not Path(name).is_absolute():
             return False  # in memory
         try:
-            file = os.open(f"{name}-scheduler", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(f"{name}-scheduler", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             return self._switch_off(str(error))
         try:

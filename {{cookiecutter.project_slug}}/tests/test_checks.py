@@ -58,6 +58,34 @@ def test_what_needs_a_session_is_refused_behind_a_pooler(
     assert found() == {"jobstore.E007"}
 
 
+def on_sqlite_at(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = connections["default"].settings_dict
+    monkeypatch.setitem(database, "ENGINE", "django.db.backends.sqlite3")
+    monkeypatch.setitem(database, "NAME", file)
+    monkeypatch.setitem(database, "OPTIONS", {"transaction_mode": "IMMEDIATE"})
+
+
+def test_sqlite_in_a_folder_that_cannot_be_written_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_sqlite_at(tmp_path / "not there" / "db.sqlite3", monkeypatch)
+    assert found() == {"jobstore.E009"}
+
+
+def test_sqlite_that_everybody_can_read_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "db.sqlite3"
+    file.touch(0o600)
+    tmp_path.chmod(0o755)
+    on_sqlite_at(file, monkeypatch)
+    assert found() == set()
+    file.chmod(0o644)
+    assert found() == {"jobstore.W003"}
+    tmp_path.chmod(0o700)
+    assert found() == set()
+
+
 MOUNTS = r"""/dev/sda1 / ext4 rw 0 0
 server:/share /srv/common nfs4 rw 0 0
 server:/two /srv/two\040words cifs rw 0 0
@@ -78,11 +106,11 @@ def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(place: str, kind
     assert checks.filesystem_of(Path(place), MOUNTS) == kind
 
 
-def test_sqlite_on_a_network_file_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    database = connections["default"].settings_dict
-    monkeypatch.setitem(database, "ENGINE", "django.db.backends.sqlite3")
-    monkeypatch.setitem(database, "NAME", "/srv/common/db.sqlite3")
-    monkeypatch.setitem(database, "OPTIONS", {"transaction_mode": "IMMEDIATE"})
+def test_sqlite_on_a_network_file_system_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on_sqlite_at(tmp_path / "db.sqlite3", monkeypatch)
     assert found() == set()
-    monkeypatch.setattr(checks, "mounted", lambda: MOUNTS)
+    mounts = f"{MOUNTS}server:/three {tmp_path} nfs4 rw 0 0\n"
+    monkeypatch.setattr(checks, "mounted", lambda: mounts)
     assert found() == {"jobstore.E008"}

@@ -224,6 +224,20 @@ def test_a_secret_file_that_is_not_there_is_named(home: Home) -> None:
     )
 
 
+# --- Proxies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["proxy.example", "10.0.0.1/8", "127.0.0.1:80"])
+def test_a_proxy_that_is_no_address_is_refused(home: Home, value: str) -> None:
+    # What is in the environment already, gunicorn refuses before it reads its file.
+    (home.path / ".env").write_text(f"FORWARDED_ALLOW_IPS={value}\n")
+    try:
+        line = home.refusal(*PROGRAMS["web"])
+    finally:
+        (home.path / ".env").unlink()
+    assert line.startswith(f"FORWARDED_ALLOW_IPS has {value!r} in it; it must be a list"), line
+
+
 # --- Names ----------------------------------------------------------------------------------------
 
 

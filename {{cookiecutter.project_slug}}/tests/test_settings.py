@@ -1,5 +1,6 @@
 """What config/settings.py promises to the person who writes .env, asked of fresh processes."""
 
+import ast
 import json
 import os
 import re
@@ -113,6 +114,49 @@ def test_one_switch_turns_everything_to_plain_http(home: Path) -> None:
     variables = database(home) | {"DJANGO_HTTPS": "false"}
     assert settings(home, *SWITCHED, **variables) == [False, False, False]
     assert settings(home, "SECURE_HSTS_SECONDS", **variables) == [0]
+
+
+def test_a_year_of_https_goes_for_this_name_alone(home: Path) -> None:
+    names = ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD")
+    assert settings(home, *names, **database(home)) == [False, False]
+
+
+def test_all_names_below_and_browsers_lists_are_to_be_had(home: Path) -> None:
+    names = ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD")
+    asked = {"DJANGO_HSTS_INCLUDE_SUBDOMAINS": "true", "DJANGO_HSTS_PRELOAD": "true"}
+    assert settings(home, *names, **database(home), **asked) == [True, True]
+
+
+def test_browsers_lists_are_refused_without_the_names_below(home: Path) -> None:
+    done = python(home, "manage.py", "check", **database(home), DJANGO_HSTS_PRELOAD="true")
+    assert done.returncode == 1
+    assert "DJANGO_HSTS_PRELOAD needs" in done.stderr
+
+
+def test_the_file_of_sqlite_and_what_lies_beside_it_are_for_their_owner_alone(home: Path) -> None:
+    use = (
+        "import django; django.setup();"
+        "from django.db import connection as c; c.cursor().execute('create table t (x int)');"
+        "import os; print([(n, oct(os.stat(n).st_mode)[-3:]) for n in sorted(os.listdir('.'))"
+        " if n.startswith('db')])"
+    )
+    variables = database(home) | {"DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = python(home, "-c", use, **variables)
+    assert ast.literal_eval(done.stdout) == [
+        ("db.sqlite3", "600"),
+        ("db.sqlite3-shm", "600"),
+        ("db.sqlite3-wal", "600"),
+    ], done.stderr
+
+
+def test_a_path_may_hold_what_a_url_may_not(home: Path) -> None:
+    odd = home / "50%41 #?+'\""
+    odd.mkdir()
+    for name in ("config", "jobs", "jobstore", "manage.py"):
+        (home / name).rename(odd / name)
+    [databases] = settings(odd, "DATABASES", DJANGO_SECRET_KEY=KEY, DJANGO_DEBUG="true")
+    assert isinstance(databases, dict)
+    assert databases["default"]["NAME"] == str(odd / "var" / "db.sqlite3")
 
 
 def test_production_settings_pass_the_deployment_check(home: Path) -> None:
