@@ -123,6 +123,11 @@ def test_the_web_server_refuses_its_own_variables_in_one_line(home: Home, name: 
     assert_quotes(home.refusal(*PROGRAMS["web"], **{name: "many"}), name, "many")
 
 
+def test_the_web_server_accepts_what_makes_sense(home: Home) -> None:
+    done = home.run(*PROGRAMS["web"], "--check-config", WEB_WORKERS="3", FORWARDED_ALLOW_IPS="::1")
+    assert done.returncode == 0, done.stderr
+
+
 def test_all_mistakes_are_named_at_once(home: Home) -> None:
     done = home.run(
         *MIGRATE, SCHEDULER_THREADS="0", DJANGO_HTTPS="enabled", TIME_ZONE="Europe/Berln"
