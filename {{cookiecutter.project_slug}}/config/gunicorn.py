@@ -18,10 +18,15 @@ env = Environment(BASE_DIR / ".env")
 
 bind = env.items("WEB_BIND", ["127.0.0.1:8000"])
 
-# Threads wait for the database without blocking each other; two processes survive one crash.
-worker_class = "gthread"
+# Threads wait for the database without blocking each other; two processes survive one crash. No
+# thread waits for a client: config/worker.py says how.
+worker_class = "config.worker.BufferingWorker"
 workers = env.whole("WEB_WORKERS", default=2, least=1, most=1000, unit="processes")
 threads = env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads")
+
+# Open at once in each process, with or without a request. Then the oldest that has sent no whole
+# one gives way. Far below the usual limit of 1024 files.
+worker_connections = 400
 
 # The heartbeat file of a worker belongs in memory: a slow disk would look like a hung worker,
 # and a read-only container has no other place for it.

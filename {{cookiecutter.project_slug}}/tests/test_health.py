@@ -160,6 +160,7 @@ def test_the_web_is_ready_when_it_reaches_its_database() -> None:
     assert response.status_code == 200, response.content
 
 
+@pytest.mark.django_db
 def test_the_web_is_alive_but_not_ready_without_its_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
@@ -205,9 +205,12 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         name = request.POST.get("action", "")
         if name not in self.buttons(request) or not self.has_view_permission(request):
             raise PermissionDenied
-        jobs = self.get_queryset(request).filter(pk=unquote(object_id))
+        key = unquote(object_id)
+        if not self._are_keys([key]):
+            raise Http404
+        jobs = self.get_queryset(request).filter(pk=key)
         response: HttpResponse | None = getattr(self, name)(request, jobs)
-        return response or redirect(page_of(self.admin_site, DjangoJob, unquote(object_id)))
+        return response or redirect(page_of(self.admin_site, DjangoJob, key))
 
     def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
         """Return the actions that the user may do, and that make sense for the job, if given."""

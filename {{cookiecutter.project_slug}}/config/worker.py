@@ -1,0 +1,198 @@
+"""gunicorn's threaded worker, with requests that have arrived as a whole before a thread sees them.
+
+As it is, a thread waits for what its client has not sent: as many slow clients as there are threads
+silence the site. Here one loop collects what arrives, without a thread for it; whoever is too slow,
+or sends too much, is sent away. Probes have threads of their own, so that pages which take long do
+not make a process look dead.
+
+It builds on methods of gunicorn's worker that are not meant for that. The pinned version is tested
+(tests/test_web.py); after an upgrade these tests say whether it still fits.
+"""
+
+import contextlib
+import errno
+import re
+import selectors
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+# Seconds within which a request must have arrived, its body included.
+ARRIVAL = 30.0
+# Seconds that a client may take for each piece of an answer.
+ANSWER = 30.0
+# Bytes of a request: twice what Django takes of a form (DATA_UPLOAD_MAX_MEMORY_SIZE).
+MAX_REQUEST = 5 * 1024 * 1024
+# Bytes of all requests that are arriving; beyond, the oldest of them are cut.
+MAX_ARRIVING = 32 * 1024 * 1024
+# Bytes of a request's head.
+MAX_HEAD = 64 * 1024
+# Threads for nothing but probes.
+PROBE_THREADS = 2
+
+END_OF_HEAD = b"\r\n\r\n"
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked", re.IGNORECASE)
+EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+LAST_CHUNK = re.compile(rb"(?:^|\r\n)0[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n$")
+PROBE = re.compile(rb"(?:GET|HEAD) /health/(?:live|ready)/?[ ?]")
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """A connection, and what has arrived on it of the request that comes next."""
+
+    arrived: bytearray
+    deadline: float
+    head: int
+    length: int | None
+
+    def begin(self, arrived: bytes) -> None:
+        """Expect a request, of which this much is there already."""
+        self.arrived = bytearray(arrived)
+        self.deadline = time.monotonic() + ARRIVAL
+        self.head, self.length = 0, None
+
+    def init(self) -> None:
+        """Hand what has arrived to gunicorn's parser; called on the thread that answers."""
+        super().init()
+        self.sock.settimeout(ANSWER)
+        self.parser.unreader.unread(bytes(self.arrived))
+        self.arrived.clear()
+
+    def refusal(self) -> str:
+        """Return the status with which a request is refused that is too large, or nothing."""
+        if not self._has_head():
+            return "431 Request Header Fields Too Large" if len(self.arrived) > MAX_HEAD else ""
+        size = self.head + (self.length or 0)
+        return "413 Content Too Large" if max(size, len(self.arrived)) > MAX_REQUEST else ""
+
+    def is_complete(self) -> bool:
+        """Tell whether the request has arrived."""
+        if not self._has_head():
+            return False
+        if self.length is not None:
+            return len(self.arrived) >= self.head + self.length
+        return bool(LAST_CHUNK.search(self.arrived, max(self.head - 2, len(self.arrived) - 4096)))
+
+    def is_probe(self) -> bool:
+        """Tell whether a probe asks."""
+        return bool(PROBE.match(self.arrived))
+
+    def _has_head(self) -> bool:
+        """Look for the end of the head; note where the body begins, and how long it is."""
+        if self.head:
+            return True
+        end = self.arrived.find(END_OF_HEAD)
+        if end < 0:
+            return False
+        head = self.arrived[: end + 2]
+        self.head = end + len(END_OF_HEAD)
+        if not CHUNKED.search(head):
+            # Of several the largest; gunicorn then refuses such a request.
+            self.length = max(map(int, LENGTH.findall(head)), default=0)
+        if EXPECTS.search(head):
+            with contextlib.suppress(OSError):
+                self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
+
+
+class BufferingWorker(ThreadWorker):  # type: ignore[misc]
+    """Answers requests on threads, once they have arrived."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Connections whose next request has not arrived, the oldest first.
+        self.arriving: dict[Connection, None] = {}
+
+    def init_process(self) -> None:
+        """Start, with threads for probes."""
+        self.probe_pool = ThreadPoolExecutor(PROBE_THREADS, "probes")
+        super().init_process()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept a connection, if need be in the place of the oldest that sent nothing whole."""
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._cut_oldest()
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._cut_oldest()
+        self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Wait, without a thread, for the next request of a connection."""
+        conn.begin(conn.parser.unreader.take_buffered() if conn.parser else b"")
+        conn.sock.setblocking(False)
+        self.arriving[conn] = None
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._receive, conn))
+        self._receive(conn)  # most requests are there at once
+
+    def _receive(self, conn: Connection, _: object = None) -> None:
+        try:
+            data = conn.sock.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            if not conn.arrived:
+                return
+        except OSError:
+            self._close(conn)
+            return
+        else:
+            if not data:
+                self._close(conn)
+                return
+            conn.arrived += data
+        if refusal := conn.refusal():
+            self._refuse(conn, refusal)
+        elif conn.is_complete():
+            self._forget(conn)
+            self._answer(conn)
+        else:
+            while sum(len(one.arrived) for one in self.arriving) > MAX_ARRIVING:
+                self._cut_oldest()
+
+    def _answer(self, conn: Connection) -> None:
+        conn.data_ready = True
+        pool = self.probe_pool if conn.is_probe() else self.tpool
+        future = pool.submit(self.handle, conn)
+        future.add_done_callback(
+            lambda done: self.method_queue.defer(self.finish_request, conn, done)
+        )
+
+    def murder_pending(self) -> None:
+        """Close connections whose requests take too long; called every second."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [one for one in self.arriving if one.deadline < now]:
+            if conn.arrived:
+                self._refuse(conn, "408 Request Timeout")
+            else:
+                self._close(conn)
+
+    def _cut_oldest(self) -> None:
+        if oldest := next(iter(self.arriving), None):
+            self._close(oldest)
+
+    def _refuse(self, conn: Connection, status: str) -> None:
+        text = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        with contextlib.suppress(OSError):
+            conn.sock.send(text.encode())
+        self._close(conn)
+
+    def _close(self, conn: Connection) -> None:
+        self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _forget(self, conn: Connection) -> None:
+        self.arriving.pop(conn, None)
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            self.poller.unregister(conn.sock)
