@@ -114,7 +114,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if need be in the place of the oldest that sent nothing whole."""
+        """Accept a connection, if need be in the place of another that keeps its place idly."""
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -157,7 +157,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
             self._answer(conn)
         else:
             while sum(len(one.arrived) for one in self.arriving) > MAX_ARRIVING:
-                self._cut_oldest()
+                self._close(next(iter(self.arriving)))
 
     def _answer(self, conn: Connection) -> None:
         conn.data_ready = True
@@ -178,7 +178,14 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _cut_oldest(self) -> None:
-        if oldest := next(iter(self.arriving), None):
+        """Close a connection that asks nothing, or else the one that takes longest to ask."""
+        if self.keepalived_conns:
+            idle = self.keepalived_conns.popleft()
+            with contextlib.suppress(OSError, KeyError, ValueError):
+                self.poller.unregister(idle.sock)
+            self.nr_conns -= 1
+            idle.close()
+        elif oldest := next(iter(self.arriving), None):
             self._close(oldest)
 
     def _refuse(self, conn: Connection, status: str) -> None:

@@ -97,11 +97,16 @@ def test_clients_that_trickle_keep_nobody_waiting(web: WebCommand) -> None:
             one.close()
 
 
-def test_more_connections_than_fit_keep_nobody_out(web: WebCommand) -> None:
-    idle = [connect(web) for _ in range(900)]
+@pytest.mark.parametrize("text", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_more_connections_than_fit_keep_nobody_out(web: WebCommand, text: bytes) -> None:
+    idle = [connect(web, text) for _ in range(900)]
     try:
         for _ in range(5):
             assert get(web.port, LOGIN)[0] == 200
+        for one in idle[:50]:
+            with contextlib.suppress(OSError):
+                one.sendall(text)
+        assert get(web.port, LOGIN)[2] < 2
     finally:
         for one in idle:
             one.close()
