@@ -13,6 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BASE_DIR))
 
 from config.env import Environment  # noqa: E402
+from jobstore.logs import LineFormatter  # noqa: E402
 
 env = Environment(BASE_DIR / ".env")
 
@@ -70,5 +71,12 @@ def _is_no_probe(record: logging.LogRecord) -> bool:
 
 
 def on_starting(server: object) -> None:
-    """Keep probes, several a minute, out of the access log."""
+    """Keep probes, several a minute, out of the access log, and forged lines out of both."""
     logging.getLogger("gunicorn.access").addFilter(_is_no_probe)
+    for name in ("gunicorn.access", "gunicorn.error"):
+        for handler in logging.getLogger(name).handlers:
+            usual = handler.formatter
+            # Names of fields, not values: gunicorn's own format and date.
+            handler.setFormatter(
+                LineFormatter(getattr(usual, "_fmt", None), getattr(usual, "datefmt", None))
+            )

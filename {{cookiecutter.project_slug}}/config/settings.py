@@ -209,6 +209,8 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
+            # One record, one line: an id or an exception must not forge others.
+            "class": "jobstore.logs.LineFormatter",
             "format": "{asctime} {levelname:<7} {name}: {message}",
             "style": "{",
         }
