@@ -37,6 +37,8 @@ TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 # For how long a server may still commit a claim after it answers again: it works on a statement
 # until it writes the reply, and its own limit (limits.py) is half of this.
 LATE_COMMIT = dt.timedelta(seconds=10)
+# What a request's time may be ahead of this process's knowledge of the database's clock.
+A_MOMENT = dt.timedelta(seconds=1)
 # Rows that one claim takes at the most.
 MAX_CLAIM = 500
 # Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
@@ -278,7 +280,11 @@ class Dispatcher:
         """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""
         runs = DjangoJobExecution.objects.using(self.using)
         requests = list(
-            runs.filter(status=DjangoJobExecution.REQUESTED).order_by("run_time")[:MAX_CLAIM]
+            runs.filter(
+                status=DjangoJobExecution.REQUESTED,
+                # Those that were put off lie further ahead; clocks are known to within a moment.
+                run_time__lte=get_django_internal_datetime(now + A_MOMENT),
+            ).order_by("run_time")[:MAX_CLAIM]
         )
         rows = DjangoJob.all_objects.using(self.using).in_bulk({one.job_id for one in requests})
         running = self._running_claims(set(rows))

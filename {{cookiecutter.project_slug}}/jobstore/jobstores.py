@@ -126,9 +126,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """Give up the lease, write what is left of the history, close connections."""
         self._is_shut_down = True
         if self.presence is not None and self.recorder is not None:
-            outside_event_loop(self.presence.drain)
+            presence = self.presence
+            outside_event_loop(presence.drain)
             self.recorder.stop(timeout=10.0)
-            outside_event_loop(self.presence.stop)
+            runs = self.running
+            # Without wait=True an executor's threads go on with what they have.
+            outside_event_loop(lambda: presence.stop(goes_on=lambda: _any_goes_on(runs)))
             self.presence = self.recorder = None
         super().shutdown()
         outside_event_loop(release_connections)
@@ -466,6 +469,10 @@ def initial_values() -> dict[str, Any]:
         # The version goes on, so that claims under way notice.
         if not one.primary_key and one.name != "version"
     }
+
+
+def _any_goes_on(runs: list[Run]) -> bool:
+    return any(run.finished is None for run in runs)
 
 
 def _unfit(job: Job, error: DataError) -> ValueError:

@@ -43,8 +43,11 @@ class Sight:
     session_lock: bool = False
     next_run_time: dt.datetime | None = None
     requested: bool = False
-    # Whether another process has given no sign of life for too long; None if that was not asked.
+    # Whether another process has given no sign of life for too long, or has left runs behind; None
+    # if that was not asked.
     silent: bool | None = None
+    # Whose lease was taken although it had not ended: its database session had.
+    former: uuid.UUID | None = None
 
 
 def acquire(
@@ -93,20 +96,32 @@ def acquire(
     )
     if not won:
         return Sight(now, holder="a process that was faster", epoch=lease.epoch)
-    return Sight(now, term=Term(instance, epoch), epoch=epoch, session_lock=session_lock)
+    had_time_left = lease.expires_at is not None and lease.expires_at > now
+    former = lease.holder if had_time_left and session_lock and lease.session_lock else None
+    return Sight(
+        now, term=Term(instance, epoch), epoch=epoch, session_lock=session_lock, former=former
+    )
 
 
-def renew(term: Term, using: str, *, session_lock: bool = False, saturated: str = "") -> Sight:
+def renew(
+    term: Term,
+    using: str,
+    *,
+    session_lock: bool = False,
+    saturated: str = "",
+    suspect: uuid.UUID | None = None,
+) -> Sight:
     """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
     means, is noticed at the next renewal without a statement of its own.
 
     :param saturated: what the holder's row says of executors without a free worker.
+    :param suspect: a process that counts as silent unless it has been heard of under this term.
     """
     life = conf.get("SCHEDULER_LEASE_SECONDS")
     if connections[using].vendor == "postgresql":
-        return _renew_postgresql(term, using, life, session_lock, saturated)
+        return _renew_postgresql(term, using, life, session_lock, saturated, suspect)
     now = database_now(using)
     kept = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch, expires_at__gt=now
@@ -130,7 +145,12 @@ def renew(term: Term, using: str, *, session_lock: bool = False, saturated: str 
 
 
 def _renew_postgresql(
-    term: Term, using: str, life: float, session_lock: bool, saturated: str
+    term: Term,
+    using: str,
+    life: float,
+    session_lock: bool,
+    saturated: str,
+    suspect: uuid.UUID | None,
 ) -> Sight:
     with connections[using].cursor() as cursor:
         cursor.execute(
@@ -141,7 +161,7 @@ def _renew_postgresql(
                     expires_at = clock_timestamp() + make_interval(secs => %(life)s)
                 WHERE name = %(lease)s AND holder = %(holder)s AND epoch = %(epoch)s
                     AND expires_at > clock_timestamp()
-                RETURNING holder, renewed_at
+                RETURNING holder, renewed_at, acquired_at
             ), alive AS (
                 UPDATE jobstore_schedulerinstance AS instance
                 SET heartbeat_at = renewed.renewed_at, saturated = %(saturated)s
@@ -154,8 +174,15 @@ def _renew_postgresql(
                 EXISTS (
                     SELECT FROM jobstore_schedulerinstance AS other
                     WHERE other.id <> renewed.holder AND other.role <> ALL(%(gone)s)
-                        AND other.heartbeat_at
-                            < clock_timestamp() - make_interval(secs => %(dead)s)
+                        AND (other.heartbeat_at
+                                < clock_timestamp() - make_interval(secs => %(dead)s)
+                            OR other.id = %(suspect)s
+                                AND other.heartbeat_at <= renewed.acquired_at)
+                ) OR EXISTS (
+                    SELECT FROM jobstore_djangojobexecution AS run
+                    JOIN jobstore_schedulerinstance AS leaver ON leaver.id = run.instance_id
+                    WHERE run.status = %(running)s AND leaver.role = ANY(%(gone)s)
+                        AND leaver.id <> renewed.holder
                 )
             FROM renewed
             """,
@@ -169,6 +196,8 @@ def _renew_postgresql(
                 "gone": [str(role) for role in SchedulerInstance.GONE],
                 "dead": conf.get("SCHEDULER_DEAD_SECONDS"),
                 "saturated": saturated,
+                "suspect": suspect,
+                "running": DjangoJobExecution.SENT,
             },
         )
         row = cursor.fetchone()

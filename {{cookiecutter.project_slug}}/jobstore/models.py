@@ -6,11 +6,10 @@ Every time is written by the database's clock, so that the clocks of its clients
 import datetime as dt
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, models, router, transaction
-from django.db.models import Exists, F, OuterRef, Window
+from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -19,8 +18,6 @@ from .wake import announce
 DELETE_BATCH = 1000
 # Seconds. No history is older, and no calendar of Python's or a database's ends within it.
 LONGEST_AGE = 36_525 * 86_400
-# Attempts at a lost run, the first included, where its job asks for another after a loss.
-MAX_ATTEMPTS = 3
 
 
 class IdField(models.CharField):  # type: ignore[type-arg]
@@ -176,9 +173,14 @@ class DjangoJob(models.Model):
 class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     """History, and what keeps it from growing without bound."""
 
-    def request(self, job_id: str, requested_by: str, attempt: int = 1) -> "DjangoJobExecution":
-        """Write a request for a run, which the active scheduler will start."""
-        run_time = database_now(self.db)
+    def request(
+        self, job_id: str, requested_by: str, attempt: int = 1, *, put_off: float = 0.0
+    ) -> "DjangoJobExecution":
+        """Write a request for a run, which the active scheduler will start.
+
+        :param put_off: seconds before which it is not started.
+        """
+        run_time = database_now(self.db) + dt.timedelta(seconds=put_off)
         while True:
             try:
                 with transaction.atomic(using=self.db):
@@ -442,39 +444,3 @@ def database_now(using: str) -> dt.datetime:
     if now.tzinfo is None:
         now = now.replace(tzinfo=dt.UTC)
     return get_django_internal_datetime(now.astimezone(dt.UTC))
-
-
-def mark_lost(instances: Iterable[uuid.UUID], using: str, reason: str) -> int:
-    """Mark the unfinished runs of processes as lost; return how many there were.
-
-    Where a job asks for it, another run is requested in the same transaction.
-    """
-    manager = DjangoJobExecution.objects.db_manager(using)
-    unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.SENT)
-    with transaction.atomic(using=using):
-        lost = list(unfinished.select_for_update())
-        unfinished.filter(pk__in=[run.pk for run in lost]).update(
-            status=DjangoJobExecution.LOST, finished=database_now(using), exception=reason
-        )
-        rerun = DjangoJob.all_objects.using(using).filter(on_lost=DjangoJob.OnLost.RERUN)
-        jobs = rerun.in_bulk({run.job_id for run in lost})
-        for run in lost:
-            job = jobs.get(run.job_id)
-            if job is not None and run.attempt < MAX_ATTEMPTS and _may_run_again(job, run):
-                manager.request(job.pk, f"loss of run {run.pk}", run.attempt + 1)
-    return len(lost)
-
-
-def _may_run_again(job: DjangoJob, run: DjangoJobExecution) -> bool:
-    """Tell whether nobody has stopped the job: a retired one must have ended with this run."""
-    if job.retired_at is not None:
-        return job.retired_at == run.claimed_at
-    return job.next_run_time is not None
-
-
-def unfinished_instances(using: str) -> models.QuerySet[SchedulerInstance]:
-    """Return the processes that have runs which are not finished."""
-    running = DjangoJobExecution.objects.filter(
-        instance=OuterRef("pk"), status=DjangoJobExecution.SENT
-    )
-    return SchedulerInstance.objects.using(using).filter(Exists(running))

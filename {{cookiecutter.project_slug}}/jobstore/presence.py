@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterable
 
 from django.db import DatabaseError, InterfaceError, transaction
 
-from . import conf, lease
-from .claim import NotHolder, assert_holder
+from . import conf, lease, losses
 from .detector import Detector
 from .fitness import Fitness
 from .lease import Sight, Term
@@ -28,8 +27,6 @@ from .models import (
     SchedulerInstance,
     SchedulerLease,
     database_now,
-    mark_lost,
-    unfinished_instances,
 )
 from .util import as_aware, get_django_internal_datetime, release_connections
 from .wake import Ear
@@ -96,6 +93,8 @@ class Presence:
         self._highest_epoch = 0
         # Renewals in a row that found the detector's lock with somebody else.
         self._without_lock = 0
+        # The former holder, if its session ended before its lease did.
+        self._suspect: losses.Suspect | None = None
         self._is_skewed = False
         self._reached_at = 0.0
         self._next_chores = 0.0
@@ -103,6 +102,9 @@ class Presence:
         self._registered = False
         self._competing = False
         self._leaving = False
+        # What is said of runs that it leaves, and whether some still run after it was stopped.
+        self._parting = ""
+        self._goes_on: Callable[[], bool] | None = None
         # Whether a lease that was won in the middle of leaving may still be this process's.
         self._owes_release = False
         # What the row of this process says about it.
@@ -251,6 +253,8 @@ class Presence:
 
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
+        if self.role == Role.STOPPED:
+            return
         self._competing, self._leaving = False, True
         self._term, self._trusted_until = None, 0.0
         self.role = Role.DRAINING
@@ -269,23 +273,36 @@ class Presence:
         self._next_heartbeat = 0.0
         self._ear.nudge()
 
-    def stop(self) -> None:
-        """Leave: give the lease up, sign off, end the thread."""
+    def stop(
+        self,
+        reason: str = "The scheduler was shut down before this run had ended.",
+        goes_on: Callable[[], bool] = bool,
+    ) -> None:
+        """Leave: give the lease up, sign off, end the thread.
+
+        :param reason: what the history says of runs that this process leaves unfinished.
+        :param goes_on: whether threads of this process still run jobs. Then it signs off, and
+            gives their runs up, as soon as they do not any more, or is found dead after its end.
+        """
+        if self._stop.is_set():
+            self._sign_off()  # in case that it failed before
+            return
         if not self._leaving:
             self.drain()
+        self._parting, self._goes_on = reason, goes_on
+        if goes_on():
+            logger.warning("Jobs still run in this process; it signs off when they have ended.")
+            return
         self._stop.set()
         self._ear.nudge()
         if self._thread is not None:
             self._thread.join(5.0)
-        try:
-            self._sign_off()
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("This process could not sign off: %s", error)
+        self._sign_off()
 
     # --- The thread ----------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while not self._stop.is_set():
+        while not (self._stop.is_set() or (self._goes_on is not None and not self._goes_on())):
             self._turned_at = time.monotonic()
             try:
                 with self._lock:
@@ -309,6 +326,8 @@ class Presence:
                     "Waiting failed; the next renewal of the lease comes all the same."
                 )
                 time.sleep(RETRY)
+        if self._goes_on is not None and not self._stop.is_set():
+            self._sign_off()
         with contextlib.suppress(Exception):  # the connection may be lost
             self._ear.close()
         self._detector.let_go()
@@ -373,7 +392,7 @@ class Presence:
         """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
         if self.sight is not None and self.sight.silent is not None:
             return self.sight.silent
-        if time.monotonic() < self._next_chores:
+        if time.monotonic() < self._next_chores and self._due_suspect() is None:
             return False
         self._next_chores = time.monotonic() + CHORES
         return True
@@ -384,7 +403,13 @@ class Presence:
         self._without_lock = 0 if has_lock else self._without_lock + 1
         if self._without_lock > 1:  # whoever was only about to let it go has done so by now
             self._detector.evict()
-        sight = lease.renew(term, self.using, session_lock=has_lock, saturated=self._saturation())
+        sight = lease.renew(
+            term,
+            self.using,
+            session_lock=has_lock,
+            saturated=self._saturation(),
+            suspect=self._due_suspect(),
+        )
         self._look(sight, asked_at)
         if self._term is None and self._competing:
             logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
@@ -466,6 +491,9 @@ class Presence:
 
     def _after_competing(self) -> None:
         if self._term is not None:
+            former = self.sight.former if self.sight else None
+            if self.sight is not None and former not in (None, self.id):
+                self._suspect = losses.Suspect(former, self.sight.now)
             self._become(Role.ACTIVE)
             logger.info("Active: this process holds the lease with epoch %d.", self._term.epoch)
             self.declare_lost(thorough=True)
@@ -551,37 +579,43 @@ class Presence:
             self._registered = False
 
     def _sign_off(self) -> None:
-        if self._registered:
+        """Say that this process has left, and give up in the same transaction what it leaves."""
+        if not self._registered or self.role == Role.STOPPED:
+            return
+        try:
+            with transaction.atomic(using=self.using):
+                self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
+                # A thread that cannot be ended runs until its process ends, which is soon.
+                lost = losses.mark_lost(
+                    [self.id], self.using, self._parting, put_off=losses.PUT_OFF
+                )
             self.role = Role.STOPPED
-            self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("This process could not sign off: %s", error)
+        else:
+            if lost:
+                logger.error("%d runs that this process leaves were marked as lost.", lost)
 
     def declare_lost(self, *, thorough: bool = False) -> None:
-        """Mark processes that gave no sign of life as lost, and their runs. For the holder alone.
+        """Mark processes that are gone as lost, and their runs. For the holder alone.
 
-        A process that is only paused is marked as well; its late results will touch nothing.
-
-        :param thorough: look for such runs even if no process was newly found dead.
+        :param thorough: do not ask first whether there are any.
         """
         now = get_django_internal_datetime(self.now())
-        silent_since = now - dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
-        instances = SchedulerInstance.objects.using(self.using).exclude(pk=self.id)
-        dead = instances.exclude(role__in=SchedulerInstance.GONE).filter(
-            heartbeat_at__lt=silent_since
-        )
-        if not thorough and not dead.exists():
+        suspect = self._suspect
+        if not thorough and not losses.anybody_is_gone(self.id, self.using, now, suspect):
             return
-        gone = unfinished_instances(self.using).filter(role__in=SchedulerInstance.GONE)
-        lost = 0
-        with contextlib.suppress(NotHolder), transaction.atomic(using=self.using):
-            # A process that was only paused may have come back, and may hold the lease by now.
-            if self._term is not None:
-                assert_holder(self._term, self.using)
-            dead.update(role=Role.LOST)
-            ids = list(gone.exclude(pk=self.id).values_list("pk", flat=True))
-            lost = mark_lost(ids, self.using, "The process that ran this ended before the run did.")
+        lost = losses.declare_lost(self.id, self._term, self.using, now, suspect)
+        if suspect is not None and suspect.is_due(now):
+            self._suspect = None
         if lost:
             logger.error("%d runs of processes that are gone were marked as lost.", lost)
             self._wake()
+
+    def _due_suspect(self) -> uuid.UUID | None:
+        now = get_django_internal_datetime(self.now())
+        is_due = self._suspect is not None and self._suspect.is_due(now)
+        return self._suspect.instance if self._suspect is not None and is_due else None
 
 
 def holder(using: str) -> tuple[SchedulerLease | None, SchedulerInstance | None]:

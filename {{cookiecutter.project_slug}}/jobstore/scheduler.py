@@ -28,7 +28,6 @@ from . import conf
 from .claim import NotHolder
 from .declared import DeclaredJobs
 from .jobstores import DjangoJobStore
-from .models import mark_lost
 from .presence import Presence
 from .repeated import RepeatedFailure
 from .util import release_connections
@@ -220,21 +219,18 @@ class SchedulerProcess:
         while self.store.running and time.monotonic() < deadline and not self._in_a_hurry:
             time.sleep(0.05)
         abandoned = self.store.running
+        parting = f"The process was shut down; the job did not finish within {drain:g} s."
         recorder = self.store.recorder
         if recorder is not None:
             recorder.stop(5.0)
         if abandoned:
             names = ", ".join(sorted({run.job_id for run in abandoned}))
-            logger.error("Abandoned at shutdown, marked as lost: %s", names)
-            text = f"The process was shut down; the job did not finish within {drain:g} s."
-            try:
-                mark_lost([self.presence.id], self.presence.using, text)
-            except (DatabaseError, InterfaceError) as error:
-                logger.error("They are marked by the next active scheduler: %s", error)
+            logger.error("Abandoned at shutdown: %s", names)
         if not loop_is_done:
             logger.error("The scheduling loop hangs; the process ends without it.")
-            self.presence.stop()
+            self.presence.stop(parting)
             return False
+        self.presence.stop(parting)
         self.scheduler.shutdown(wait=False)
         return not abandoned
 

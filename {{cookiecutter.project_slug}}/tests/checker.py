@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 
 from jobstore import claim as claims
-from jobstore import lease, models, recorder, state
+from jobstore import lease, losses, recorder, state
 from jobstore.claim import Claimed, NotHolder
 from jobstore.models import (
     DjangoJob,
@@ -32,7 +32,7 @@ Key = tuple[str, dt.datetime]
 
 # What is checked: taken here, before a simulation puts the checks in their places.
 CLAIM, CLAIM_REQUESTS = claims.claim, claims.claim_requests
-WRITE, MARK_LOST = recorder.write, models.mark_lost
+WRITE, MARK_LOST = recorder.write, losses.mark_lost
 
 
 class Checker:
@@ -251,10 +251,12 @@ class Checker:
                 self.seen["a late result that touched nothing"] += 1
                 assert (new.status, new.finished) == (old.status, old.finished), "a late result"
 
-    def mark_lost(self, instances: Iterable[uuid.UUID], using: str, reason: str) -> int:
+    def mark_lost(
+        self, instances: Iterable[uuid.UUID], using: str, reason: str, *, put_off: float = 0.0
+    ) -> int:
         """Mark runs lost, and check that each was one of a process that is gone."""
         running = {row.pk: row for row in DjangoJobExecution.objects.filter(status=SENT)}
-        count = MARK_LOST(instances, using, reason)
+        count = MARK_LOST(instances, using, reason, put_off=put_off)
         changed = DjangoJobExecution.objects.filter(pk__in=running).exclude(status=SENT)
         gone = SchedulerInstance.objects.filter(role__in=SchedulerInstance.GONE).in_bulk()
         now = database_now("default")

@@ -283,7 +283,7 @@ class World:
             "jobstore.lease.acquire": self._acquire,
             "jobstore.jobstores.DjangoJobStore.finish": self._finishing(),
             "jobstore.recorder.write": self._audited(self.checker.write),
-            "jobstore.presence.mark_lost": self._audited(self.checker.mark_lost),
+            "jobstore.losses.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
             "jobstore.runs.release_connections": lambda: None,
         }.items():
@@ -477,18 +477,18 @@ class World:
             self.actor.is_quiet = before
 
     def _audited(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def audited(*args: Any) -> Any:
+        def audited(*args: Any, **options: Any) -> Any:
             if self.chance(0.5):
                 self.actor.pause()
-            return self._check(function, *args)
+            return self._check(function, *args, **options)
 
         return audited
 
-    def _check(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _check(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a check; the store survives any exception, so what it finds is kept here too."""
         try:
             with self._quietly():
-                return function(*args)
+                return function(*args, **options)
         except AssertionError as error:
             self._broken = self._broken or error
             raise
@@ -582,7 +582,7 @@ class World:
         jobs.update(next_run_time=self._a_time(), version=F("version"))
 
     def _touch(self, job_id: str) -> None:
-        DjangoJob.objects.filter(pk=job_id).update(name="touched")
+        DjangoJob.objects.filter(pk=job_id).update(declaration="touched")
 
     def _delete(self, job_id: str) -> None:
         DjangoJob.all_objects.filter(pk=job_id).delete()

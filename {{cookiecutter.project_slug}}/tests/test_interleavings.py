@@ -139,7 +139,7 @@ class Hurry:
 
     def _edit(self) -> None:
         number = self.random.randrange(len(self.STEADY))
-        DjangoJob.objects.filter(pk=self.STEADY[number]).update(name=f"name {number}")
+        DjangoJob.objects.filter(pk=self.STEADY[number]).update(declaration=f"digest {number}")
         edited = DjangoJob.objects.filter(pk=self.EDITED[number % len(self.EDITED)])
         edited.update(next_run_time=F("next_run_time"))
         if job := edited.first():

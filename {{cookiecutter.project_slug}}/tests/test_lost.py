@@ -7,7 +7,7 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import models, registry
+from jobstore import losses, models, registry
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.registry import scheduled
 from tests import callables
@@ -26,7 +26,7 @@ def lose(on_lost: str = RERUN, attempt: int = 1, **changes: object) -> DjangoJob
     run = Run.objects.create(
         job=job, status=Run.SENT, run_time=now, claimed_at=now, instance_id=DEAD, attempt=attempt
     )
-    assert models.mark_lost([DEAD], "default", "gone") == 1
+    assert losses.mark_lost([DEAD], "default", "gone") == 1
     run.refresh_from_db()
     assert run.status == Run.LOST
     return run
@@ -52,7 +52,7 @@ def test_a_job_that_does_not_ask_is_not_run_again() -> None:
 
 @pytest.mark.django_db
 def test_a_run_is_not_tried_for_ever() -> None:
-    lose(attempt=models.MAX_ATTEMPTS)
+    lose(attempt=losses.MAX_ATTEMPTS)
     assert requested() == []
 
 
@@ -71,7 +71,7 @@ def test_a_job_that_somebody_removed_is_not_run_again() -> None:
 @pytest.mark.django_db
 def test_a_loss_is_found_once() -> None:
     lose()
-    assert models.mark_lost([DEAD], "default", "gone again") == 0
+    assert losses.mark_lost([DEAD], "default", "gone again") == 0
     assert len(requested()) == 1
 
 

@@ -32,8 +32,8 @@ MOMENTS = {
     # Results are committed, and the recorder does not know yet.
     "after-write": ("recorder", "write", "after"),
     # Runs of dead processes are about to be, or have been, declared lost.
-    "before-lost": ("presence", "mark_lost", "before"),
-    "after-lost": ("presence", "mark_lost", "after"),
+    "before-lost": ("losses", "mark_lost", "before"),
+    "after-lost": ("losses", "mark_lost", "after"),
 }
 SIGNALS = {"stop": signal.SIGSTOP, "die": signal.SIGKILL}
 
