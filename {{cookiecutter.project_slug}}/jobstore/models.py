@@ -6,6 +6,7 @@ Every time is written by the database's clock, so that the clocks of its clients
 import datetime as dt
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, models, router, transaction
