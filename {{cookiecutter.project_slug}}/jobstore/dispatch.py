@@ -23,7 +23,12 @@ from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
 from .recorder import MAX_WAITING
 from .runs import ClaimedJob, Run
-from .util import as_aware, get_django_internal_datetime, retry_on_db_operational_error
+from .util import (
+    as_aware,
+    get_django_internal_datetime,
+    renew_idle_connection,
+    retry_on_db_operational_error,
+)
 
 if TYPE_CHECKING:
     from .jobstores import DjangoJobStore
@@ -122,6 +127,7 @@ class Dispatcher:
     def take(self, term: Term | None, taken: Taken) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         self._connection = connections[self.using]
+        renew_idle_connection(self.using)
         limit_waiting(self.using)
         self.known_first = None
         now = self._presence.now()

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils import formats, timezone
 
 from . import conf
+from .texts import one_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 LOST_CONNECTION = (db.OperationalError, db.InterfaceError)
 TRIES = 3
+# Seconds without use after which a connection is tried before it is trusted.
+IDLE = 30.0
 
 
 def get_dt_format() -> str:
@@ -94,6 +97,21 @@ def release_connections() -> None:
             connection.close()
 
 
+def renew_idle_connection(using: str) -> None:
+    """Replace this thread's connection if nobody used it for long and the server has closed it.
+
+    Servers do that to sessions that idle. It is no outage, and must not look like one.
+    """
+    connection: Any = db.connections[using]
+    if connection.connection is None or connection.in_atomic_block:
+        return
+    now = time.monotonic()
+    used_at, connection._used_at = getattr(connection, "_used_at", now), now
+    if now - used_at > IDLE and not connection.is_usable():
+        logger.debug("The server closed a connection that was idle for %.0f s.", now - used_at)
+        connection.close()
+
+
 def close_old_connections(func: Callable[P, R]) -> Callable[P, R]:
     """Close unusable and outdated connections before and after a job.
 
@@ -128,10 +146,12 @@ def retry_on_db_operational_error(func: Callable[P, R]) -> Callable[P, R]:
                     for connection in db.connections.all(initialized_only=True)
                 ):
                     raise
-                logger.warning(
+                # The first time it is mostly a connection that lay idle until the server closed it.
+                logger.log(
+                    logging.DEBUG if attempt == 1 else logging.WARNING,
                     "Database error in %s (%s); trying again on a new connection.",
                     func.__qualname__,
-                    error,
+                    one_line(error),
                 )
                 release_connections()
                 time.sleep(0.1 * attempt)
