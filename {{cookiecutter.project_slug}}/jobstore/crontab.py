@@ -142,6 +142,14 @@ def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTri
         raise ValueError(f"crontab({expression!r}): {error}.") from None
 
 
+def weekday_names(numbers: Iterable[int]) -> str:
+    """Return weekdays that are counted from Monday as APScheduler writes them, by their names."""
+    wanted = sorted(set(numbers))
+    if len(wanted) == len(MONDAY_FIRST):
+        return "*"
+    return _runs(wanted, lambda number: MONDAY_FIRST[number])
+
+
 def _trigger(fields: list[str], zone: dt.tzinfo) -> BaseTrigger:
     minute, hour, day, month, weekday = fields
     months = MONTH.values(month)
@@ -197,10 +205,7 @@ def _weekdays(text: str) -> tuple[str, str]:
         if number is not None and number not in "12345":
             raise ValueError(f"day of week {item!r}: a month has the first to the fifth, #1 to #5")
         positions.append(f"{POSITIONS[int(number) - 1] if number else 'last'} {WEEKDAYS[day % 7]}")
-    if len(days) == len(WEEKDAYS):
-        return "*", ",".join(positions)
-    numbers = sorted(map(MONDAY_FIRST.index, days))
-    return _runs(numbers, lambda number: MONDAY_FIRST[number]), ",".join(positions)
+    return weekday_names(map(MONDAY_FIRST.index, days)), ",".join(positions)
 
 
 def _occurs(days: str, months: set[int]) -> bool:

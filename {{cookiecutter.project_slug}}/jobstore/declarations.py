@@ -16,7 +16,7 @@ from typing import Any
 from apscheduler.job import Job
 from django.conf import settings
 
-from . import replacing, texts
+from . import conf, defaults, replacing, texts
 from .models import DjangoJob
 
 # How objects without a text of their own are shown, which differs in every process.
@@ -93,6 +93,11 @@ class Declaration:
             parts += (self.on_lost,)
         if self.run_at_start:
             parts += ("run_at_start",)
+        # What settings fill in is a part of what was declared: a change of them takes effect.
+        if isinstance(self.trigger, str) and "timezone" not in self.options:
+            parts += (settings.TIME_ZONE,)
+        if "misfire_grace_time" not in self.options:
+            parts += (conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS"),)
         text = repr(parts)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -223,7 +228,20 @@ def _without_address(text: str) -> str:
 
 def moments_of(declaration: Declaration) -> list[str]:
     """Return the names of options that hold the moment of the import, which differs each time."""
-    return [name for name, value in declaration.options.items() if _is_moment(value, declaration)]
+    given = [name for name, value in declaration.options.items() if _is_moment(value, declaration)]
+    return given + _moments_of_trigger(declaration)
+
+
+def _moments_of_trigger(declaration: Declaration) -> list[str]:
+    """Return the same of a trigger object, whose own default is no moment that was given."""
+    names = ("start_date", "end_date", "run_date")
+    return [
+        name
+        for part in defaults.parts(declaration.trigger)
+        for name in names
+        if not (defaults.moment_of(part) == name and defaults.has_default_moment(part))
+        and _is_moment(getattr(part, name, None), declaration)
+    ]
 
 
 def _is_moment(value: Any, declaration: Declaration) -> bool:

@@ -42,6 +42,7 @@ from .recorder import Recorder, Result
 from .repeated import RepeatedFailure
 from .results import STATUS, DjangoResultStoreMixin, describe_event
 from .runs import ClaimedJob, Run
+from .schedules import weekday_question
 from .util import (
     as_aware,
     get_apscheduler_datetime,
@@ -183,6 +184,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """
         defaults.settle_grace(job)
         outside_event_loop(self._add, job)
+        if question := weekday_question(job.trigger):
+            logger.warning("Job %r: %s.", job.id, question)
 
     def _add(self, job: Job) -> None:
         values = self._values(job)

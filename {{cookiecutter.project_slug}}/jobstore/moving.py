@@ -21,6 +21,7 @@ from django.db import connections, transaction
 from . import recorder, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob, DjangoJobExecution
+from .schedules import describe
 from .util import as_aware, get_django_internal_datetime
 
 JOBS = "django_apscheduler_djangojob"
@@ -240,7 +241,7 @@ def _examine(row: DjangoJob, source: Source) -> JobReport:
     try:
         job = _assemble(row.pk, loaded)
         report.column = _settle_next_run_time(job, row, source)
-        report.next_run_time, report.text = job.next_run_time, str(job.trigger)
+        report.next_run_time, report.text = job.next_run_time, describe(job.trigger)
         report.executor = job.executor
         for name, value in state.values(job).items():
             setattr(row, name, value)

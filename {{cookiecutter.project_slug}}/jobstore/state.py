@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.job import Job
 
 from . import defaults, signing
+from .schedules import describe
 from .util import as_aware
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def columns(job: Job) -> dict[str, Any]:
         "name": _storable(job.name)[:255],
         "func": str(job.func_ref)[:255],
         "arguments": _storable(", ".join(arguments))[:2000],
-        "trigger": _storable(str(job.trigger))[:255],
+        "trigger": _storable(describe(job.trigger))[:255],
         "executor": job.executor,
         "coalesce": job.coalesce,
         "max_instances": job.max_instances,

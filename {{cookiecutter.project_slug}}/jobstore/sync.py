@@ -25,6 +25,7 @@ from .models import (
     database_now,
     first_version,
 )
+from .schedules import describe
 from .util import as_aware
 from .validation import set_first_run
 from .wake import announce
@@ -321,7 +322,7 @@ class _Sync:
                 runs.request(job_id, start_of)
 
     def _note(self, one: Wanted, action: str) -> None:
-        self.outcome.changes.append(Change(action, one.id, str(one.job.trigger)))
+        self.outcome.changes.append(Change(action, one.id, describe(one.job.trigger)))
 
     def _report(self, problem: Problem) -> None:
         self.outcome.problems.append(problem)

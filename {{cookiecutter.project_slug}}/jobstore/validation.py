@@ -31,6 +31,7 @@ from .declarations import (
     shown_path,
 )
 from .models import DjangoJob
+from .schedules import weekday_question
 
 JOB_OPTIONS = (
     "args",
@@ -64,8 +65,14 @@ LENGTHS = ("weeks", "days", "hours", "minutes", "seconds")
 # Bytes of a stored state: a packet that a server does not take would end the session of all writes.
 LARGEST_STATE = 4_000_000
 
+
+def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
+    if question := weekday_question(job.trigger):
+        yield f"Job {declaration.id!r}: {question}."
+
+
 # Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
-QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = []
+QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [_question_of_weekdays]
 
 
 def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:

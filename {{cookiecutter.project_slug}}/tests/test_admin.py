@@ -178,7 +178,7 @@ def test_the_list_shows_what_runs_and_when(admin_client: Client) -> None:
         (CronTrigger(minute="*/5"), "minute */5"),
         (CronTrigger(), "cron[]"),
         (DateTrigger("2030-01-01 03:30:00", "UTC"), "once, at 2030-01-01 03:30:00 UTC"),
-        (AndTrigger([IntervalTrigger(hours=1)]), "and[interval[1:00:00]]"),
+        (AndTrigger([IntervalTrigger(hours=1)]), "every hour"),
     ],
 )
 def test_triggers_are_shown_in_words(trigger: object, words: str) -> None:

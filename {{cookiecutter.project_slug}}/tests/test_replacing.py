@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import apscheduler.triggers.calendarinterval
 import apscheduler.triggers.date
@@ -21,8 +22,10 @@ from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
 
 from jobstore import defaults, registry, replacing, signing, state
 from jobstore.jobstores import DjangoJobStore
@@ -153,7 +156,7 @@ any_trigger = (
 )
 pauses = st.timedeltas(dt.timedelta(microseconds=1), dt.timedelta(days=400))
 
-thorough = settings(
+thorough = hypothesis_settings(
     derandomize=True,
     deadline=None,
     database=None,
@@ -465,6 +468,46 @@ def test_an_interval_without_a_start_counts_from_the_database_s_time() -> None:
     next_run_time = DjangoJob.objects.get().next_run_time
     assert next_run_time is not None
     assert abs(as_aware(next_run_time) - dt.datetime.now(UTC) - HOUR) < dt.timedelta(minutes=5)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_only_these")
+def test_another_time_zone_of_the_project_moves_what_was_declared_without_one(
+    settings: Settings,
+) -> None:
+    for zone, expected in (("UTC", ["add"]), ("Asia/Tokyo", ["update"]), ("Asia/Tokyo", [])):
+        settings.TIME_ZONE = zone
+        scheduled("cron", id="job", hour=3)(callables.note)
+        scheduler = BackgroundScheduler(timezone=zone)
+        changes = registry.sync(DjangoJobStore(), scheduler)
+        registry._declared.clear()
+        assert [change.action for change in changes] == expected
+        next_run_time = DjangoJob.objects.get().next_run_time
+        assert next_run_time is not None
+        assert as_aware(next_run_time).astimezone(ZoneInfo(zone)).hour == 3
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_only_these")
+def test_another_default_grace_reaches_what_was_declared_without_one(settings: Settings) -> None:
+    for grace in (100, 200):
+        settings.SCHEDULER_MISFIRE_GRACE_SECONDS = grace
+        scheduled("cron", id="job", hour=3)(callables.note)
+        sync()
+        assert DjangoJob.objects.get().misfire_grace_time == grace
+
+
+@pytest.mark.usefixtures("_only_these")
+@pytest.mark.parametrize("trigger", [IntervalTrigger, CronTrigger])
+def test_a_trigger_that_is_given_the_moment_of_the_start_is_refused(trigger: Any) -> None:
+    now = dt.datetime.now(UTC)
+    options = {"hours": 1} if trigger is IntervalTrigger else {"hour": 3}
+    combined = OrTrigger([trigger(**options, start_date=now)])
+    for one in (trigger(**options, start_date=now), trigger(**options, end_date=now), combined):
+        scheduled(one, id="job")(callables.note)
+        found = registry.collect(BackgroundScheduler(timezone="UTC"))
+        registry._declared.clear()
+        assert "holds the moment of the start" in str(found.fatal)
 
 
 @pytest.fixture

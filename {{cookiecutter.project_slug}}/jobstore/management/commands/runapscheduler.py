@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from jobstore import conf, health, registry
 from jobstore.checks import LEAVE
 from jobstore.scheduler import SchedulerProcess
+from jobstore.schedules import describe
 from jobstore.util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -60,7 +61,7 @@ class Command(BaseCommand):
         found = registry.collect(process.scheduler)
         for declaration, job in found.jobs.values():
             first = "never runs" if job.next_run_time is None else f"first run {job.next_run_time}"
-            self.stdout.write(f"{declaration.id}  {job.trigger}  {first}")
+            self.stdout.write(f"{declaration.id}  {describe(job.trigger)}  {first}")
         for problem in (*found.problems, *found.ended.values()):
             if not problem.is_fatal:
                 self.stderr.write(self.style.WARNING(str(problem)))
