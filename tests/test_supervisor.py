@@ -237,3 +237,32 @@ def test_scheduler_that_cannot_start_is_tried_again_until_it_can(new_supervisor:
         assert "migrate" in unmigrated.log("scheduler")
         unmigrated.manage("migrate", "--no-input")
         unmigrated.wait_for(lambda: unmigrated.is_running("scheduler"), 60)
+
+
+def probe(supervisor: Supervisor) -> subprocess.CompletedProcess[str]:
+    """Ask the project's scheduler whether it is ready, as a monitor on this host does."""
+    return subprocess.run(
+        [str(supervisor.path / ".venv" / "bin" / "python"), "jobstore/probe.py", "ready"],
+        cwd=supervisor.path,
+        env=supervisor.environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_another_project_on_the_host_does_not_answer_for_this_one(
+    supervisor: Supervisor, new_supervisor: NewSupervisor
+) -> None:
+    address = supervisor.environment["SCHEDULER_HEALTH_ADDRESS"]
+    supervisor.wait_for(lambda: probe(supervisor).returncode == 0, 30)
+    with new_supervisor() as second:
+        second.environment["SCHEDULER_HEALTH_ADDRESS"] = address
+        second.manage("migrate", "--no-input")
+        second.start()
+        # Its jobs run all the same, and everybody can see what is wrong.
+        second.wait_for(second.runs, 60)
+        answer = probe(second)
+        assert answer.returncode == 1
+        assert "is not this project" in answer.stdout
+        assert "cannot be used" in second.log("scheduler")
+    assert probe(supervisor).returncode == 0

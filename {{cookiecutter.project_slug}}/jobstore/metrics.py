@@ -27,6 +27,10 @@ def render(process: "SchedulerProcess") -> str:
         "lag_seconds": ("How late the oldest due job was, lately.", seen.lag),
         "slots": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
         "slots_busy": ("Jobs that are running.", process.busy_workers),
+        "executors_saturated": (
+            "Executors whose workers are all busy while jobs wait for them.",
+            len(seen.saturated),
+        ),
         "results_waiting": ("Results not yet written.", process.results_waiting),
     }
     lines = []
@@ -47,4 +51,5 @@ def render(process: "SchedulerProcess") -> str:
 
 
 def _labelled(name: str, label: str, value: str, number: int) -> str:
-    return name + "{" + f'{label}="{value}"' + "}" + f" {number}"
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return name + "{" + f'{label}="{escaped}"' + "}" + f" {number}"

@@ -213,11 +213,15 @@ class Presence:
         """
         self._saturated = (sorted(executors), time.monotonic())
 
-    def _saturation(self) -> str:
+    @property
+    def saturated(self) -> list[str]:
+        """Executors without a free worker for which jobs wait, as the loop said lately."""
         executors, noted_at = self._saturated
         # A loop that hangs does not say any more why jobs wait.
-        is_recent = time.monotonic() - noted_at < SATURATION_LASTS
-        return json.dumps(executors) if executors and is_recent else ""
+        return executors if time.monotonic() - noted_at < SATURATION_LASTS else []
+
+    def _saturation(self) -> str:
+        return json.dumps(self.saturated) if self.saturated else ""
 
     @property
     def sees_nothing_due(self) -> bool:

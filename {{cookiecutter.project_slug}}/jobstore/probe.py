@@ -92,6 +92,8 @@ def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
 
 def ask(question: str, address: str) -> tuple[bool, str]:
     """Return whether the answer is yes, and what was said."""
+    if not address:
+        return False, "Probes are switched off: SCHEDULER_HEALTH_ADDRESS is empty."
     try:
         host, port = split_address(address)
         if ":" in host and not host.strip("0:"):

@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from jobstore import health, lease, probe
+from jobstore import health, lease, metrics, probe
 from jobstore.models import SchedulerInstance, database_now
 from jobstore.scheduler import SchedulerProcess
 from tests.conftest import eventually
@@ -251,6 +251,29 @@ def test_prometheus_can_read_the_metrics(process: SchedulerProcess, address: str
     assert values["scheduler_active"] == "1.0"
     assert values['scheduler_role{role="active"}'] == "1"
     assert values['scheduler_runs_total{status="Executed"}'] == "3"
+
+
+def test_no_value_breaks_a_line_of_the_metrics(process: SchedulerProcess) -> None:
+    process.store.outcomes['a"b\\c\nd'] = 1
+    [line] = [one for one in metrics.render(process).splitlines() if "runs_total{" in one]
+    assert line == r'scheduler_runs_total{status="a\"b\\c\nd"} 1'
+
+
+def test_an_address_that_becomes_free_is_taken(
+    process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "BIND_RETRY", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert health.serve(process, address) is None
+    eventually(lambda: probe.ask("live", address)[0])
+
+
+def test_probes_that_are_switched_off_say_so() -> None:
+    assert probe.ask("live", "") == (
+        False,
+        "Probes are switched off: SCHEDULER_HEALTH_ADDRESS is empty.",
+    )
 
 
 def test_a_clock_that_differs_is_reported_once(
