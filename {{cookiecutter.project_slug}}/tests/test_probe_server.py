@@ -147,7 +147,7 @@ def test_connections_that_say_nothing_keep_no_probe_out(start: Start) -> None:
             began = time.monotonic()
             healthy, text = probe.ask("live", f"127.0.0.1:{port_of(server)}")
             assert healthy, text
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 2  # a probe gives up after 3
         assert len(server._open) <= probe_server.CONNECTIONS
     finally:
         for one in idle:
