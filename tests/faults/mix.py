@@ -369,8 +369,10 @@ class Mix:
         self._say("No more faults: healing, and waiting until every run has ended.")
         if self._outage:
             self._outage.join()
-        while self._pending:
-            heapq.heappop(self._pending)[2]()
+        # All at once; what has to be done in steps goes on in steps.
+        self._pending = [(0.0, number, action) for _, number, action in sorted(self._pending)]
+        if not self._wait(lambda: not self._pending, CATCH_UP):
+            self.findings.append(f"After {CATCH_UP:g} s what was done could not all be taken back.")
         late = "Job.objects.filter(next_run_time__lt=now() - dt.timedelta(seconds=2)).count()"
         if not self._wait(lambda: self._ask_active() is not None and self._ask(late) == 0, CATCH_UP):
             self.findings.append(f"After {CATCH_UP:g} s of calm jobs are still late.")
