@@ -15,6 +15,7 @@ import re
 import selectors
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -25,6 +26,10 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 ARRIVAL = 30.0
 # Seconds that a client may take for each piece of an answer.
 ANSWER = 30.0
+# Seconds that a client has to hang up after its last answer, before that is done for it.
+LINGER = 2.0
+# Bytes of an answer that the system keeps for a client that reads slowly: no thread waits for less.
+SEND_BUFFER = 256 * 1024
 # Bytes of a request: twice what Django takes of a form (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MAX_REQUEST = 5 * 1024 * 1024
 # Bytes of all requests that are arriving; beyond, the oldest of them are cut.
@@ -47,14 +52,16 @@ class Connection(TConn):  # type: ignore[misc]
 
     arrived: bytearray
     deadline: float
+    searched: int
     head: int
     length: int | None
+    hang_up: Callable[["Connection"], None]
 
     def begin(self, arrived: bytes) -> None:
         """Expect a request, of which this much is there already."""
         self.arrived = bytearray(arrived)
         self.deadline = time.monotonic() + ARRIVAL
-        self.head, self.length = 0, None
+        self.searched, self.head, self.length = 0, 0, None
 
     def init(self) -> None:
         """Hand what has arrived to gunicorn's parser; called on the thread that answers."""
@@ -62,6 +69,13 @@ class Connection(TConn):  # type: ignore[misc]
         self.sock.settimeout(ANSWER)
         self.parser.unreader.unread(bytes(self.arrived))
         self.arrived.clear()
+
+    def close(self, graceful: bool = False) -> None:
+        """Close; gunicorn would wait for the client to hang up, and all others would wait too."""
+        if graceful:
+            self.hang_up(self)
+        else:
+            super().close()
 
     def refusal(self) -> str:
         """Return the status with which a request is refused that is too large, or nothing."""
@@ -86,8 +100,9 @@ class Connection(TConn):  # type: ignore[misc]
         """Look for the end of the head; note where the body begins, and how long it is."""
         if self.head:
             return True
-        end = self.arrived.find(END_OF_HEAD)
+        end = self.arrived.find(END_OF_HEAD, self.searched)
         if end < 0:
+            self.searched = max(len(self.arrived) - len(END_OF_HEAD), 0)
             return False
         head = self.arrived[: end + 2]
         self.head = end + len(END_OF_HEAD)
@@ -107,6 +122,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         # Connections whose next request has not arrived, the oldest first.
         self.arriving: dict[Connection, None] = {}
+        # Connections that have had their last answer, and until when their clients may hang up.
+        self.leaving: dict[Connection, float] = {}
 
     def init_process(self) -> None:
         """Start, with threads for probes."""
@@ -126,7 +143,10 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._cut_oldest()
-        self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        conn = Connection(self.cfg, client, address, listener.getsockname())
+        conn.hang_up = self._hang_up
+        self.enqueue_req(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
         """Wait, without a thread, for the next request of a connection."""
@@ -171,8 +191,14 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         """Close connections whose requests take too long; called every second."""
         super().murder_pending()
         now = time.monotonic()
-        for conn in [one for one in self.arriving if one.deadline < now]:
-            if conn.arrived:
+        for conn in [one for one, until in self.leaving.items() if until < now]:
+            self._let_go(conn)
+        for conn in list(self.arriving):
+            if not (self.alive or conn.arrived):
+                self._close(conn)  # a stop does not wait for clients that ask nothing
+            elif conn.deadline >= now:
+                continue
+            elif conn.arrived:
                 self._refuse(conn, "408 Request Timeout")
             else:
                 self._close(conn)
@@ -181,12 +207,42 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         """Close a connection that asks nothing, or else the one that takes longest to ask."""
         if self.keepalived_conns:
             idle = self.keepalived_conns.popleft()
-            with contextlib.suppress(OSError, KeyError, ValueError):
-                self.poller.unregister(idle.sock)
+            self._unwatch(idle)
             self.nr_conns -= 1
             idle.close()
         elif oldest := next(iter(self.arriving), None):
             self._close(oldest)
+
+    def _hang_up(self, conn: Connection) -> None:
+        """Say that nothing more will come, and close once the client has hung up.
+
+        Closing at once, with something unread, would take the answer back. The connection does not
+        count any more.
+        """
+        with contextlib.suppress(OSError):
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.leaving[conn] = time.monotonic() + LINGER
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            if len(self.leaving) > self.worker_connections:
+                self._let_go(next(iter(self.leaving)))
+            return
+        self._let_go(conn)
+
+    def _drain(self, conn: Connection, _: object) -> None:
+        try:
+            if conn.sock.recv(65536):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._let_go(conn)
+
+    def _let_go(self, conn: Connection) -> None:
+        self.leaving.pop(conn, None)
+        self._unwatch(conn)
+        conn.close()
 
     def _refuse(self, conn: Connection, status: str) -> None:
         text = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -201,5 +257,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
 
     def _forget(self, conn: Connection) -> None:
         self.arriving.pop(conn, None)
+        self._unwatch(conn)
+
+    def _unwatch(self, conn: Connection) -> None:
         with contextlib.suppress(OSError, KeyError, ValueError):
             self.poller.unregister(conn.sock)

@@ -55,6 +55,9 @@ SLOW: dict[str, bytes] = {
     "stop before the body": POST + b"Content-Length: 1000\r\n\r\n",
     "stop in the body": POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 500,
     "stop in a chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n100\r\nxxxx",
+    "never hang up": b"GET /health/live HTTP/1.0\r\n\r\n",
+    "never hang up, and send more": b"GET /health/live HTTP/1.0\r\n\r\n" + b"x" * 50_000,
+    "make no sense": b"\x16\x03\x01" + b"\r\n" * 10 + b"x" * 70_000,
     "stop after a request": b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\nGET /admin/",
 }
 
@@ -259,6 +262,16 @@ def test_a_restart_answers_who_is_connected(web: WebCommand) -> None:
         assert b"200 OK" in read(slow)
         ended.join()
     assert web.process.returncode == 0, os.linesep.join(web.log.read_text().splitlines()[-20:])
+
+
+def test_a_stop_does_not_wait_for_clients_that_ask_nothing(web: WebCommand) -> None:
+    hello = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connect(web), connect(web, hello), connect(web, hello.replace(b"1.1", b"1.0")):
+        time.sleep(0.5)
+        began = time.monotonic()
+        web.end()
+        assert time.monotonic() - began < 6
+    assert web.process.returncode == 0
 
 
 def test_answers_are_for_everybody(web: WebCommand) -> None:
