@@ -14,7 +14,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Case, Count, When
 
-from . import claim, due
+from . import claim, due, quarantine, rotation, state
 from .lease import Term
 from .limits import limit_waiting
 from .models import DjangoJob, DjangoJobExecution, database_now
@@ -51,6 +51,10 @@ MAX_CLAIM = 500
 AHEAD = 0.1
 
 
+class LacksKeys(claim.NotHolder):
+    """Too few keys of the stored jobs are known here for a claim; its text says what to do."""
+
+
 @dataclasses.dataclass
 class Taken:
     """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
@@ -83,6 +87,11 @@ class Dispatcher:
         self._refill_at = 0
         self._store = store
         self._presence = presence
+        # Jobs that this look found and that cannot be run, with the reasons.
+        self._bad: list[tuple[DjangoJob | due.DueJob, str]] = []
+        self._has_foreign_key = False
+        # The epoch that this process has begun: all jobs are signed by the present key.
+        self._begun_epoch: int | None = None
         self._connection: BaseDatabaseWrapper | None = None
         self._watched: set[Any] = set()
 
@@ -138,6 +147,9 @@ class Dispatcher:
         if term is not None and term.epoch != self._epoch:
             self.saturated.clear()
             self._epoch = term.epoch
+        if term is not None and term.epoch != self._begun_epoch:
+            self._begin(term)
+            self._begun_epoch = term.epoch
         if term is None or self._finds_nothing(now):
             return
         before = self.unsure_since, self._look_until
@@ -149,10 +161,48 @@ class Dispatcher:
             raise
         self.unsure_since, self._look_until = before
 
+    def _begin(self, term: Term) -> None:
+        """Before the first claim of an epoch, see that what is stored can be run, now and later.
+
+        :raises LacksKeys: if this process would take most jobs out of service.
+        """
+        if problem := rotation.problem(self.using):
+            raise LacksKeys(problem)
+
+        def fence() -> None:
+            claim.assert_holder(term, self.using)
+
+        renewal = rotation.sign_anew(self.using, fence)
+        if renewal.signed:
+            logger.info("%d jobs were signed anew with the present key.", renewal.signed)
+        quarantine.bring_back(list(self._executors), fence, self.using)
+
+    def _restore(self, row: DjangoJob | due.DueJob) -> Job | None:
+        """Return the job of a row, or None for one that is to be quarantined."""
+        try:
+            return self._store.restore_or_raise(row)
+        except state.UnreadableState as error:
+            self._has_foreign_key |= isinstance(error, state.UnsignedState)
+            self._bad.append((row, str(error)))
+            return None
+
+    def _quarantine(self, term: Term) -> None:
+        """Quarantine what this look found that cannot be run, if the lease is still held.
+
+        :raises LacksKeys: if it is the key of this process that is wrong.
+        """
+        bad, self._bad = self._bad, []
+        has_foreign_key, self._has_foreign_key = self._has_foreign_key, False
+        if has_foreign_key and (problem := rotation.problem(self.using)):
+            raise LacksKeys(problem)
+        if bad:
+            quarantine.put_all(bad, lambda: claim.assert_holder(term, self.using), self.using)
+
     def _claim(self, term: Term, now: dt.datetime, free: dict[str, int], taken: Taken) -> None:
         if self._presence.requested:
             taken.jobs += self._claim_requested(term, now, free)
         plans = list(self._plans(now, free))
+        self._quarantine(term)
         written = claim.claim(plans, term, self.using)
         started: dict[str, list[Run]] = {}
         for row in written:
@@ -233,9 +283,7 @@ class Dispatcher:
         zone = self._store._scheduler.timezone
         for row in rows[:limit]:
             if row.executor not in free:
-                self._store.quarantine(
-                    row, f"No executor named {row.executor!r} is configured here."
-                )
+                self._bad.append((row, f"No executor named {row.executor!r} is configured here."))
                 continue
             expected = min(self._pace.expected(row.func), AHEAD)
             if free[row.executor] <= 0 and (
@@ -243,7 +291,7 @@ class Dispatcher:
             ):
                 # Nor is anything behind it taken: what is overtaken could wait for ever.
                 waiting.add(row.executor)
-            if row.executor in waiting or (job := self._store.restore(row)) is None:
+            if row.executor in waiting or (job := self._restore(row)) is None:
                 continue
             try:
                 one = plan(
@@ -254,7 +302,7 @@ class Dispatcher:
                     saturated_since=was_saturated.get(row.executor),
                 )
             except UnusableTrigger as error:
-                self._store.quarantine(row, str(error))
+                self._bad.append((row, str(error)))
                 continue
             if one.start:
                 free[row.executor] -= 1
@@ -300,13 +348,14 @@ class Dispatcher:
             row = rows.get(request.job_id)
             # A job that ended with a run that was lost is out of service, but owes that run.
             in_service = row is not None and (row.retired_at is None or request.attempt > 1)
-            job = self._store.restore(row) if row is not None and in_service else None
+            job = self._restore(row) if row is not None and in_service else None
             if reason := self._objection(job, running, free):
                 refused.setdefault(reason, []).append(request.pk)
             elif job is not None and free[job.executor] > 0:
                 free[job.executor] -= 1
                 running[job.id] = running.get(job.id, 0) + 1
                 startable.append((request, job))
+        self._quarantine(term)
         for (status, text), ids in refused.items():
             self._refuse(ids, status, text)
         taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)

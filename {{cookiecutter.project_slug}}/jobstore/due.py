@@ -31,7 +31,6 @@ class DueJob(NamedTuple):
     job_state: bytes | memoryview
     next_run_time: dt.datetime
     version: int
-    name: str
     func: str
     arguments: str
     trigger: str

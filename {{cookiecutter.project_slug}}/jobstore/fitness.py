@@ -1,8 +1,8 @@
 """Whether this process can run jobs: what it cannot do, it must leave to another.
 
-A process whose preparation raises, or whose scheduling loop is dead, stuck or fails all the time,
-is not ready and does not keep the lease. It tries again by itself, after longer and longer pauses
-in which a standby has had its chance.
+A process whose preparation raises, whose scheduling loop is dead, stuck or fails all the time, or
+who does not know the keys of most jobs, is not ready and does not keep the lease. It tries again by
+itself, after longer and longer pauses in which a standby has had its chance.
 """
 
 import time
@@ -17,6 +17,8 @@ class Fitness:
     def __init__(self) -> None:
         # What the loop's watchdog sees; gone as soon as it sees nothing any more.
         self.loop_problem = ""
+        # Why the stored jobs are not this process's to run; gone as soon as another look finds so.
+        self.key_problem = ""
         self._failure = ""
         self._setbacks = 0
         self._again_at = 0.0
@@ -24,12 +26,13 @@ class Fitness:
     @property
     def problem(self) -> str:
         """What is wrong, in one sentence; empty if nothing is."""
-        return self.loop_problem or self._failure
+        return self.loop_problem or self.key_problem or self._failure
 
     @property
     def may_compete(self) -> bool:
         """Whether this process may hold the lease now, be it only to try again."""
-        return not self.loop_problem and time.monotonic() >= self._again_at
+        is_able = not self.loop_problem and not self.key_problem
+        return is_able and time.monotonic() >= self._again_at
 
     @property
     def seconds_left(self) -> float:

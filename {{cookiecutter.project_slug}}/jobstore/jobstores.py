@@ -32,8 +32,8 @@ from django.db import (
 )
 from django.db.models import Min
 
-from . import claim, conf, defaults, quarantine, replacing, state
-from .dispatch import Dispatcher, Taken
+from . import claim, conf, defaults, replacing, state
+from .dispatch import Dispatcher, LacksKeys, Taken
 from .due import DueJob
 from .lease import waiting_jobs
 from .models import DjangoJob, DjangoJobExecution
@@ -43,6 +43,7 @@ from .repeated import RepeatedFailure
 from .results import STATUS, DjangoResultStoreMixin, describe_event
 from .runs import ClaimedJob, Run
 from .schedules import weekday_question
+from .texts import one_line
 from .util import (
     as_aware,
     get_apscheduler_datetime,
@@ -87,6 +88,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         )
         # When the scheduler last asked what is due, on this machine's monotonic clock.
         self._asked_at = time.monotonic()
+        # Jobs that could not be restored when somebody asked for them, and their versions then.
+        self._told_unreadable: dict[str, int] = {}
         # The thread that tells of what needs no recording, while others report what ended.
         self._announcer: int | None = None
         self._is_shut_down = False
@@ -275,6 +278,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self._claiming.over()
             if term is not None:
                 presence.is_fit()
+        except LacksKeys as problem:
+            presence.lacks_keys(str(problem))
+            self._back_off()
         except claim.NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
             presence.doubt()
@@ -351,17 +357,25 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     # --- Restoring ------------------------------------------------------------------------------
 
     def restore(self, row: DjangoJob | DueJob) -> Job | None:
-        """Return the job of a row, or None after quarantining a row that cannot be restored."""
+        """Return the job of a row, or None for one that cannot be restored, which is told once.
+
+        Nothing is written: this process may have the wrong key, or older code.
+        """
         try:
-            # Without an alias it would pass for a job that is written for the first time.
-            return state.restore(row, self._scheduler, self._alias or "")
+            return self.restore_or_raise(row)
         except state.UnreadableState as error:
-            outside_event_loop(self.quarantine, row, str(error))
+            if self._told_unreadable.get(row.pk) != row.version:
+                self._told_unreadable[row.pk] = row.version
+                logger.error("Job %r cannot be restored here: %s", row.pk, one_line(error))
             return None
 
-    def quarantine(self, row: DjangoJob | DueJob, reason: str) -> None:
-        """Keep a job that cannot be run, out of the way and visible, until it changes."""
-        quarantine.put(row, reason, self.using)
+    def restore_or_raise(self, row: DjangoJob | DueJob) -> Job:
+        """Return the job of a row.
+
+        :raises UnreadableState: if it cannot be restored.
+        """
+        # Without an alias it would pass for a job that is written for the first time.
+        return state.restore(row, self._scheduler, self._alias or "")
 
     def _values(self, job: Job) -> dict[str, Any]:
         return {

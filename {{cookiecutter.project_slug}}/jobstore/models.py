@@ -36,13 +36,21 @@ class IdField(models.CharField):  # type: ignore[type-arg]
         return parameters
 
 
+class StaleJob(Exception):
+    """A job was changed since it was read, so that saving it would undo that. Read it again."""
+
+
 def first_version() -> int:
     """Return a version that no job of the same id has had that was deleted before."""
     return time.time_ns() // 1000
 
 
 class JobQuerySet(models.QuerySet["DjangoJob"]):
-    """Jobs; every change made through it is noticed by a claim that is under way."""
+    """Jobs; every change made through it is noticed by a claim that is under way.
+
+    A time that has run must not be put back by whoever read the job before: what writes objects
+    that were read compares their versions first.
+    """
 
     def update(self, **changes: Any) -> int:
         """Update as Django does, raise the version that claims compare, and announce it."""
@@ -51,6 +59,39 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
         if changed:
             announce(self.db)
         return changed
+
+    def bulk_update(
+        self, objs: Iterable["DjangoJob"], fields: Iterable[str], batch_size: int | None = None
+    ) -> int:
+        """Update as Django does, and raise the versions of the objects.
+
+        :raises StaleJob: if a job was changed since its object was read. Nothing is written then.
+        """
+        jobs, names = list(objs), [name for name in fields if name != "version"]
+        with transaction.atomic(using=self.db):
+            rows = self.model.all_objects.using(self.db).filter(pk__in=[job.pk for job in jobs])
+            stored = dict(rows.select_for_update().values_list("pk", "version"))
+            if stale := [job.pk for job in jobs if stored.get(job.pk) != job.version]:
+                raise StaleJob(_stale(stale))
+            updated = super().bulk_update(jobs, names, batch_size)
+        for job in jobs:
+            job.version += 1
+        return updated
+
+    def bulk_create(self, objs: Iterable["DjangoJob"], *args: Any, **options: Any) -> Any:
+        """Create as Django does, and announce it.
+
+        :raises ValueError: if jobs that are there would be replaced without another version.
+        """
+        if options.get("update_conflicts") and "version" not in options["update_fields"]:
+            raise ValueError(
+                'Jobs that are there would change without a claim noticing. Add "version" to '
+                "update_fields."
+            )
+        with transaction.atomic(using=self.db):
+            created = super().bulk_create(objs, *args, **options)
+            announce(self.db)
+        return created
 
     def retire(self) -> int:
         """Take jobs out of service, keeping their rows so that history keeps their names."""
@@ -132,6 +173,34 @@ class DjangoJob(models.Model):
         if self.next_run_time is None:
             return f"{self.id} (paused)"
         return f"{self.id} (next run at: {get_local_dt_format(self.next_run_time)})"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save as Django does, if nobody has changed the job since it was read; announce it.
+
+        A job that is new is inserted, and never replaces one that is there.
+
+        :raises StaleJob: if it was changed: a claim has moved it on, for example, and saving it
+            would have the same time run again.
+        """
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            if self._state.adding or options.get("force_insert"):
+                # Django would try an update first, whatever the version of the row.
+                super().save(*args, **(options | {"using": using, "force_insert": True}))
+                announce(using)
+                return
+            if "version" in self.get_deferred_fields():
+                raise StaleJob(f"Job {self.pk!r} was read without its version; read all of it.")
+            # This locks the row, raises its version and announces the change.
+            rows = type(self).all_objects.using(using)
+            if not rows.filter(pk=self.pk, version=self.version).update(version=self.version + 1):
+                raise StaleJob(_stale([self.pk]))
+            self.version += 1
+            try:
+                super().save(*args, **(options | {"using": using}))
+            except BaseException:
+                self.version -= 1
+                raise
 
     def pause(self) -> bool:
         """Stop scheduling the job until `resume`; whether that changed anything."""
@@ -421,6 +490,14 @@ class DeclarationProblem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def _stale(job_ids: list[str]) -> str:
+    names = ", ".join(map(repr, job_ids[:5])) + (", …" if len(job_ids) > 5 else "")
+    return (
+        f"Job {names} was changed or deleted since it was read; saving it would undo that. Read it "
+        "again, or change it by an update of a queryset."
+    )
 
 
 def database_now(using: str) -> dt.datetime:

@@ -18,7 +18,7 @@ from apscheduler.jobstores.base import ConflictingIdError
 from django import db
 from django.db import connections, transaction
 
-from . import recorder, state
+from . import quarantine, recorder, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob, DjangoJobExecution
 from .schedules import describe
@@ -292,7 +292,8 @@ def _store(job: Job, report: JobReport, store: DjangoJobStore) -> None:
     with transaction.atomic(using=store.using):
         store.add_job(job)
         if report.action == JobReport.QUARANTINED:
-            store.quarantine(DjangoJob.objects.using(store.using).get(pk=job.id), report.text)
+            row = DjangoJob.objects.using(store.using).get(pk=job.id)
+            quarantine.put(row, report.text, store.using)
 
 
 def _unpickle(data: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 from django.db import DatabaseError, InterfaceError, transaction
 
-from . import conf, lease, losses
+from . import conf, lease, losses, rotation
 from .detector import Detector
 from .fitness import Fitness
 from .lease import Sight, Term
@@ -46,6 +46,9 @@ LOOK = 5.0
 SKEW = 1.0
 # Seconds for which it counts what a claim said of busy workers; one follows each second then.
 SATURATION_LASTS = 10.0
+# Seconds between two looks at the keys of the stored jobs, without the lease: while they are known,
+# and while they are not.
+KEY_LOOK, KEY_RETRY = 60.0, 5.0
 # Seconds that leaving waits for a statement that is under way.
 PATIENCE = 3.0
 
@@ -99,6 +102,7 @@ class Presence:
         self._reached_at = 0.0
         self._next_chores = 0.0
         self._next_heartbeat = 0.0
+        self._next_key_look = 0.0
         self._registered = False
         self._competing = False
         self._leaving = False
@@ -151,6 +155,20 @@ class Presence:
         if self.fitness.failed(reason):
             logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
         self._trusted_until = 0.0
+        self._ear.nudge()
+
+    def lacks_keys(self, problem: str) -> None:
+        """Give the lease up, because this process does not know the keys of most stored jobs.
+
+        It looks again every KEY_RETRY seconds. Safe in any thread.
+
+        :param problem: how many there are and what to do, in one sentence.
+        """
+        if problem != self.fitness.key_problem:
+            logger.error("This process does not compete for the lease: %s", problem)
+        self.fitness.key_problem = problem
+        self._trusted_until = 0.0
+        self._next_key_look = time.monotonic() + KEY_RETRY
         self._ear.nudge()
 
     def is_fit(self) -> None:
@@ -346,7 +364,8 @@ class Presence:
         poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
         if not self._competing:
             return poll
-        until_look = max(self._next_look - time.monotonic(), self.fitness.seconds_left)
+        next_look = self._next_key_look if self.fitness.key_problem else self._next_look
+        until_look = max(next_look - time.monotonic(), self.fitness.seconds_left)
         until_look = max(until_look, 0.0)
         return min(until_look, poll / 2 if self._watches else poll)
 
@@ -378,6 +397,8 @@ class Presence:
         before, self.fitness.loop_problem = self.fitness.loop_problem, self._loop_problem()
         if self.fitness.loop_problem and not before:
             logger.error("This process cannot run jobs: %s", self.fitness.loop_problem)
+        if self._term is None and self._competing:
+            self._look_at_keys()
         problem = self.fitness.problem
         if not self.fitness.may_compete and self._competing:
             if self._term is not None:
@@ -391,6 +412,19 @@ class Presence:
         if problem != self._written_problem:
             self._write(problem=problem)
             self._written_problem = problem
+
+    def _look_at_keys(self) -> None:
+        """See, before competing, whether this process could read most of the jobs."""
+        if time.monotonic() < self._next_key_look:
+            return
+        problem = rotation.problem(self.using)
+        if problem:
+            self.lacks_keys(problem)
+            return
+        self._next_key_look = time.monotonic() + KEY_LOOK
+        if self.fitness.key_problem:
+            self.fitness.key_problem = ""
+            logger.info("This process knows the keys of the stored jobs again.")
 
     def _chores_are_due(self) -> bool:
         """Tell whether somebody may have died: the renewal has seen it, or has not looked."""

@@ -2,15 +2,20 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable, Collection, Iterable
 
-from django.db import router
+from django.db import router, transaction
 from django.utils import timezone
 
 from . import state
 from .due import DueJob
 from .models import DjangoJob, JobQuerySet, database_now
+from .texts import one_line
 
 logger = logging.getLogger("jobstore.store")
+
+# Jobs that are tried again in one transaction.
+BATCH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +33,30 @@ def quarantined(using: str) -> JobQuerySet:
 
 
 def put(row: DjangoJob | DueJob, reason: str, using: str) -> bool:
-    """Quarantine a job unless somebody changed it meanwhile; return whether that was done."""
+    """Quarantine a job unless somebody changed it meanwhile; return whether that was done.
+
+    Only the active scheduler may do this to a job that it found: whoever cannot read a job may
+    have the wrong key, or older code.
+    """
     rows = DjangoJob.objects.using(using).filter(pk=row.pk, version=row.version)
     changes = {"quarantined_at": database_now(using), "quarantine_reason": reason}
     if not rows.filter(quarantined_at=None).update(**changes):
         return False
-    logger.error("Job %r is quarantined: %s", row.pk, reason)
+    logger.error("Job %r is quarantined: %s", row.pk, one_line(reason))
     return True
+
+
+def put_all(
+    found: Iterable[tuple[DjangoJob | DueJob, str]], fence: Callable[[], object], using: str
+) -> None:
+    """Quarantine jobs, each for its reason, in a transaction that begins with the fence.
+
+    :param fence: raises if this process may not, or no longer, do so.
+    """
+    with transaction.atomic(using=using):
+        fence()
+        for row, reason in found:
+            put(row, reason, using)
 
 
 def release(row: DjangoJob) -> bool:
@@ -53,6 +75,34 @@ def release(row: DjangoJob) -> bool:
         raise ValueError(f"its trigger raised {error!r}") from error
     kept = quarantined(using).filter(pk=row.pk)
     return bool(kept.update(quarantined_at=None, quarantine_reason=""))
+
+
+def bring_back(executors: Collection[str], fence: Callable[[], object], using: str) -> list[str]:
+    """Put back into service what can be restored by now; return the ids.
+
+    The next start does so since the reason may have been its predecessor's: code or keys that it
+    did not have.
+
+    :param executors: the names of those that are configured; jobs of others stay.
+    :param fence: called in the transaction; raises if this process may not, or no longer, do so.
+    """
+    found = list(quarantined(using).filter(executor__in=executors).order_by("pk"))
+    brought: list[str] = []
+    for start in range(0, len(found), BATCH):
+        with transaction.atomic(using=using):
+            fence()
+            brought += [row.pk for row in found[start : start + BATCH] if _is_back(row)]
+    if brought:
+        names = one_line(", ".join(brought))
+        logger.warning("Back from quarantine, since they can be restored: %s", names)
+    return brought
+
+
+def _is_back(row: DjangoJob) -> bool:
+    try:
+        return release(row)
+    except (state.UnreadableState, ValueError):
+        return False
 
 
 def retry(job_ids: list[str] | None = None) -> list[Retried]:

@@ -1,9 +1,9 @@
 """Signatures of stored jobs: what they cover, and which key made them.
 
-A signature covers the job's id, its pickled state and the columns that people look at, so that
-neither write access to the table, nor a state of another job, nor an older one of the same job is
-a way to run what is not shown. It does not cover when the job runs next, nor whether it is paused,
-retired or quarantined: who can write to the table decides about those.
+A signature covers the job's id, its pickled state and the columns that tell what runs and how, so
+that neither write access to the table, nor a state of another job, nor an older one of the same job
+is a way to run what is not shown. It does not cover when the job runs next, what becomes of a lost
+run, nor whether the job is paused, retired or quarantined: who can write to the table decides that.
 
 A stored state begins with a mark of its key, so that one query tells how many jobs an old key has
 signed. The mark helps nobody to find the key: it is another HMAC of it, as each signature is.
@@ -22,9 +22,8 @@ from django.conf import settings
 from django.core import signing
 from django.utils.encoding import force_bytes
 
-# The columns that are signed, in this order.
+# The columns that are signed, in this order. A name is only a label.
 SHOWN = (
-    "name",
     "func",
     "arguments",
     "trigger",
@@ -60,7 +59,7 @@ class Key:
     mark: str
 
 
-def keys() -> tuple[Key, ...]:
+def known_keys() -> tuple[Key, ...]:
     """Return the key that signs, and after it those of SECRET_KEY_FALLBACKS."""
     return _keys(settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
 
@@ -71,7 +70,7 @@ def sign(job_id: str, pickled: bytes, shown: Mapping[str, Any]) -> bytes:
     :param shown: the job's columns as they are stored beside it.
     """
     encoded = base64.b64encode(pickled).decode()
-    key = keys()[0]
+    key = known_keys()[0]
     signature = _signature(key, job_id, encoded, [shown[name] for name in SHOWN])
     return f"{key.mark}:{encoded}:{signature}".encode()
 
@@ -83,7 +82,7 @@ def verified(row: Any) -> bytes:
     """
     mark, _, rest = bytes(row.job_state).decode("ascii", "replace").partition(":")
     encoded, _, signature = rest.partition(":")
-    key = next((one for one in keys() if one.mark == mark), None)
+    key = next((one for one in known_keys() if one.mark == mark), None)
     if key is None:
         raise BadSignature(_why_unknown(row))
     shown = [getattr(row, name) for name in SHOWN]
@@ -125,7 +124,7 @@ def signed_by(row: Any) -> SignedBy:
         except BadSignature:
             return SignedBy.UNKNOWN
         return SignedBy.FORMER
-    is_current = bytes(row.job_state).startswith(keys()[0].mark.encode())
+    is_current = bytes(row.job_state).startswith(known_keys()[0].mark.encode())
     return SignedBy.CURRENT if is_current else SignedBy.FALLBACK
 
 
