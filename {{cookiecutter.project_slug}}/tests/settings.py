@@ -9,6 +9,8 @@ from pathlib import Path
 SCRATCH = tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)
 atexit.register(SCRATCH.cleanup)
 
+IN_THE_SHELL = set(os.environ)
+
 os.environ.update(
     DJANGO_SECRET_KEY="a key that only tests use, long and varied enough: 0123456789 abcdefghij",
     DJANGO_DEBUG="false",
@@ -17,12 +19,23 @@ os.environ.update(
 )
 # A real database is tested by setting DATABASE_URL in the shell; the one in .env is never touched.
 os.environ.setdefault("DATABASE_URL", f"sqlite:///{SCRATCH.name}/db.sqlite3")
+os.environ.setdefault("DATABASE_POOLER", "false")
+os.environ.setdefault("DATABASE_POOL_SIZE", "0")
+os.environ.setdefault("LOG_LEVEL", "INFO")
 
 from config.settings import *  # noqa: E402, F403
-from config.settings import DATABASES, STORAGES  # noqa: E402
+from config.settings import BEHIND_POOLER, DATABASES, STORAGES  # noqa: E402
+from jobstore.conf import SETTINGS  # noqa: E402
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["TEST"] = {"NAME": Path(SCRATCH.name) / "test.sqlite3"}
+
+# The store's tests count on its defaults; what .env says is meant for this machine's scheduler.
+for _name, _setting in SETTINGS.items():
+    if _name not in IN_THE_SHELL:
+        _sessions = _name in ("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN")
+        globals()[_name] = not BEHIND_POOLER if _sessions else _setting.default
+        os.environ.pop(_name, None)
 
 # Pages are rendered without collecting static files first.
 STATIC_ROOT = Path(SCRATCH.name) / "static"

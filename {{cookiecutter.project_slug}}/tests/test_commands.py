@@ -1,6 +1,7 @@
 """`runapscheduler` as an operator meets it: a real process on a real database."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
 
 from jobstore.models import (
     DjangoJob,
@@ -60,15 +62,8 @@ def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: Schedul
 
 
 def test_declared_jobs_are_stored_at_the_start(command: SchedulerCommand) -> None:
-    eventually(lambda: DjangoJob.objects.count() == 6, 20)
-    assert set(DjangoJob.objects.values_list("pk", flat=True)) == {
-        "endless",
-        "hang",
-        "heartbeat",
-        "nap",
-        "prune-history",
-        "tick",
-    }
+    declared = {"endless", "hang", "nap", "tick"}
+    eventually(lambda: declared <= set(DjangoJob.objects.values_list("pk", flat=True)), 20)
 
 
 def test_check_validates_without_a_database(tmp_path: Path) -> None:
@@ -81,13 +76,16 @@ def test_check_validates_without_a_database(tmp_path: Path) -> None:
         env=os.environ | {"DATABASE_URL": unreachable_url(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert "2 declared jobs are valid" in done.stdout
+    assert re.search(r"^\d+ declared jobs are valid", done.stdout, re.M)
 
 
 @pytest.mark.django_db
-def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.extra_jobs"]
     call_command("runapscheduler", "--dry-run")
-    assert "add     heartbeat" in capsys.readouterr().out
+    assert "add     tick" in capsys.readouterr().out
     assert not DjangoJob.objects.exists()
 
 

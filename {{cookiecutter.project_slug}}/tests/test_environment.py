@@ -1,14 +1,14 @@
 """A variable that makes no sense is refused in one sentence, whichever program reads it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.copies import copy_code
+
 KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
 
 MIGRATE = ("manage.py", "migrate")
@@ -24,12 +24,9 @@ class Home:
     """A copy of the code without a .env, where programs are started with few variables."""
 
     def __init__(self, path: Path) -> None:
-        """Copy what settings need."""
+        """Copy the code there."""
         self.path = path
-        for name in ("config", "jobs", "jobstore"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(PROJECT / name, path / name, ignore=ignored)
-        shutil.copy(PROJECT / "manage.py", path)
+        copy_code(path)
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run Python there. A variable that is given as "-" is left out."""

@@ -3,15 +3,11 @@
 import datetime as dt
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
-from pytest_django.fixtures import Settings
 
-from jobs.housekeeping import prune_history
-from jobstore import models, registry
+from jobstore import models
 from jobstore.housekeeping import prune
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.scheduler import SchedulerProcess
 
 pytestmark = pytest.mark.django_db
 
@@ -68,23 +64,6 @@ def test_a_negative_number_of_runs_to_keep_deletes_nothing() -> None:
     with pytest.raises(CommandError, match="0 or more"):
         call_command("prune_job_history", keep_per_job=-5)
     assert DjangoJobExecution.objects.count() == 1
-
-
-@pytest.mark.parametrize(("name", "value"), [("JOB_HISTORY_DAYS", -1), ("JOB_HISTORY_PER_JOB", -5)])
-def test_the_nightly_job_deletes_nothing_by_a_setting_that_makes_no_sense(
-    settings: Settings, name: str, value: int
-) -> None:
-    run("a", 31 * DAY)
-    setattr(settings, name, value)
-    with pytest.raises(ImproperlyConfigured, match=f"{name} is {value}"):
-        prune_history()
-    assert DjangoJobExecution.objects.count() == 1
-
-
-def test_a_machine_that_is_off_at_night_prunes_when_it_is_on_again() -> None:
-    [nightly] = [one for one in registry.declarations() if one.func is prune_history]
-    scheduler = SchedulerProcess().scheduler
-    assert registry.prepare(nightly, scheduler).misfire_grace_time is None
 
 
 def test_deleting_goes_on_over_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:

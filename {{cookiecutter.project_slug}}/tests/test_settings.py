@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobstore import conf
+from tests.copies import PROJECT, copy_code
 
-PROJECT = Path(__file__).resolve().parent.parent
 KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
 PRODUCTION = {"DJANGO_SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////nowhere/db.sqlite3"}
 
@@ -27,10 +26,7 @@ print(json.dumps({name: getattr(settings, name) for name in sys.argv[1:]}, defau
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A copy of the code without a .env, so that only the given variables count."""
-    for name in ("config", "jobs", "jobstore"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=ignored)
-    shutil.copy(PROJECT / "manage.py", tmp_path)
+    copy_code(tmp_path)
     return tmp_path
 
 
@@ -152,8 +148,7 @@ def test_the_file_of_sqlite_and_what_lies_beside_it_are_for_their_owner_alone(ho
 def test_a_path_may_hold_what_a_url_may_not(home: Path) -> None:
     odd = home / "50%41 #?+'\""
     odd.mkdir()
-    for name in ("config", "jobs", "jobstore", "manage.py"):
-        (home / name).rename(odd / name)
+    copy_code(odd)
     [databases] = settings(odd, "DATABASES", DJANGO_SECRET_KEY=KEY, DJANGO_DEBUG="true")
     assert isinstance(databases, dict)
     assert databases["default"]["NAME"] == str(odd / "var" / "db.sqlite3")

@@ -70,6 +70,14 @@ def test_the_zone_of_a_request_changes_nothing_that_is_stored(use_tz: bool) -> N
 # --- Times as people read them -------------------------------------------------------------------
 
 
+@pytest.fixture
+def _in_english() -> Iterator[None]:
+    """Whatever the project's language is."""
+    with translation.override("en-us"):
+        yield
+
+
+@pytest.mark.usefixtures("_in_english")
 @pytest.mark.parametrize("seconds", [0, 5])
 def test_a_time_is_shown_with_its_seconds(use_tz: bool, seconds: int) -> None:
     time = NOON.replace(second=seconds)
@@ -77,6 +85,7 @@ def test_a_time_is_shown_with_its_seconds(use_tz: bool, seconds: int) -> None:
     assert util.get_local_dt_format(shown) == f"June 1, 2026, 14:00:{seconds:02}"
 
 
+@pytest.mark.usefixtures("_in_english")
 def test_a_time_is_shown_in_the_zone_of_the_reader(use_tz: bool) -> None:
     with timezone.override("Asia/Shanghai"):
         hour = 20 if use_tz else 14  # a naive time belongs to no zone that could be left

@@ -1,0 +1,133 @@
+"""The emitted checks stay green when their owner begins to work on the project."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from baking import Baked
+
+pytestmark = [pytest.mark.project, pytest.mark.timeout(600)]
+
+# These simulate days of scheduling or wait for clocks, and read nothing that an owner edits.
+FAR_FROM_EDITS = (
+    "test_claim",
+    "test_contract",
+    "test_detector",
+    "test_dst",
+    "test_faults",
+    "test_interleavings",
+    "test_jobstores",
+    "test_lease",
+    "test_pace",
+    "test_plan",
+    "test_properties",
+    "test_recorder",
+    "test_scheduling",
+    "test_statements",
+    "test_stores",
+)
+
+JOB = '''"""Reports."""
+
+from jobstore.registry import scheduled
+
+
+@scheduled("cron", id="monthly-report", day="last", hour=7)
+def monthly_report() -> str:
+    """Write the report of the month."""
+    return "written"
+'''
+
+ACCOUNTS = '''"""People log in by their address, and have no other name."""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+
+
+class AccountManager(BaseUserManager["Account"]):
+    """Makes accounts."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "Account":
+        """Make an account."""
+        account = self.model(email=self.normalize_email(email), **fields)
+        account.set_password(password)
+        account.save(using=self._db)
+        return account
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "Account":
+        """Make an account that may do everything."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class Account(AbstractUser):
+    """Somebody who logs in."""
+
+    username = None  # type: ignore[assignment]
+    email = models.EmailField(unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[AccountManager] = AccountManager()  # type: ignore[assignment]
+'''
+
+
+def replace(file: Path, before: str, after: str) -> None:
+    """Edit a file as a person would."""
+    text = file.read_text()
+    assert text.count(before) == 1, before
+    file.write_text(text.replace(before, after))
+
+
+def speak_german(project: Baked) -> None:
+    """Set another language, its numbers and its zone, and replace the sample job."""
+    settings = project.path / "config" / "settings.py"
+    replace(settings, 'LANGUAGE_CODE = "en-us"', 'LANGUAGE_CODE = "de"\nUSE_THOUSAND_SEPARATOR = True')
+    replace(project.path / ".env", "TIME_ZONE=UTC", "TIME_ZONE=Europe/Berlin")
+    (project.path / "jobs" / "heartbeat.py").unlink()
+    (project.path / "jobs" / "reports.py").write_text(JOB)
+
+
+def log_in_by_address(project: Baked) -> None:
+    """Set a user model of one's own, tune the scheduler in .env, and delete the sample job."""
+    settings = project.path / "config" / "settings.py"
+    replace(settings, '    "jobs",\n', '    "jobs",\n    "accounts",\n')
+    replace(settings, "AUTH_PASSWORD_", 'AUTH_USER_MODEL = "accounts.Account"\nAUTH_PASSWORD_')
+    with (project.path / ".env").open("a") as env:
+        env.write("SCHEDULER_EXTRA=standby\nSCHEDULER_THREADS=3\nJOB_HISTORY_DAYS=7\nLOG_LEVEL=WARNING\n")
+        env.write("JOB_HISTORY_RESULT_LENGTH=0\nSCHEDULER_LISTEN=false\nSCHEDULER_HEALTH_ADDRESS=\n")
+    (project.path / "jobs" / "heartbeat.py").unlink()
+    for package in ("accounts", "accounts/migrations"):
+        (project.path / package).mkdir()
+        (project.path / package / "__init__.py").write_text("")
+    (project.path / "accounts" / "models.py").write_text(ACCOUNTS)
+    project.run(sys.executable, "manage.py", "makemigrations", "accounts")
+    shutil.rmtree(project.path / "accounts" / "__pycache__", ignore_errors=True)
+
+
+@pytest.fixture(scope="module", params=[speak_german, log_in_by_address], ids=lambda edit: edit.__name__)
+def edited(request: pytest.FixtureRequest, bake: Callable[..., Baked]) -> Baked:
+    """Return a project after each edit."""
+    project = bake(database="sqlite")
+    request.param(project)
+    return project
+
+
+def test_its_tests_stay_green(edited: Baked) -> None:
+    left_out = [f"--ignore=tests/{name}.py" for name in FAR_FROM_EDITS]
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "-m", "not slow", *left_out)
+    done = edited.run(sys.executable, *command)
+    assert " passed" in done.stdout
+
+
+def test_lint_types_and_checks_stay_green(edited: Baked) -> None:
+    edited.run(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
+    edited.run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".")
+    edited.run(sys.executable, "-m", "mypy", "--cache-dir=/dev/null", ".")
+    migrations = ("makemigrations", "--check", "--settings", "tests.settings")
+    edited.run(sys.executable, "manage.py", *migrations)
+    edited.run(sys.executable, "manage.py", "runapscheduler", "--check")
