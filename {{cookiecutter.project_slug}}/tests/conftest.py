@@ -12,6 +12,9 @@ from pytest_django.fixtures import Settings
 
 from jobstore.jobstores import DjangoJobStore
 from tests import callables
+from tests.jobfiles import files
+
+__all__ = ["files"]
 
 # Databases that cannot tell of changes have nothing to test there, nor SQLite, which has no server
 # that could end what takes too long.
