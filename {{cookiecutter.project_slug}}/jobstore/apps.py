@@ -15,6 +15,6 @@ class JobStoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the checks, which registers them, and prepare connections that are made later."""
-        from . import checks, limits  # noqa: F401
+        from . import checks, job_checks, limits  # noqa: F401
 
         connection_created.connect(limits.notice_silence)

@@ -32,6 +32,10 @@ def render(process: "SchedulerProcess") -> str:
             len(seen.saturated),
         ),
         "results_waiting": ("Results not yet written.", process.results_waiting),
+        "declaration_problems": (
+            "Problems of declared jobs and of their files.",
+            len(process.declared.problems),
+        ),
     }
     lines = []
     for name, (text, value) in gauges.items():

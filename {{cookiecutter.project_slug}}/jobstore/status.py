@@ -11,6 +11,7 @@ from . import conf
 from .lease import waiting_jobs
 from .limits import limited_look
 from .models import (
+    DeclarationProblem,
     DjangoJob,
     DjangoJobExecution,
     JobQuerySet,
@@ -116,6 +117,16 @@ def overview(using: str) -> dict[str, Any]:
             "running": runs.filter(status=DjangoJobExecution.SENT).count(),
             "requested": runs.filter(status=DjangoJobExecution.REQUESTED).count(),
         },
+        "declaration_problems": [
+            {
+                "subject": one.subject,
+                "place": one.place,
+                "text": one.text,
+                "is_fatal": one.is_fatal,
+                "since": as_aware(one.noticed_at).isoformat(timespec="seconds"),
+            }
+            for one in DeclarationProblem.objects.using(using)
+        ],
     }
 
 

@@ -145,7 +145,8 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
 
 def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
     """Return what is questionable about a valid job."""
-    found = (text for ask in QUESTIONS for text in ask(declaration, job))
+    with _named(declaration):
+        found = [text for ask in QUESTIONS for text in ask(declaration, job)]
     return [declaration.problem(text, is_fatal=False) for text in found]
 
 

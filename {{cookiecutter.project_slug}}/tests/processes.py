@@ -17,16 +17,21 @@ SCHEMES = {"postgresql": "postgres", "mysql": "mysql"}
 class SchedulerCommand:
     """`manage.py runapscheduler` in a process of its own, on the test's database."""
 
-    def __init__(self, log: Path, **environment: str) -> None:
+    def __init__(self, log: Path, *arguments: str, **environment: str) -> None:
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runapscheduler"],
+                [sys.executable, "manage.py", "runapscheduler", *arguments],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self.environment() | environment,
+                env=self.everything(**environment),
             )
+
+    @classmethod
+    def everything(cls, **environment: str) -> dict[str, str]:
+        """Return the environment of a process that works on the test's database."""
+        return {**os.environ, **cls.environment(), **environment}
 
     @staticmethod
     def environment() -> dict[str, str]:

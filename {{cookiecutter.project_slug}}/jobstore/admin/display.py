@@ -45,6 +45,8 @@ MEANINGS: dict[str, str] = {
     "paused": "warning",
     "quarantined": "bad",
     "no sign of life": "bad",
+    "not as declared": "bad",
+    "questionable": "warning",
 }
 
 

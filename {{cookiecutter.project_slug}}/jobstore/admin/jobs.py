@@ -1,7 +1,7 @@
 """The page of jobs: when each runs, how its last runs went, and buttons for what may be done."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
@@ -14,11 +14,12 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from ..models import DjangoJob, DjangoJobExecution
+from ..models import DeclarationProblem, DjangoJob, DjangoJobExecution
 from .actions import JobActions
 from .base import ReadOnlyAdmin
 from .display import LONG_TEXTS, NOTHING, badge, history_of, link, moment, page_of, seconds
 from .overview import add_averages, with_latest
+from .problems import add_problems, mark
 from .words import in_words
 
 # Runs that the page of one job shows.
@@ -54,12 +55,15 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class JobList(ChangeList):
-    """A page of jobs with their averages."""
+    """A page of jobs with their averages, and the problems of declarations."""
+
+    problems: list[DeclarationProblem]
 
     def get_results(self, request: HttpRequest) -> None:
         """Add the averages once it is known which jobs are shown."""
         super().get_results(request)
         self.result_list = add_averages(self.result_list)
+        self.problems = add_problems(self.result_list)
 
 
 @admin.register(DjangoJob)
@@ -121,7 +125,11 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
     ) -> DjangoJob | None:
         """Return a job with its average."""
         job = super().get_object(request, object_id, from_field)
-        return add_averages([job])[0] if job else None
+        if job is None:
+            return None
+        [found] = add_averages([job])
+        add_problems([found])
+        return cast(DjangoJob, found)
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Return the list that adds averages."""
@@ -147,6 +155,9 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
     @admin.display(description="next run", ordering="next_run_time")
     def next_run(self, job: DjangoJob) -> str:
         """Show when the job runs next, or why it does not."""
+        return format_html("{}{}", self._when(job), mark(job))
+
+    def _when(self, job: DjangoJob) -> str:
         if job.retired_at:
             return format_html("{} {}", badge("retired"), moment(job.retired_at))
         if job.quarantined_at:

@@ -53,7 +53,15 @@ def _table(seen: dict[str, Any]) -> str:
         age = f"{one['heartbeat_age']:.1f} s ago"
         epoch = str(one["epoch"] or "")
         rows.append((one["process"], one["role"], epoch, age, one["started"], one["version"]))
-    return "\n".join(lines + _columns(rows))
+    return "\n".join(lines + _columns(rows) + _problems(seen["declaration_problems"]))
+
+
+def _problems(problems: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what is wrong with declared jobs: it is shown, and no reason to be unhealthy."""
+    if not problems:
+        return []
+    lines = [f"{one['place']}: {one['text']}".removeprefix(": ") for one in problems]
+    return ["", "DECLARED JOBS THAT ARE NOT RIGHT", *lines]
 
 
 def _busy(seen: dict[str, Any]) -> str:

@@ -1,0 +1,36 @@
+"""Problems of declarations, as the active scheduler wrote them down, for the pages of jobs."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import router
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from ..models import DeclarationProblem
+from .display import badge
+
+# Problems that a page looks for, and that it shows above its list.
+LOOKED_FOR, LISTED = 1000, 50
+
+
+def add_problems(jobs: Iterable[Any]) -> list[DeclarationProblem]:
+    """Set `problem` on jobs: that of its declaration, or None. Return what a page shows above them.
+
+    Those that leave a job out come first. One statement.
+    """
+    problems = DeclarationProblem.objects.using(router.db_for_read(DeclarationProblem))
+    found = list(problems.order_by("-is_fatal", "subject")[:LOOKED_FOR])
+    by_job = {problem.subject: problem for problem in found}
+    for job in jobs:
+        job.problem = by_job.get(job.pk)
+    return found[:LISTED]
+
+
+def mark(job: Any) -> SafeString | str:
+    """Return a mark for a job whose declaration is wrong; nothing for others."""
+    problem = getattr(job, "problem", None)
+    if problem is None:
+        return ""
+    word = "not as declared" if problem.is_fatal else "questionable"
+    return format_html(' {} <span class="jobstore-reason">{}</span>', badge(word), problem)
