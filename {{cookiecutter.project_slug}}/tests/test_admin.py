@@ -513,6 +513,18 @@ def test_sixty_jobs_are_run_in_a_handful_of_statements(
     assert all(audit(job_id) == [f"Asked for run {numbers[job_id]}."] for job_id in ids)
 
 
+def test_many_jobs_without_a_scheduler_are_said_to_wait_for_one(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.APSCHEDULER_RUN_NOW_TIMEOUT = 0.0
+    ids = [f"job-{number}" for number in range(11)]
+    for job_id in ids:
+        store(job_id)
+    told = act(admin_client, "run_selected_jobs", *ids)
+    assert "No scheduler is active" in told[0]
+    assert told[1:] == ["11 jobs wait for a scheduler; they run in their turn."]
+
+
 def test_of_many_runs_those_that_went_wrong_are_told_each(
     admin_client: Client, settings: Settings, start_scheduler: StartScheduler
 ) -> None:

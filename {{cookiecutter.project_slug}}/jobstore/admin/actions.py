@@ -29,7 +29,7 @@ EACH = 10
 WELL = {
     Run.SUCCESS: (messages.SUCCESS, "ran"),
     Run.SENT: (messages.INFO, "are running; their outcomes will appear in the history"),
-    Run.REQUESTED: (messages.WARNING, "wait for a free worker; they run in their turn"),
+    Run.REQUESTED: (messages.WARNING, "wait for {whom}; they run in their turn"),
 }
 # Seconds between two looks at a run that was asked for.
 LOOK = 0.1
@@ -91,9 +91,10 @@ class JobActions(ReadOnlyAdmin):
         runs = Run.objects.using(router.db_for_write(Run)).defer("traceback")
         told = list(runs.filter(pk__in=asked).order_by("pk"))
         plain = WELL if len(told) > EACH else {}
+        whom = _whom(active)
         for status, (level, what) in plain.items():
             if number := sum(run.status == status for run in told):
-                self.message_user(request, f"{number} jobs {what}.", level)
+                self.message_user(request, f"{number} jobs {what.format(whom=whom)}.", level)
         for run in told:
             if run.status not in plain:
                 level, text = _told(run, active)
@@ -235,6 +236,10 @@ def _wait_for(runs: list[int]) -> None:
         time.sleep(LOOK)
 
 
+def _whom(active: Active | None) -> str:
+    return "a free worker" if active else "a scheduler"
+
+
 def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
     """Return the message about a run that was asked for, and its level."""
     name = f"Job {run.job_id}"
@@ -243,8 +248,10 @@ def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
     if run.status == Run.SENT:
         return messages.INFO, f"{name} is running; its outcome will appear in the history."
     if run.status == Run.REQUESTED:
-        whom = "a free worker" if active else "a scheduler"
-        return messages.WARNING, f"{name} waits for {whom}; its run will appear in the history."
+        return (
+            messages.WARNING,
+            f"{name} waits for {_whom(active)}; its run will appear in the history.",
+        )
     reason = ": ".join(part for part in (run.exception_type, run.exception) if part)
     level, what = ENDS.get(run.status, (messages.ERROR, "failed"))
     return level, f"{name} {what}. {reason}"

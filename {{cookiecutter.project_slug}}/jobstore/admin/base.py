@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import FieldError, ValidationError
 from django.db import DatabaseError, connections, router, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -44,6 +45,16 @@ def look_for_active() -> Active | None:
     return Active(str(process or lease.holder), lease)
 
 
+def _is_refused(request: HttpRequest, response: HttpResponse) -> bool:
+    """Tell whether Django gives up on what an address asks for, of which it says nothing.
+
+    It leads to the whole list, with a mark; of an address with the mark it says that the database
+    were out of order.
+    """
+    leads_to_mark = getattr(response, "url", "").endswith(f"?{ERROR_FLAG}=1")
+    return leads_to_mark or ERROR_FLAG in request.GET
+
+
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows are written by the scheduler and by actions only."""
 
@@ -79,12 +90,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             with self._harmless():
                 response = super().changelist_view(request, context)
-                # Most of what can go wrong does so when the rows are read, which would be later.
-                return response.render() if isinstance(response, TemplateResponse) else response
+                if isinstance(response, TemplateResponse):
+                    # Most of what can go wrong does so when the rows are read, which is now.
+                    response.render()
+                if not _is_refused(request, response):
+                    return response
         except CANNOT_ASK:
-            text = "The list cannot be filtered or sorted like that; here it is as a whole."
-            self.message_user(request, text, messages.WARNING)
-            return HttpResponseRedirect(request.path)
+            pass
+        text = "The list cannot be filtered like that; here it is as a whole."
+        self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(request.path)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what the page itself offers; any other is a way to read what it does not show."""

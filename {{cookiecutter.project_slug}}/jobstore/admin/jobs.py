@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.admin import AdminSite
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -51,7 +52,10 @@ class StateFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
         """Leave the jobs in the chosen state."""
-        return queryset.filter(STATES.get(self.value() or "", IN_SERVICE))
+        state = self.value()
+        if state and state not in STATES:
+            raise IncorrectLookupParameters(f"There is no state {state!r}.")
+        return queryset.filter(STATES[state] if state else IN_SERVICE)
 
 
 class JobList(ChangeList):
