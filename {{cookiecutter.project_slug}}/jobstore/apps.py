@@ -15,6 +15,7 @@ class JobStoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the checks, which registers them, and prepare connections that are made later."""
-        from . import checks, job_checks, limits  # noqa: F401
+        from . import checks, children, job_checks, limits  # noqa: F401
 
         connection_created.connect(limits.notice_silence)
+        connection_created.connect(children.note_connection)

@@ -18,7 +18,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import conf
+from . import children, conf
 from .limits import is_shared
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -59,6 +59,8 @@ class Detector:
         self._is_proven = False
         self._raw: Any = None
         self._file: int | None = None
+        # A child of a job that has it would keep it after this process's death.
+        children.guard(self, lambda one: [] if one._file is None else [one._file])
 
     @property
     def holds(self) -> bool:
@@ -93,14 +95,15 @@ class Detector:
 
     def let_go(self) -> None:
         """Give the lock back, if this process has it."""
-        if self._file is not None:
-            os.close(self._file)
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
         elif self.holds:
             connection = connections[self.using]
             # The connection may be lost, and the lock with it.
             with contextlib.suppress(DatabaseError, InterfaceError):
                 _ask(connection, GIVE[connection.vendor])
-        self._file = self._raw = None
+        self._raw = None
 
     def evict(self) -> None:
         """End the session of whoever has the lock: for the holder of the lease, who should.

@@ -22,7 +22,7 @@ from .pace import Pace
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
 from .recorder import MAX_WAITING
-from .runs import ClaimedJob, Run
+from .runs import ClaimedJob, Run, runs_of
 from .util import (
     as_aware,
     get_django_internal_datetime,
@@ -417,7 +417,6 @@ class Dispatcher:
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
         self._pace.claimed(len(runs))
         for run in runs:
-            run.together = runs
             run.func, run.executor = job.func_ref or "", job.executor
             self.runs[run.job_id, run.run_time] = run
             self._started.append(run.execution_id)
@@ -437,12 +436,14 @@ class Dispatcher:
             except MaxInstancesReachedError:
                 raise  # of which APScheduler tells listeners itself
             except BaseException as error:
-                self._store.executor_failed(job.id, error, run_times[0])
+                # A pool without room for a thread has queued it all the same.
+                refused = [run for run in runs_of(job.id) if run.take()]
+                self._store.executor_failed(refused, error)
                 raise
 
         def fail(job_id: str, error: BaseException, trace: Any = None) -> None:
             log(job_id, error, trace)
-            self._store.executor_failed(job_id, error)
+            self._store.executor_failed(runs_of(job_id), error)
 
         executor._run_job_error, executor.submit_job = fail, accept
         self._watched.add(executor)

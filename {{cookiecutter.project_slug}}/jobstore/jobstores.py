@@ -271,6 +271,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         term = presence.term
         if term is None and dispatcher.unsure_since is None:
             return []
+        if self.recorder is not None and self.recorder.is_full:
+            return []  # jobs wait: nothing more could be said of how they end
         taken = Taken()
         try:
             outside_event_loop(dispatcher.take, term, taken)
@@ -428,30 +430,37 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 if run := dispatcher.runs.get((event.job_id, time_)):
                     run.submitted = True
             elif run := dispatcher.end(event.job_id, time_):
-                self.finish(run, STATUS[event.code], **(run.error or describe_event(event)))
+                details = run.details
+                if details is None or (event.code == events.EVENT_JOB_ERROR and not run.failed):
+                    details = describe_event(event)
+                if event.code == events.EVENT_JOB_ERROR:
+                    # Whoever logged the exception may have had its text query the database again.
+                    outside_event_loop(release_connections)
+                self.finish(run, STATUS[event.code], **details)
         if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
-    def executor_failed(
-        self, job_id: str, error: BaseException, run_time: dt.datetime | None = None
-    ) -> None:
+    def executor_failed(self, failed: list[Run], error: BaseException) -> None:
         """Tell listeners, the history's among them, of runs that never came to their function."""
-        running = [run for run in self.running if run.job_id == job_id]
-        first = next((run for run in running if run_time in (None, run.run_time)), None)
-        for run in first.together if first else []:
+        for run in failed:
             zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
             self._scheduler._dispatch_event(
                 JobExecutionEvent(
-                    events.EVENT_JOB_ERROR, job_id, self._alias, zoned, exception=error
+                    events.EVENT_JOB_ERROR, run.job_id, self._alias, zoned, exception=error
                 )
             )
 
     def _settle_unsubmitted(self, dispatcher: Dispatcher) -> None:
         """Record runs that APScheduler could not hand to their executor: it raises no event."""
         for run in [run for run in dispatcher.running if not run.submitted]:
-            if dispatcher.end(run.job_id, run.run_time):
-                text = "The executor did not accept this run; the log of the scheduler says why."
-                self.finish(run, DjangoJobExecution.ERROR, exception=text)
+            if run.take():  # so that nobody starts it from now on
+                if dispatcher.end(run.job_id, run.run_time):
+                    text = "The executor did not accept this run; the scheduler's log says why."
+                    self.finish(run, DjangoJobExecution.ERROR, exception=text)
+            elif run.details is not None and dispatcher.end(run.job_id, run.run_time):
+                # A worker had it all the same, and no event tells of its end.
+                status = DjangoJobExecution.ERROR if run.failed else DjangoJobExecution.SUCCESS
+                self.finish(run, status, **run.details)
 
     def finish(self, run: Run, status: str, **details: Any) -> None:
         """Hand a finished run to the recorder."""
@@ -465,6 +474,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 finished=get_django_internal_datetime(run.finished or self.presence.now()),
                 started_at=get_django_internal_datetime(run.started_at),
                 duration=run.duration,
+                note=run.note,
                 **details,
             )
         )

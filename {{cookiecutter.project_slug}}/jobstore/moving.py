@@ -18,7 +18,7 @@ from apscheduler.jobstores.base import ConflictingIdError
 from django import db
 from django.db import connections, transaction
 
-from . import quarantine, recorder, state
+from . import bounded, quarantine, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob, DjangoJobExecution
 from .schedules import describe
@@ -391,11 +391,11 @@ def _run(row: DjangoJobExecution, source: Source) -> DjangoJobExecution:
         raise ValueError(f"a job's id has at most {state.MAX_ID} characters, and no NUL")
     run = DjangoJobExecution(
         job_id=row.job_id,
-        status=recorder.clean(row.status)[:50],
+        status=bounded.clean(row.status)[:50],
         run_time=source.when(row.run_time),
         finished=get_django_internal_datetime(moment(row)),
-        exception=None if row.exception is None else recorder.clean(row.exception),
-        traceback=None if row.traceback is None else recorder.clean(row.traceback),
+        exception=None if row.exception is None else bounded.clean(row.exception),
+        traceback=None if row.traceback is None else bounded.clean(row.traceback),
         requested_by=ORIGIN,
     )
     # Nothing here may look as if it were to be run, or were running.

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import probe
+from . import children, probe
 
 logger = logging.getLogger("jobstore.health")
 
@@ -64,8 +64,13 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             except OSError as error:
                 errors.append(error)
             else:
+                children.guard(self, ProbeServer._descriptors)
                 return
         raise errors[0] if errors else OSError("the host has no address")
+
+    def _descriptors(self) -> list[int]:
+        """Return what a child of a job must not keep open: clients wait for the end."""
+        return [self.socket.fileno(), *(request.fileno() for request in list(self._open))]
 
     def server_bind(self) -> None:
         """Bind, for IPv4 as well where the address stands for every one."""

@@ -1,8 +1,8 @@
 """The recorder: writes the results of runs, in batches, off the scheduling loop's thread.
 
-Results wait in memory while the database is away, up to MAX_WAITING of them, and are written once
-it is back. A result touches a row only while that row says that this process is running it, so a
-late result of a run that was declared lost changes nothing.
+Results wait in memory while the database is away, beyond MAX_WAITING of them without their texts,
+and are written once it is back. A result touches a row only while that row says that this process
+is running it, so a late result of a run that was declared lost changes nothing.
 """
 
 import collections
@@ -13,23 +13,28 @@ import logging
 import random
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 from django import db
 from django.db import connections, transaction
 
-from . import conf
+from .bounded import clean, cut
 from .limits import limit_waiting
 from .models import DjangoJobExecution
 from .util import as_json, release_connections
 
 logger = logging.getLogger(__name__)
 
-# Results that can wait for the database; beyond this the oldest are given up, with an error.
+# Results that can wait for the database as they are. Of further ones, only how the run ended is
+# kept; and at the second number nothing more is claimed.
 MAX_WAITING = 10_000
+MAX_BARE = 100_000
+GIVEN_UP = (
+    f"What this run returned or raised was given up: more than {MAX_WAITING} results waited for the"
+    " database."
+)
 # Characters of text that can wait with them; beyond this only SHORT ones of each text are kept.
 MAX_WAITING_TEXT = 64_000_000
 SHORT = 1_000
@@ -41,8 +46,6 @@ LINGER = 0.02
 # Seconds after which an idle recorder gives its connection back.
 IDLE = 2.0
 MAX_BACKOFF = 1.0
-# Characters of an exception's text or traceback that are kept.
-MAX_TEXT = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +61,14 @@ class Result:
     exception_type: str = ""
     exception: str | None = None
     traceback: str | None = None
+    # What the job left behind, or what became of the texts.
+    note: str = ""
 
     @property
     def text_size(self) -> int:
         """The number of characters in its texts."""
-        return sum(len(text or "") for text in (self.result, self.exception, self.traceback))
+        texts = (self.result, self.exception, self.traceback, self.note)
+        return sum(len(text or "") for text in texts)
 
     def shortened(self) -> "Result":
         """Return the result with no more of each text than its ends."""
@@ -73,56 +79,12 @@ class Result:
             traceback=cut(self.traceback, SHORT),
         )
 
-
-def describe_result(value: Any) -> dict[str, str]:
-    """Return what a job returned as a field of a Result: as text, cut to a bounded length."""
-    limit = conf.get("JOB_HISTORY_RESULT_LENGTH")
-    if value is None or not limit:
-        return {}
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except Exception as error:
-        text = f"(the result could not be shown: {error!r})"
-    return {"result": cut(clean(text), limit)}
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """Return an exception as the fields of a Result."""
-    return {
-        "exception_type": type(error).__qualname__[:255],
-        "exception": clean(_text_of(error)),
-        "traceback": clean("".join(traceback.format_exception(error))),
-    }
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:
-        return f"(the exception's text could not be read: {broken!r})"
-
-
-def clean(text: str) -> str:
-    """Return text that every database can store: no NUL, no lone surrogates, bounded."""
-    text = text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode("utf-8")
-    return cut(text, MAX_TEXT)
-
-
-@overload
-def cut(text: str, length: int) -> str: ...
-
-
-@overload
-def cut(text: None, length: int) -> None: ...
-
-
-def cut(text: str | None, length: int) -> str | None:
-    """Return text of about this length at the most: of a longer one its beginning and its end."""
-    if text is None or len(text) <= length:
-        return text
-    half = length // 2
-    left_out = len(text) - 2 * half
-    return f"{text[:half]}\n… {left_out} characters left out …\n{text[len(text) - half :]}"
+    def bare(self) -> "Result":
+        """Return how the run ended, without what it said."""
+        note = f"{GIVEN_UP}\n{self.note}" if self.note else GIVEN_UP
+        return dataclasses.replace(
+            self, result=None, exception=None, traceback=None, note=cut(note, SHORT)
+        )
 
 
 class Recorder:
@@ -133,6 +95,8 @@ class Recorder:
         self._using = using
         self._waiting: collections.deque[Result] = collections.deque()
         self._text_waiting = 0
+        # Results whose texts were given up, since there were last few enough.
+        self._bare = 0
         self._lock = threading.Lock()
         self._something = threading.Event()
         self._empty = threading.Event()
@@ -144,12 +108,14 @@ class Recorder:
         """Take a result; returns at once, whatever the database does."""
         with self._lock:
             if len(self._waiting) >= MAX_WAITING:
-                dropped = self._pop()
-                logger.error(
-                    "More than %d results wait for the database; the result of run %d is given up.",
-                    MAX_WAITING,
-                    dropped.execution_id,
-                )
+                result = result.bare()
+                if not self._bare:
+                    logger.error(
+                        "More than %d results wait for the database: of further ones only how the"
+                        " run ended is kept.",
+                        MAX_WAITING,
+                    )
+                self._bare += 1
             if self._text_waiting + result.text_size > MAX_WAITING_TEXT:
                 result = result.shortened()
             self._waiting.append(result)
@@ -171,6 +137,11 @@ class Recorder:
     def waiting(self) -> int:
         """The number of results that are not written yet."""
         return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many results wait that no more runs should start."""
+        return len(self._waiting) >= MAX_BARE
 
     def unwritten(self) -> list[int]:
         """Return the runs that have ended although their rows do not say so yet."""
@@ -231,6 +202,9 @@ class Recorder:
             for result in batch:
                 if self._waiting and self._waiting[0] is result:
                     self._pop()
+            if self._bare and len(self._waiting) < MAX_WAITING:
+                logger.error("%d results were kept without their texts.", self._bare)
+                self._bare = 0
             if not self._waiting:
                 self._something.clear()
                 self._empty.set()
@@ -258,6 +232,7 @@ class Recorder:
                 exception_type="",
                 exception=cut(clean(text), SHORT),
                 traceback=None,
+                note="",
             )
             write([bare], self._instance, self._using)
 
@@ -279,6 +254,7 @@ COLUMNS = {
     "exception_type": "text",
     "exception": "text",
     "traceback": "text",
+    "note": "text",
 }
 
 

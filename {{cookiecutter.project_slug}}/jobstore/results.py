@@ -7,7 +7,7 @@ from apscheduler import events
 from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
 from django.db import router
 
-from . import recorder
+from . import bounded, tracebacks
 from .models import DjangoJobExecution, database_now
 from .util import get_django_internal_datetime, outside_event_loop, release_connections
 
@@ -84,7 +84,9 @@ class DjangoResultStoreMixin:
 def describe_event(event: JobExecutionEvent) -> dict[str, str]:
     """Return the result or the exception of an event as fields of history."""
     if event.code == events.EVENT_JOB_EXECUTED:
-        return recorder.describe_result(event.retval)
+        if bounded.is_plain(event.retval):
+            return bounded.of_result(event.retval)
+        return bounded.made_elsewhere(lambda: bounded.of_result(event.retval), "result")
     if event.code == events.EVENT_JOB_MAX_INSTANCES:
         return {
             "exception": f"Execution of job '{event.job_id}' skipped: maximum number of running "
@@ -94,9 +96,10 @@ def describe_event(event: JobExecutionEvent) -> dict[str, str]:
         return {"exception": f"Run time of job '{event.job_id}' was missed!"}
     if event.exception is None:
         return {"exception": f"Job '{event.job_id}' raised an error!"}
-    described = recorder.describe(event.exception)
-    if event.traceback and event.exception.__traceback__ is None:
-        described["traceback"] = recorder.clean(event.traceback)
+    error = event.exception
+    described = bounded.made_elsewhere(lambda: tracebacks.describe(error), "exception")
+    if event.traceback and error.__traceback__ is None:
+        described["traceback"] = bounded.clean(event.traceback)
     return described
 
 

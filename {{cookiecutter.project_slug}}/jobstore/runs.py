@@ -1,23 +1,29 @@
 """A claimed job on its way through APScheduler: due when the claim says, timed, tidied up after."""
 
+import asyncio
 import contextvars
 import dataclasses
 import datetime as dt
 import functools
 import inspect
+import os
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.util import iscoroutinefunction_partial
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
-from . import recorder
-from .util import release_connections
+from . import bounded, children, coroutines, leftovers, tracebacks
+from .coroutines import current
+
+# Characters of a run's note that are kept.
+MAX_NOTE = 2_000
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,9 +46,30 @@ class Run:
     began: float = 0.0
     finished: dt.datetime | None = None
     duration: float | None = None
-    error: dict[str, str] = dataclasses.field(default_factory=dict)
-    # All runs that were handed to the executor at once, this one included.
-    together: list["Run"] = dataclasses.field(default_factory=list, repr=False)
+    # Its result or exception as text; None if its function was called in another process.
+    details: dict[str, str] | None = None
+    # What it left behind, a sentence each.
+    notes: list[str] = dataclasses.field(default_factory=list)
+    pid: int = dataclasses.field(default_factory=os.getpid)
+    _once: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
+
+    def take(self) -> bool:
+        """Tell whether the caller is the first to ask: who carries it out, or who gives it up."""
+        return self._once.acquire(blocking=False)
+
+    def say(self, *sentences: str) -> None:
+        """Add to the run's note."""
+        self.notes += sentences
+
+    @property
+    def note(self) -> str:
+        """What it left behind, and what became of that."""
+        return bounded.clean("\n".join(self.notes), MAX_NOTE)
+
+    @property
+    def failed(self) -> bool:
+        """Whether its function was called in this process, and raised."""
+        return self.details is not None and "exception" in self.details
 
     def begin(self, now: dt.datetime) -> None:
         """Note the start, at the database's time `now`.
@@ -57,12 +84,13 @@ class Run:
         self.finished = max(now, self.started_at or now)
 
 
-_current: contextvars.ContextVar[Run | None] = contextvars.ContextVar("current_run", default=None)
+class GivenUp(Exception):
+    """The run was given up before its turn came; its row says why. Its function was not called."""
 
 
 def current_run() -> Run | None:
     """Return the run whose function is being called; None outside one, and in a process pool."""
-    return _current.get()
+    return current.get()
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]
@@ -88,6 +116,20 @@ class Decided(BaseTrigger):  # type: ignore[misc]
         return self.text
 
 
+class ClaimedId(str):
+    """The id of a claimed job, which also knows the runs that were handed over at once.
+
+    An executor that fails tells no more than the id, and a job may be running several times.
+    """
+
+    runs: list[Run]
+
+
+def runs_of(job_id: str) -> list[Run]:
+    """Return the runs that were handed to an executor together, under this id."""
+    return job_id.runs if isinstance(job_id, ClaimedId) else []
+
+
 class ClaimedJob(Job):  # type: ignore[misc]
     """A job whose due runs are claimed: what APScheduler does next must not decide anew."""
 
@@ -105,6 +147,8 @@ class ClaimedJob(Job):  # type: ignore[misc]
         for name in Job.__slots__:
             if name != "__weakref__":
                 setattr(claimed, name, getattr(job, name))
+        claimed.id = ClaimedId(job.id)
+        claimed.id.runs = runs
         claimed.trigger = Decided(following, str(job.trigger))
         # Whether a run is too late was decided by the claim; waiting for a worker is no misfire.
         claimed.misfire_grace_time = None
@@ -116,7 +160,8 @@ class ClaimedJob(Job):  # type: ignore[misc]
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to a process pool as a plain job: a child has not set Django up."""
         state: Any = self.__getstate__()
-        return object.__new__, (Job,), {**state, "trigger": str(self.trigger)}
+        plain = {"id": str.__str__(self.id), "trigger": str(self.trigger)}
+        return object.__new__, (Job,), {**state, **plain}
 
     def _get_run_times(self, now: dt.datetime) -> list[dt.datetime]:
         return list(self._run_times)
@@ -128,7 +173,7 @@ def _tracked(
     executor: BaseExecutor,
     clock: Callable[[], dt.datetime],
 ) -> Callable[..., Any]:
-    """Return `func` such that each call is timed and leaves no connection behind.
+    """Return `func` such that each call is timed, and leaves nothing behind for the next.
 
     Executors call it once for each run, in order. (A process pool does not: it looks the function
     up by its name in the child, and only the event with the result comes back.)
@@ -140,24 +185,6 @@ def _tracked(
     return functools.partial(_call, func, waiting, clock)
 
 
-class _Watch:
-    """Times one call, and notes how it failed."""
-
-    def __init__(self, waiting: Iterator[Run], clock: Callable[[], dt.datetime]) -> None:
-        self._run = next(waiting)
-        self._clock = clock
-
-    def __enter__(self) -> None:
-        self._token = _current.set(self._run)
-        self._run.begin(self._clock())
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            self._run.error = recorder.describe(error)
-        self._run.end(self._clock())
-        _current.reset(self._token)
-
-
 def _call(
     func: Callable[..., Any],
     waiting: Iterator[Run],
@@ -165,18 +192,41 @@ def _call(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    run = next(waiting)
+    if not run.take():
+        raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
+    # What it sets there, Django's language and time zone among it, ends with it.
+    return contextvars.copy_context().run(_carry_out, run, clock, func, args, kwargs)
+
+
+def _carry_out(
+    run: Run,
+    clock: Callable[[], dt.datetime],
+    func: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    current.set(run)
+    before = leftovers.look()
+    run.begin(clock())
     try:
-        with _Watch(waiting, clock):
-            result = func(*args, **kwargs)
-            # A thread has no event loop of its own: a coroutine gets one for as long as it runs.
-            # What it calls by sync_to_async, the ORM above all, comes back to this thread.
-            return async_to_sync(_awaited)(result) if inspect.iscoroutine(result) else result
+        result = func(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            result = coroutines.run(result, run)
+        children.leave_if_forked(run.pid, None)
+        run.details = bounded.of_result(result)
+        return result
+    except BaseException as error:
+        children.leave_if_forked(run.pid, error)
+        run.details = tracebacks.describe(error, __file__)
+        # What APScheduler and listeners are given is logged as a whole.
+        raised = tracebacks.stand_in(error, run.details)
+        if raised is error:
+            raise
+        raise raised from None
     finally:
-        release_connections()
-
-
-async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return await coroutine
+        run.end(clock())
+        run.say(*leftovers.changes(before), *leftovers.close_connections())
 
 
 async def _await(
@@ -186,8 +236,57 @@ async def _await(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    run = next(waiting)
+    if not run.take():
+        raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
     # All coroutines' calls of the ORM share one thread, and its connection with the application:
     # it is not closed after each job, but one that an outage has broken must not stay.
     await sync_to_async(close_old_connections)()
-    with _Watch(waiting, clock):
-        return await func(*args, **kwargs)
+    try:
+        # A task of its own has a context of its own.
+        return await asyncio.create_task(_carry_out_here(run, clock, func, args, kwargs))
+    finally:
+        run.say(*await sync_to_async(leftovers.close_what_is_open)())
+
+
+async def _carry_out_here(
+    run: Run,
+    clock: Callable[[], dt.datetime],
+    func: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    """Carry a run out in the application's own event loop, which its texts must not hold up."""
+    current.set(run)
+    before = leftovers.look()
+    run.begin(clock())
+    try:
+        result = await func(*args, **kwargs)
+        children.leave_if_forked(run.pid, None)
+        if bounded.is_plain(result):
+            run.details = bounded.of_result(result)
+        else:
+            run.details = await _beside(bounded.of_result, result)
+        return result
+    except BaseException as error:
+        children.leave_if_forked(run.pid, error)
+        run.details = await _beside(tracebacks.describe, error, __file__)
+        raised = tracebacks.stand_in(error, run.details)
+        if raised is error:
+            raise
+        raise raised from None
+    finally:
+        run.end(clock())
+        run.say(*leftovers.changes(before))
+
+
+async def _beside(make: Callable[..., dict[str, str]], *args: Any) -> dict[str, str]:
+    """Make texts on another thread, since what is shown may block or use the database."""
+
+    def work() -> dict[str, str]:
+        try:
+            return make(*args)
+        finally:
+            leftovers.close_connections()
+
+    return await asyncio.to_thread(work)

@@ -24,7 +24,7 @@ from django.db import (
     ProgrammingError,
 )
 
-from . import conf
+from . import children, conf, coroutines
 from .claim import NotHolder
 from .declared import DeclaredJobs
 from .jobstores import DjangoJobStore
@@ -177,6 +177,7 @@ class SchedulerProcess:
         self._asked = False
         self._in_a_hurry = False
         self._signal_read, self._signal_write = os.pipe()
+        children.guard(self, lambda one: [one._signal_read, one._signal_write])
 
     def start(self) -> None:
         """Start every thread. Jobs run once the lease is held."""
@@ -231,6 +232,7 @@ class SchedulerProcess:
             self.presence.stop(parting)
             return False
         self.presence.stop(parting)
+        coroutines.stop()
         self.scheduler.shutdown(wait=False)
         return not abandoned
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connections
 
-from . import conf
+from . import children, conf
 
 CHANNEL = "jobstore"
 # Seconds after an announcement in which others are taken to belong to it.
@@ -41,6 +41,7 @@ class Ear:
         self._nudged, self._nudge = os.pipe()
         os.set_blocking(self._nudged, False)
         os.set_blocking(self._nudge, False)
+        children.guard(self, lambda one: [one._nudged, one._nudge])
         weakref.finalize(self, _close, self._nudged, self._nudge)
         self._raw: Any = None
         self._has_heard = False

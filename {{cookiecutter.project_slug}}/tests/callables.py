@@ -96,3 +96,13 @@ class Unshowable:
 def return_unshowable() -> Unshowable:
     """Return something whose text cannot be had."""
     return Unshowable()
+
+
+def sleep_or_fail_to_return(mark: str) -> object:
+    """Take long the first time; return at once the next, what no process can send to another."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return release
+    time.sleep(3)
+    return "the first"

@@ -285,7 +285,7 @@ class World:
             "jobstore.recorder.write": self._audited(self.checker.write),
             "jobstore.losses.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
-            "jobstore.runs.release_connections": lambda: None,
+            "jobstore.leftovers.close_connections": list,
         }.items():
             monkeypatch.setattr(place, audited)
         with self.checker.edit(*JOBS):

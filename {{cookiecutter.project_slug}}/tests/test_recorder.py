@@ -87,17 +87,37 @@ def test_results_wait_for_the_database_and_are_written_when_it_is_back(
     assert run.status == Run.SUCCESS
 
 
-def test_memory_is_bounded_while_the_database_is_away(
+def test_beyond_the_bound_only_how_a_run_ended_is_kept_and_that_is_said_once(
     subject: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(recorder, "MAX_WAITING", 3)
-    monkeypatch.setattr(Recorder, "_write_batch", lambda self: 1 / 0)
-    run = running()
-    for _ in range(5):
-        subject.put(result(run))
-    assert subject.waiting == 3
-    assert "given up" in caplog.text
-    monkeypatch.undo()
+    write = recorder.write
+    away = True
+
+    def interrupted(*args: Any) -> None:
+        if away:
+            raise OperationalError("gone")
+        write(*args)
+
+    monkeypatch.setattr(recorder, "write", interrupted)
+    runs = [running(offset) for offset in range(50)]
+    for number, run in enumerate(runs):
+        status = Run.ERROR if number % 2 else Run.SUCCESS
+        subject.put(result(run, status, exception="x" * 1000, note="left open"))
+    assert subject.waiting == 50
+    assert sum(one.text_size for one in subject._waiting) < 3 * 1100 + 50 * 200
+    away = False
+    assert subject.flush(5.0)
+    rows = list(Run.objects.order_by("pk"))
+    assert [row.status for row in rows] == [Run.SUCCESS, Run.ERROR] * 25
+    assert [row.exception is not None for row in rows] == [True] * 3 + [False] * 47
+    assert all("given up" in row.note and "left open" in row.note for row in rows[3:])
+    said = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert said == [
+        "More than 3 results wait for the database: of further ones only how the run ended is"
+        " kept.",
+        "47 results were kept without their texts.",
+    ]
 
 
 def test_long_texts_that_wait_are_cut_and_no_status_is_lost(
@@ -139,23 +159,3 @@ def test_one_bad_result_does_not_hold_back_the_others(subject: Recorder) -> None
     subject.put(result(good))
     eventually(lambda: Run.objects.get(pk=good.pk).status == Run.SUCCESS)
     assert Run.objects.get(pk=bad.pk).status == Run.ERROR
-
-
-def test_text_is_cleaned_of_what_databases_refuse() -> None:
-    cleaned = recorder.clean("a\x00b\udc80c")
-    assert cleaned == "a␀b\\udc80c"
-    cleaned.encode("utf-8")
-
-
-def test_endless_text_is_cut_in_the_middle() -> None:
-    cleaned = recorder.clean("start" + "x" * 2_000_000 + "end")
-    assert len(cleaned) < recorder.MAX_TEXT + 100
-    assert cleaned.startswith("start") and cleaned.endswith("end")
-
-
-def test_an_exception_that_cannot_be_shown_is_described_all_the_same() -> None:
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError("no")
-
-    assert "could not be read" in recorder.describe(Mute())["exception"]

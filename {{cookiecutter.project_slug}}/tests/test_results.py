@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from apscheduler.events import EVENT_JOB_ERROR
 from apscheduler.executors.pool import ProcessPoolExecutor
 from pytest_django.fixtures import Settings
 
-from jobstore import recorder, runs
+from jobstore import bounded, runs
 from jobstore.models import DjangoJobExecution
-from tests import callables
+from tests import callables, misdeeds
 from tests.conftest import StartScheduler, eventually
 
 Run = DjangoJobExecution
@@ -91,7 +92,7 @@ def test_a_pool_whose_process_dies_fails_the_run_and_goes_on(
 
 @pytest.mark.parametrize("value", ["", 0, False, [], "\x00", "\ud800"])
 def test_any_value_but_none_is_a_result(value: object) -> None:
-    text = recorder.describe_result(value)["result"]
+    text = bounded.of_result(value)["result"]
     assert text.encode() is not None and "\x00" not in text
 
 
@@ -102,3 +103,109 @@ def test_a_run_never_seems_to_start_too_early_or_to_end_before_it_starts() -> No
     run.begin(due - dt.timedelta(milliseconds=5))
     run.end(due - dt.timedelta(milliseconds=9))
     assert run.started_at == run.finished == due
+
+
+HARMS = ["MemoryError", "SystemExit", "KeyboardInterrupt", "ValueError", "number", "recursion"]
+
+
+@pytest.mark.parametrize("kind", HARMS)
+@pytest.mark.parametrize("func", [misdeeds.return_hostile, misdeeds.return_hostile_later])
+def test_a_result_whose_text_cannot_be_made_leaves_the_run_executed(
+    start_scheduler: StartScheduler, func: Callable[..., Any], kind: str
+) -> None:
+    run = run_once(start_scheduler(), func, args=(kind,))
+    assert run.status == Run.SUCCESS
+    assert "could not be made" in str(run.result)
+
+
+@pytest.mark.parametrize("kind", HARMS)
+@pytest.mark.parametrize("func", [misdeeds.raise_hostile, misdeeds.raise_hostile_later])
+def test_an_exception_whose_text_cannot_be_made_leaves_the_run_failed(
+    start_scheduler: StartScheduler, func: Callable[..., Any], kind: str
+) -> None:
+    run = run_once(start_scheduler(), func, args=(kind,))
+    assert (run.status, run.exception_type) == (Run.ERROR, "HostileError")
+    assert "could not be made" in str(run.exception)
+
+
+def test_a_derived_text_is_kept_as_it_is(start_scheduler: StartScheduler) -> None:
+    assert run_once(start_scheduler(), misdeeds.return_hostile, args=("text",)).result == (
+        "fair words"
+    )
+
+
+def test_a_result_may_query_the_database_as_part_of_its_run(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    run = run_once(scheduler, misdeeds.return_hostile, args=("query",))
+    assert str(run.result).endswith("jobs")
+    assert "QuerySet" in str(run_once(scheduler, misdeeds.return_jobs).result)
+    assert run_once(scheduler, misdeeds.raise_hostile, args=("query",)).status == Run.ERROR
+
+
+@pytest.mark.parametrize("func", [misdeeds.return_hostile, misdeeds.raise_hostile])
+def test_a_text_that_takes_for_ever_keeps_its_own_worker_alone(
+    start_scheduler: StartScheduler, func: Callable[..., Any]
+) -> None:
+    scheduler = start_scheduler(threads=2)
+    soon = dt.datetime.now(dt.UTC)
+    scheduler.add_job(func, "date", run_date=soon, id="stuck", args=["block"])
+    eventually(lambda: "text" in callables.calls)
+    for _ in range(3):
+        assert run_once(scheduler, callables.note).status == Run.SUCCESS
+    assert Run.objects.get(job="stuck").status == Run.SENT
+    callables.release.set()
+    stuck = eventually(Run.objects.filter(job="stuck").exclude(status=Run.SENT).first)
+    assert stuck.duration > 0.3
+
+
+def test_each_failure_of_a_process_pool_is_booked_on_its_own_run(
+    start_scheduler: StartScheduler, tmp_path: Path
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_executor(ProcessPoolExecutor(2), "processes")
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.3)
+    scheduler.add_job(
+        callables.sleep_or_fail_to_return,
+        "interval",
+        seconds=1,
+        start_date=soon,
+        id="both",
+        executor="processes",
+        max_instances=2,
+        args=[str(tmp_path / "first")],
+    )
+    first, second = eventually(
+        lambda: (
+            found
+            if len(found := list(Run.objects.filter(job="both").order_by("run_time")[:2])) == 2
+            and not {one.status for one in found} & set(Run.UNFINISHED)
+            else None
+        ),
+        timeout=30,
+    )
+    scheduler.remove_job("both")
+    assert (first.status, first.result) == (Run.SUCCESS, "the first")
+    assert second.status == Run.ERROR and "pickle" in str(second.exception)
+
+
+def test_a_run_that_finds_no_thread_is_an_error_and_does_not_run_afterwards(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = start_scheduler(threads=2)
+    scheduler.add_job(callables.block, id="blocker", misfire_grace_time=None)
+    eventually(lambda: "blocked" in callables.calls)
+    pool = scheduler._executors["default"]._pool
+
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    # The pool queues the work before it finds that there is no thread for it.
+    monkeypatch.setattr(pool, "_adjust_thread_count", refuse)
+    run = run_once(scheduler, callables.note)
+    assert run.status == Run.ERROR and "new thread" in str(run.exception)
+    monkeypatch.undo()
+    callables.release.set()
+    assert run_once(scheduler, callables.query).status == Run.SUCCESS
+    assert "ran" not in callables.calls

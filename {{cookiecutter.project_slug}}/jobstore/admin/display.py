@@ -21,7 +21,7 @@ from ..util import get_local_dt_format
 NOTHING = "-"
 
 # Columns of a run that a list has no use for and that may be long.
-LONG_TEXTS = ("result", "exception", "traceback")
+LONG_TEXTS = ("result", "exception", "traceback", "note")
 
 Run, Role = DjangoJobExecution, SchedulerInstance.Role
 

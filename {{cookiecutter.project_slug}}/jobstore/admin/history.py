@@ -88,7 +88,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
             },
         ),
         ("Process", {"fields": ("process", "epoch")}),
-        ("Result", {"fields": ("result_text",)}),
+        ("Result", {"fields": ("result_text", "note_text")}),
         ("Exception", {"fields": ("exception_type", "exception_text", "traceback_text")}),
     )
 
@@ -163,6 +163,11 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     def result_text(self, run: DjangoJobExecution) -> str:
         """Show what the job returned, if it did and that is kept."""
         return _as_it_is(run.result)
+
+    @admin.display(description="left behind")
+    def note_text(self, run: DjangoJobExecution) -> str:
+        """Show what the job left behind in its worker, and what became of that."""
+        return _as_it_is(run.note)
 
     @admin.display(description="text")
     def exception_text(self, run: DjangoJobExecution) -> str:

@@ -4,7 +4,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from typing import Any
@@ -13,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from jobstore import conf, health, job_checks, registry
+from jobstore import children, conf, ending, health, job_checks, registry
 from jobstore.checks import LEAVE
 from jobstore.declarations import one_line
 from jobstore.scheduler import SchedulerProcess
@@ -127,6 +126,7 @@ class Command(BaseCommand):
         release_connections()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, process.ask_to_stop)
+        children.guard_handler(process.ask_to_stop)
         server = health.serve(process, conf.get("SCHEDULER_HEALTH_ADDRESS"))
         # What is loaded by now stays. Each time that the collector went through it, all threads
         # would stand still for 50 ms.
@@ -136,29 +136,24 @@ class Command(BaseCommand):
         logger.info("Started as process %d on database %r.", os.getpid(), process.store.using)
         process.wait()
         logger.info("Stopping: no more runs are claimed.")
-        self._limit_the_end(process)
+        limit = self._limit_the_end(process)
         all_ended = process.stop()
+        limit.cancel()
         if server is not None:
             server.shutdown()
         logger.info("Stopped.")
         if not all_ended:
-            self._end_at_once()
+            ending.end_at_once()
+        ending.limit_exit()
 
-    def _limit_the_end(self, process: SchedulerProcess) -> None:
+    def _limit_the_end(self, process: SchedulerProcess) -> threading.Timer:
         """See that the process ends in time, even if the database keeps a statement unanswered."""
 
         def end() -> None:
             logger.error("Ending without an answer of the database; %s.", process.left_over)
-            self._end_at_once()
+            ending.end_at_once()
 
         limit = threading.Timer(conf.get("SCHEDULER_DRAIN_SECONDS") + LEAVE, end)
         limit.daemon = True
         limit.start()
-
-    @staticmethod
-    def _end_at_once() -> None:
-        # Threads cannot be ended from outside, and the interpreter would wait for them.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        return limit

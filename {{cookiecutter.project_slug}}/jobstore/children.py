@@ -1,0 +1,166 @@
+"""What a process that a job forks must not inherit from the scheduler.
+
+A child that is forked (`os.fork`, `multiprocessing` with fork) has copies of everything that is
+open: it would keep the probes' port and the detector's lock after the scheduler's death, take
+SIGTERM for a request to the scheduler, and end the parent's database sessions when it closes its
+copies of them politely. So it gets signals as any program has them, and /dev/null in place of
+those files. Programs that are started (`subprocess`) inherit none of them: all close on exec.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("jobstore.runs")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_guarded: "weakref.WeakKeyDictionary[Any, Callable[[Any], Iterable[int]]]" = (
+    weakref.WeakKeyDictionary()
+)
+_wrappers: "weakref.WeakSet[BaseDatabaseWrapper]" = weakref.WeakSet()
+_handler: Callable[..., Any] | None = None
+_lock = threading.Lock()
+_is_on = False
+# From just before a fork to just after it: what is open, and the signals that were blocked.
+_open: list[tuple[BaseDatabaseWrapper, Any]] = []
+_mask: set[signal.Signals | int] = set()
+
+
+def guard(owner: Any, descriptors: Callable[[Any], Iterable[int]]) -> None:
+    """Keep files from children, as long as their owner lives.
+
+    :param descriptors: called with the owner after a fork; returns what is open then.
+    """
+    with _lock:
+        _guarded[owner] = descriptors
+    _switch_on()
+
+
+def guard_handler(handler: Callable[..., Any]) -> None:
+    """Keep a handler of SIGTERM and SIGINT from children: they end, as other programs do."""
+    global _handler
+    _handler = handler
+    _switch_on()
+
+
+def note_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Remember a database connection that was just made, of whatever thread."""
+    with _lock:
+        _wrappers.add(connection)
+    if connection.vendor == "mysql":
+        # Its client leaves its socket open for programs that are started without `subprocess`.
+        with contextlib.suppress(Exception):
+            os.set_inheritable(connection.connection.fileno(), False)
+
+
+def leave_if_forked(pid: int, error: BaseException | None) -> None:
+    """End this process if it is a child that came back from a job's function as its parent did.
+
+    :param pid: the process that the run belongs to.
+    :param error: what the function raised here.
+    """
+    if os.getpid() == pid:
+        return
+    code = 1 if error is not None else 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    with contextlib.suppress(BaseException):
+        logger.warning(
+            "Process %d, forked by a job, ends with exit code %d: the run is its parent's, %d, to"
+            " report. A child should end with os._exit().",
+            os.getpid(),
+            code,
+            pid,
+            exc_info=error if isinstance(error, Exception) else None,
+        )
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+def _switch_on() -> None:
+    global _is_on
+    with _lock:
+        was_on, _is_on = _is_on, True
+    if not was_on:
+        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _before() -> None:
+    global _mask
+    _lock.acquire()
+    # What dies with the other threads in the child would be closed politely, before `_in_child`.
+    _open[:] = [(one, one.connection) for one in _wrappers if one.connection is not None]
+    # A signal that reaches the child before it has its own handlers must not be swallowed.
+    _mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _in_parent() -> None:
+    _open.clear()
+    mask = _mask
+    _lock.release()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    try:
+        _restore_signals()
+        _replace(_descriptors())
+        for connection, raw in _open:
+            _part_with(connection, raw)
+        # Django makes new ones, should the child use the database.
+        for connection in connections.all(initialized_only=True):
+            with contextlib.suppress(AttributeError):
+                del connections[connection.alias]
+    finally:
+        _guarded.clear()
+        _lock.release()
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+
+
+def _restore_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if _handler is not None and signal.getsignal(number) == _handler:
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
+
+
+def _descriptors() -> list[int]:
+    found: list[int] = []
+    for owner, descriptors in list(_guarded.items()):
+        with contextlib.suppress(Exception):
+            found += descriptors(owner)
+    return found
+
+
+def _replace(descriptors: Iterable[int]) -> None:
+    """Put /dev/null in their place: whoever closes or uses the number later does no harm."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.dup2(nothing, descriptor, inheritable=False)
+    finally:
+        os.close(nothing)
+
+
+def _part_with(connection: BaseDatabaseWrapper, raw: Any) -> None:
+    """Leave an inherited connection alone for good: it is the parent's."""
+    with contextlib.suppress(Exception):
+        if connection.vendor in ("postgresql", "mysql"):
+            _replace([raw.fileno()])
+    # SQLite's may not even be closed in a child. So nothing here is ever freed.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))

@@ -1,0 +1,51 @@
+"""The end of the scheduler's process, which nothing that a job has left running may hold up.
+
+Threads cannot be ended from outside, and the interpreter waits at its end for those that are not
+daemons, for the threads of pools and for child processes of `multiprocessing`.
+"""
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+
+logger = logging.getLogger("jobstore.scheduler")
+
+# Seconds that the interpreter gets for its own end: idle pools end by themselves.
+PATIENCE = 2.0
+
+
+def end_at_once() -> None:
+    """End the process with exit code 0, whatever still runs in it."""
+    for child in multiprocessing.active_children():
+        child.terminate()  # nobody would be left to wait for it
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def limit_exit() -> None:
+    """See that the interpreter ends within PATIENCE seconds; say what keeps it if it does not."""
+
+    def end() -> None:
+        logger.warning("Ended without waiting for what jobs left running: %s.", left_running())
+        end_at_once()
+
+    limit = threading.Timer(PATIENCE, end)
+    limit.daemon = True
+    limit.start()
+
+
+def left_running() -> str:
+    """Return the threads and processes that the interpreter would wait for, in words."""
+    main = threading.main_thread()
+    found = [
+        f"thread {thread.name!r}"
+        for thread in threading.enumerate()
+        if thread is not main and not thread.daemon
+    ]
+    found += [f"process {child.pid} ({child.name})" for child in multiprocessing.active_children()]
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    return ", ".join(name[:100] for name in found[:10]) + more or "nothing that has a name"

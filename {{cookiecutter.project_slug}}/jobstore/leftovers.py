@@ -1,0 +1,140 @@
+"""What a job leaves behind in its worker: undone after each run, and said in the run's note.
+
+Context variables, Django's language and time zone among them, need nothing: each run has a context
+of its own. What belongs to the whole process is not undone, since other jobs are at work in it; it
+is said where it is cheap to see. A thread's own variables (`threading.local`) stay.
+"""
+
+import contextlib
+import locale
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone, translation
+
+logger = logging.getLogger("jobstore.runs")
+
+Found = dict[str, Any]
+
+# What a run may leave in its own context, and in the process, in the words of a note.
+OWN = ("language", "time zone")
+PROCESS = ("working directory", "default timeout of sockets", "locale", "logging.disable", "stdout")
+
+
+def look() -> Found:
+    """Return what is set now, before a run; takes some microseconds."""
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was deleted
+        folder = "one that is gone"
+    return {
+        "language": translation.get_language(),
+        "time zone": timezone.get_current_timezone(),
+        "working directory": folder,
+        "default timeout of sockets": socket.getdefaulttimeout(),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "logging.disable": logging.root.manager.disable,
+        "stdout": sys.stdout,
+    }
+
+
+def changes(before: Found) -> list[str]:
+    """Return a sentence for each thing that is set otherwise than before the run."""
+    after = look()
+    if after == before:
+        return []
+    own = [
+        f"The {name} {after[name]} was left activated; no other run sees it."
+        for name in OWN
+        if after[name] != before[name]
+    ]
+    return own + [
+        f"The {name} of the whole process changed to {after[name]!s:.200} during this run, "
+        "and stays so for every job."
+        for name in PROCESS
+        if after[name] != before[name]
+    ]
+
+
+def close_connections() -> list[str]:
+    """Close this thread's database connections, whatever is open on them; return sentences."""
+    said = []
+    for connection in connections.all(initialized_only=True):
+        try:
+            said += _close(connection)
+        except Exception:
+            # Of what is thrown away; the next run of this thread gets another in any case.
+            logger.debug("A connection of a run could not be closed.", exc_info=True)
+            _forget(connection)
+    return said
+
+
+def close_what_is_open() -> list[str]:
+    """Close those of this thread's connections that somebody left a transaction open on."""
+    said = []
+    for connection in connections.all(initialized_only=True):
+        if _open(connection):
+            said += _close(connection)
+    return said
+
+
+def _close(connection: BaseDatabaseWrapper) -> list[str]:
+    said = _open(connection)
+    if connection.execute_wrappers:
+        said.append(
+            f"A wrapper of statements was left on database {connection.alias!r}; it is gone."
+        )
+    with contextlib.suppress(DatabaseError, InterfaceError):  # it may be lost
+        _reset(connection)
+        connection.close()
+    if said or connection.in_atomic_block or connection.force_debug_cursor:
+        _forget(connection)
+    return said
+
+
+def _open(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return a sentence if a transaction is open on a connection, or would be with a statement."""
+    name = repr(connection.alias)
+    if connection.in_atomic_block:
+        return [f"A transaction was left open on database {name}; it was rolled back."]
+    if connection.connection is None:
+        return []
+    if not connection.autocommit and connection.settings_dict["AUTOCOMMIT"]:
+        return [f"Autocommit was left off on database {name}; what was not committed is undone."]
+    if connection.settings_dict["AUTOCOMMIT"] and _is_in_transaction(connection):
+        return [f"BEGIN was left without an end on database {name}; it was rolled back."]
+    return []
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    raw = connection.connection
+    if connection.vendor == "postgresql":
+        return bool(raw.info.transaction_status in (1, 2, 3))  # ACTIVE, INTRANS, INERROR
+    if connection.vendor == "sqlite":
+        return bool(raw.in_transaction)
+    return False  # MariaDB's and MySQL's client would have to ask the server, for every run
+
+
+def _reset(connection: Any) -> None:
+    """Take from a session that goes back to the process's pool what a job has set in it."""
+    raw = connection.connection
+    if raw is None or not connection.settings_dict["OPTIONS"].get("pool"):
+        return
+    try:
+        raw.rollback()
+        raw.autocommit = True
+        raw.execute("DISCARD ALL")
+        connection._configure_connection(raw)
+    except Exception:
+        raw.close()  # the pool makes another
+
+
+def _forget(connection: BaseDatabaseWrapper) -> None:
+    """Have the thread's next use of this database begin anew."""
+    with contextlib.suppress(AttributeError):
+        del connections[connection.alias]
