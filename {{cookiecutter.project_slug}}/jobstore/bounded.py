@@ -28,7 +28,7 @@ PATIENCE = 5.0
 
 def of_result(value: Any) -> dict[str, str]:
     """Return what a job returned as a field of a Result. Never raises."""
-    limit = min(int(conf.get("JOB_HISTORY_RESULT_LENGTH")), MAX_TEXT)
+    limit = conf.get("JOB_HISTORY_RESULT_LENGTH")
     if value is None or limit <= 0:
         return {}
     return {"result": attempt(lambda: of_value(value, limit))}

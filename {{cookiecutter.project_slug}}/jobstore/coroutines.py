@@ -151,6 +151,7 @@ class _Loop:
             except BaseException as error:  # SystemExit of a task that nobody awaits
                 text = "A task that a coroutine job left raised %s; others go on."
                 logger.error(text, type(error).__name__)
+        self.loop.close()
 
     def answers(self, patience: float) -> bool:
         """Tell whether the loop takes a turn within `patience` seconds."""

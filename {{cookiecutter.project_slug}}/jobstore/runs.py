@@ -244,9 +244,13 @@ async def _await(
     await sync_to_async(close_old_connections)()
     try:
         # A task of its own has a context of its own.
-        return await asyncio.create_task(_carry_out_here(run, clock, func, args, kwargs))
+        task = asyncio.create_task(_carry_out_here(run, clock, func, args, kwargs))
+        result, error = await task
     finally:
         run.say(*await sync_to_async(leftovers.close_what_is_open)())
+    if error is not None:
+        raise error
+    return result
 
 
 async def _carry_out_here(
@@ -255,8 +259,11 @@ async def _carry_out_here(
     func: Callable[..., Any],
     args: Any,
     kwargs: Any,
-) -> Any:
-    """Carry a run out in the application's own event loop, which its texts must not hold up."""
+) -> tuple[Any, BaseException | None]:
+    """Carry a run out in the application's own event loop, which its texts must not hold up.
+
+    Returns the result, and what was raised: SystemExit of a task would end the loop.
+    """
     current.set(run)
     before = leftovers.look()
     run.begin(clock())
@@ -267,14 +274,11 @@ async def _carry_out_here(
             run.details = bounded.of_result(result)
         else:
             run.details = await _beside(bounded.of_result, result)
-        return result
+        return result, None
     except BaseException as error:
         children.leave_if_forked(run.pid, error)
         run.details = await _beside(tracebacks.describe, error, __file__)
-        raised = tracebacks.stand_in(error, run.details)
-        if raised is error:
-            raise
-        raise raised from None
+        return None, tracebacks.stand_in(error, run.details)
     finally:
         run.end(clock())
         run.say(*leftovers.changes(before))
