@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError, connections, router
 
 from . import conf
@@ -231,4 +231,27 @@ def quarantined_jobs(
             id="jobstore.W002",
         )
         for job in jobs
+    ]
+
+
+@register(Tags.database)
+def signing_keys(
+    app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether a former key is still needed, while SECRET_KEY is being changed."""
+    from . import rotation
+    from .models import DjangoJob
+
+    using = router.db_for_write(DjangoJob)
+    if using not in (databases or ()):
+        return []
+    try:
+        use = rotation.key_use(using)
+    except (DatabaseError, InterfaceError):
+        return []  # as above
+    is_done = not use.waiting and not use.unknown
+    said = rotation.advice(use)
+    return [
+        Info(text, id="jobstore.I021") if is_done else Warning(text, id="jobstore.W021")
+        for text in said
     ]

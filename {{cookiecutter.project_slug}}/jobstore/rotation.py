@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count
-from django.db.models.functions import Substr
+from django.db.models import Count, Value
+from django.db.models.functions import Coalesce, Substr
 
 from . import signing, state
 from .models import DjangoJob, database_now
@@ -33,7 +34,7 @@ GIVEN_UP = "It is signed by a key that is lost; somebody has given it up by `sig
 class KeyUse:
     """How many jobs each kind of key has signed, by the marks of their states.
 
-    Retired jobs count too, but for those with an unknown key: nobody will ever need it.
+    Jobs out of service count too, but for those with an unknown key: nobody needs that.
     """
 
     current: int = 0
@@ -56,9 +57,9 @@ class Renewal:
 
 
 def key_use(using: str) -> KeyUse:
-    """Return how many jobs are signed by the present key, by a fallback, by another; one query."""
+    """Return how many jobs are signed by the present key, a fallback or another; two queries."""
     marks = _marks(_with_mark(using))
-    in_service = _marks(_with_mark(using).filter(retired_at=None))
+    running = _marks(_with_mark(using).filter(retired_at=None, quarantined_at=None))
     known = [key.mark for key in signing.known_keys()]
     return KeyUse(
         current=marks[known[0]],
@@ -66,10 +67,34 @@ def key_use(using: str) -> KeyUse:
         former=sum(number for mark, number in marks.items() if mark.startswith(FORMER)),
         unknown=sum(
             number
-            for mark, number in in_service.items()
+            for mark, number in running.items()
             if mark not in known and not mark.startswith(FORMER)
         ),
     )
+
+
+def advice(use: KeyUse) -> list[str]:
+    """Return what is to be said about the keys, a sentence or two each; nothing if all is usual."""
+    said = []
+    if use.waiting:
+        said.append(
+            f"{use.waiting} jobs are still signed by a former key: leave it in "
+            "DJANGO_SECRET_KEY_FALLBACKS. The next scheduler that becomes active signs them anew; "
+            "`manage.py sign_jobs_anew` does so while none is active."
+        )
+    if use.unknown:
+        said.append(
+            f"{use.unknown} jobs are signed by a key that is not known here and cannot run. Put "
+            "the former DJANGO_SECRET_KEY into DJANGO_SECRET_KEY_FALLBACKS."
+        )
+    if settings.SECRET_KEY_FALLBACKS and not said:
+        days = settings.SESSION_COOKIE_AGE / 86400
+        said.append(
+            "No job needs DJANGO_SECRET_KEY_FALLBACKS any more. Sessions and links to reset "
+            "passwords are signed by these keys too: whoever logged in before the change has to "
+            f"log in again if you take them out before {days:g} days have passed."
+        )
+    return said
 
 
 def problem(using: str) -> str:
@@ -118,13 +143,20 @@ def sign_anew(using: str, fence: Callable[[], object]) -> Renewal:
         after = ids[-1]
 
 
-def give_up_unreadable(using: str) -> int:
-    """Quarantine the jobs in service whose key is unknown; return how many there were."""
+def give_up_unreadable(using: str, fence: Callable[[], object]) -> int:
+    """Quarantine the jobs in service whose key is unknown; return how many there were.
+
+    :param fence: as above.
+    """
     known = [key.mark.encode() for key in signing.known_keys()]
-    rows = _with_mark(using).filter(retired_at=None, quarantined_at=None).exclude(mark__in=known)
-    lost = [row.pk for row in rows if signing.signed_by(row) == signing.SignedBy.UNKNOWN]
-    given_up = DjangoJob.objects.using(using).filter(pk__in=lost, quarantined_at=None)
-    return int(given_up.update(quarantined_at=database_now(using), quarantine_reason=GIVEN_UP))
+    with transaction.atomic(using=using):
+        fence()
+        rows = _with_mark(using).filter(retired_at=None, quarantined_at=None)
+        others = rows.exclude(mark__in=known)
+        lost = [row.pk for row in others if signing.signed_by(row) == signing.SignedBy.UNKNOWN]
+        given_up = DjangoJob.objects.using(using).filter(pk__in=lost, quarantined_at=None)
+        now = database_now(using)
+        return int(given_up.update(quarantined_at=now, quarantine_reason=GIVEN_UP))
 
 
 def _sign_batch(rows: list[DjangoJob], renewal: Renewal, using: str) -> None:
@@ -155,7 +187,9 @@ def _sign_batch(rows: list[DjangoJob], renewal: Renewal, using: str) -> None:
 
 def _with_mark(using: str) -> Any:
     """Return all jobs with the marks of their keys, which are the beginning of their states."""
-    mark = Substr("job_state", 1, signing.MARK_LENGTH, output_field=models.BinaryField())
+    begin = Substr("job_state", 1, signing.MARK_LENGTH, output_field=models.BinaryField())
+    # SQLite finds no beginning in what is empty.
+    mark = Coalesce(begin, Value(b"", output_field=models.BinaryField()))
     return DjangoJob.all_objects.using(using).annotate(mark=mark)
 
 

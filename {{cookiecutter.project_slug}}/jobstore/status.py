@@ -3,11 +3,12 @@
 Also asked by the web and by outside monitors, since a scheduler that died cannot report itself.
 """
 
+import dataclasses
 import datetime as dt
 import json
 from typing import Any
 
-from . import conf
+from . import conf, rotation
 from .lease import waiting_jobs
 from .limits import limited_look
 from .models import (
@@ -30,7 +31,8 @@ def verdict(using: str) -> dict[str, Any]:
 
     `cause` names what is wrong in one word, and `reason` in a sentence; both are empty if all is
     well. Ages and `late_by` are in seconds. `saturated` are executors whose workers are all busy:
-    jobs that wait for one of them are late, which is nobody's fault.
+    jobs that wait for one of them are late, which is nobody's fault. `quarantined` is the number
+    of jobs that do not run until somebody looks at them; they are not late, and no restart helps.
 
     Takes a handful of statements, of a limited time each. Raises DatabaseError or InterfaceError
     if the database does not answer.
@@ -69,6 +71,7 @@ def _verdict(using: str) -> dict[str, Any]:
         "heartbeat_age": silent,
         "late_by": late,
         "saturated": saturated,
+        "quarantined": DjangoJob.objects.using(using).filter(quarantined_at__isnull=False).count(),
     }
 
 
@@ -96,7 +99,9 @@ def overview(using: str) -> dict[str, Any]:
     processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
     jobs = DjangoJob.objects.using(using)
     runs = DjangoJobExecution.objects.using(using)
-    return verdict(using) | {
+    seen = verdict(using)
+    use = rotation.key_use(using)
+    return seen | {
         "processes": [
             {
                 "process": str(one),
@@ -111,7 +116,7 @@ def overview(using: str) -> dict[str, Any]:
         "jobs": {
             "scheduled": waiting_jobs(using).count(),
             "paused": jobs.filter(next_run_time=None, quarantined_at=None).count(),
-            "quarantined": jobs.filter(quarantined_at__isnull=False).count(),
+            "quarantined": seen["quarantined"],
         },
         "runs": {
             "running": runs.filter(status=DjangoJobExecution.SENT).count(),
@@ -127,7 +132,18 @@ def overview(using: str) -> dict[str, Any]:
             }
             for one in DeclarationProblem.objects.using(using)
         ],
+        "signed_by": dataclasses.asdict(use),
+        "advice": _advice(seen["quarantined"]) + rotation.advice(use),
     }
+
+
+def _advice(in_quarantine: int) -> list[str]:
+    if not in_quarantine:
+        return []
+    return [
+        f"Jobs in quarantine: {in_quarantine}. They do not run; `manage.py check --database "
+        "default` names them and the reasons, `manage.py retry_quarantined_jobs` tries them again."
+    ]
 
 
 def _until(when: dt.datetime, now: dt.datetime) -> float:

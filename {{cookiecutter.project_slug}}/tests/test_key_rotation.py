@@ -1,9 +1,12 @@
 """A secret key is changed without losing a job, and a wrong one does no harm."""
 
+import contextlib
 import datetime as dt
+import json
 import os
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,13 @@ import pytest
 from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+from django.core.checks import run_checks
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
-from jobstore import health, rotation, signing
+from jobstore import health, rotation, signing, status
 from jobstore.claim import NotHolder
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
@@ -168,6 +173,110 @@ def test_a_start_signs_anew_what_the_old_key_signed(
     eventually(lambda: rotation.key_use("default") == rotation.KeyUse(current=1))
 
 
+# --- What is said about it ------------------------------------------------------------------------
+
+
+def said() -> str:
+    output = StringIO()
+    with contextlib.suppress(CommandError):  # no scheduler is active here
+        call_command("scheduler_status", stdout=output)
+    return output.getvalue()
+
+
+def checked() -> dict[str, str]:
+    found = run_checks(databases=["default"])
+    return {str(one.id): one.msg for one in found if str(one.id).endswith("021")}
+
+
+def test_status_and_check_say_that_a_former_key_is_still_needed(rotate: Any) -> None:
+    add("job")
+    rotate(NEW, OLD)
+    assert "1 jobs are still signed by a former key" in said()
+    assert "1 jobs are still signed by a former key" in checked()["jobstore.W021"]
+
+
+def test_status_and_check_say_when_a_former_key_is_no_longer_needed(rotate: Any) -> None:
+    add("job")
+    rotate(NEW, OLD)
+    rotation.sign_anew("default", free)
+    assert "No job needs DJANGO_SECRET_KEY_FALLBACKS any more. Sessions" in said()
+    assert list(checked()) == ["jobstore.I021"]
+
+
+def test_status_and_check_say_that_a_key_is_missing(rotate: Any) -> None:
+    add("job")
+    rotate(NEW)
+    assert "1 jobs are signed by a key that is not known here" in said()
+    assert list(checked()) == ["jobstore.W021"]
+
+
+def test_without_a_rotation_nothing_is_said(rotate: Any) -> None:
+    add("job")
+    assert "key" not in said() and checked() == {}
+
+
+def test_scripts_are_told_in_numbers(rotate: Any) -> None:
+    add("job")
+    rotate(NEW, OLD)
+    add("other")
+    DjangoJob.objects.filter(pk="other").update(quarantined_at=FUTURE)
+    output = StringIO()
+    with contextlib.suppress(CommandError):
+        call_command("scheduler_status", "--json", stdout=output)
+    seen = json.loads(output.getvalue())
+    assert seen["signed_by"] == {"current": 1, "fallback": 1, "former": 0, "unknown": 0}
+    assert seen["quarantined"] == seen["jobs"]["quarantined"] == 1
+    assert "Jobs in quarantine: 1" in " ".join(seen["advice"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_in_quarantine_are_counted_but_are_no_outage(
+    start_scheduler: StartScheduler, rotate: Any
+) -> None:
+    add("job", dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    DjangoJob.objects.update(job_state=b"rubbish", quarantined_at=FUTURE)
+    scheduler = start_scheduler()
+    eventually(lambda: scheduler._jobstores["default"]._dispatcher._begun_epoch)
+    seen = status.verdict("default")
+    assert (seen["status"], seen["quarantined"], seen["late_by"]) == ("ok", 1, 0.0)
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> str:
+    output = StringIO()
+    call_command("sign_jobs_anew", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_the_command_signs_anew_and_says_that_the_former_key_is_done_with(rotate: Any) -> None:
+    add("job")
+    rotate(NEW, OLD)
+    said = command()
+    assert "1 jobs were signed anew." in said and "No job needs" in said
+    assert signed() == {"current"}
+
+
+def test_the_command_leaves_the_jobs_of_an_active_scheduler_alone(rotate: Any) -> None:
+    add("job")
+    SchedulerLease.objects.create(epoch=1, expires_at=FUTURE)
+    rotate(NEW, OLD)
+    with pytest.raises(CommandError, match="is the active scheduler"):
+        command()
+    assert signed() == {"fallback"}
+
+
+def test_the_command_gives_up_what_nobody_can_read_only_if_asked(rotate: Any) -> None:
+    for number in range(3):
+        add(f"job-{number}")
+    rotate(NEW)
+    assert "3 jobs are signed by a key that is not known here" in command()
+    assert not DjangoJob.objects.filter(quarantined_at__isnull=False).exists()
+    assert "3 jobs whose key is lost were given up" in command("--give-up-unreadable")
+    assert DjangoJob.objects.filter(quarantined_at__isnull=False).count() == 3
+
+
 # --- A wrong key ----------------------------------------------------------------------------------
 
 
@@ -291,7 +400,7 @@ def test_jobs_whose_key_is_lost_can_be_given_up(rotate: Any) -> None:
     rotate(NEW)
     add("known")
     assert rotation.problem("default")
-    assert rotation.give_up_unreadable("default") == 3
+    assert rotation.give_up_unreadable("default", free) == 3
     assert rotation.problem("default") == ""
     kept = DjangoJob.objects.filter(quarantined_at__isnull=False)
     assert {job.pk for job in kept} == {"lost-0", "lost-1", "lost-2"}

@@ -46,6 +46,7 @@ def _table(seen: dict[str, Any]) -> str:
         else "lease     held by nobody",
         "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late" + _busy(seen),
         "runs      " + _counts(seen["runs"]),
+        *seen["advice"],
         "",
     ]
     rows = [("PROCESS", "ROLE", "EPOCH", "LAST SIGN OF LIFE", "STARTED", "VERSION")]

@@ -1,0 +1,51 @@
+"""`manage.py sign_jobs_anew`: sign stored jobs with the present secret key, without a scheduler."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import router
+
+from jobstore import rotation
+from jobstore.models import DjangoJob, SchedulerLease, database_now
+from jobstore.presence import holder
+
+
+class Command(BaseCommand):
+    """Signs anew what a former key signed, while no scheduler is active."""
+
+    help = (
+        "Signs the stored jobs with DJANGO_SECRET_KEY that a key in DJANGO_SECRET_KEY_FALLBACKS "
+        "signed, so that it may be taken out. A scheduler does this by itself when it becomes "
+        "active; while one is active, restart it instead."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare --give-up-unreadable."""
+        parser.add_argument(
+            "--give-up-unreadable",
+            action="store_true",
+            help="quarantine the jobs whose key is lost, so that a scheduler may start; it stores "
+            "those anew that are declared in code",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Sign, give up if that was asked for, and tell what is left."""
+        using = router.db_for_write(DjangoJob)
+
+        def fence() -> None:
+            # Locked by writing: a scheduler that becomes active waits for the end of the batch.
+            leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
+            leases.update(name=SchedulerLease.DEFAULT)
+            if leases.filter(expires_at__gt=database_now(using)).exists():
+                raise CommandError(
+                    f"{holder(using)[1]} is the active scheduler. It may have another key; restart "
+                    "it with the present one, and it signs the jobs anew by itself."
+                )
+
+        renewal = rotation.sign_anew(using, fence)
+        self.stdout.write(f"{renewal.signed} jobs were signed anew.")
+        if options["give_up_unreadable"]:
+            given_up = rotation.give_up_unreadable(using, fence)
+            self.stdout.write(f"{given_up} jobs whose key is lost were given up: in quarantine.")
+        for text in rotation.advice(rotation.key_use(using)):
+            self.stdout.write(text)
