@@ -142,9 +142,10 @@ def test_a_crowd_at_the_web_neither_takes_the_connections_nor_keeps_probes_out(
     get(web.port, "/health/scheduler")
     with locked_jobs(), ThreadPoolExecutor(1) as thread:
         asking = thread.submit(crowd, web.port, "/health/scheduler")
-        time.sleep(4)  # until the first look of each process has ended
+        time.sleep(0.5)
         for _ in range(5):
             assert get(web.port, "/health/live")[2] < 2
+            time.sleep(0.3)
         answers, most = asking.result()
     assert most < FEW
     assert {answer[0] for answer in answers} == {503}  # without a scheduler, with SQLite too
