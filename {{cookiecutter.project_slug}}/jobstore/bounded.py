@@ -226,7 +226,7 @@ class _Writer:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> None:
         pairs = _pairs_of(value) if isinstance(value, dict) else value.items()
-        self._pairs(f"{type(value).__name__}({{", pairs, "})", depth)
+        self._pairs(type(value).__name__ + "({", pairs, "})", depth)
 
     def _user(self, value: Any, depth: int) -> None:
         self._value(value.data, depth + 1)

@@ -203,10 +203,11 @@ def stable_text(value: Any) -> str:
         return f"({_joined(value)}{',' if len(value) == 1 else ''})"
     if kind is dict:
         items = (f"{stable_text(key)}: {stable_text(part)}" for key, part in value.items())
-        return f"{{{', '.join(items)}}}"
+        return "{" + ", ".join(items) + "}"
     if kind in (set, frozenset) and value:
         parts = ", ".join(sorted(map(stable_text, value)))
-        return f"{{{parts}}}" if kind is set else f"frozenset({{{parts}}})"
+        braced = "{" + parts + "}"
+        return braced if kind is set else f"frozenset({braced})"
     if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
         return name_of(value)
     if dataclasses.is_dataclass(value) and value.__dataclass_params__.repr:  # type: ignore[union-attr]

@@ -108,7 +108,7 @@ def _text(value: Any, depth: int) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     if isinstance(value, dict):
         pairs = (f"{_text(key, depth)}: {_text(one, depth)}" for key, one in value.items())
-        return f"{{{sorted(pairs)}}}"
+        return "{" + str(sorted(pairs)) + "}"
     if isinstance(value, list | tuple):
         return f"{type(value).__name__}{[_text(one, depth) for one in value]}"
     if isinstance(value, set | frozenset):
