@@ -28,12 +28,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _guarded: "weakref.WeakKeyDictionary[Any, Callable[[Any], Iterable[int]]]" = (
     weakref.WeakKeyDictionary()
 )
-_wrappers: "weakref.WeakSet[BaseDatabaseWrapper]" = weakref.WeakSet()
+# Connections and their sockets.
+_wrappers: "weakref.WeakKeyDictionary[BaseDatabaseWrapper, int]" = weakref.WeakKeyDictionary()
 _handler: Callable[..., Any] | None = None
 _lock = threading.Lock()
 _is_on = False
 # From just before a fork to just after it: what is open, and the signals that were blocked.
-_open: list[tuple[BaseDatabaseWrapper, Any]] = []
+_open: list[tuple[BaseDatabaseWrapper, Any, int]] = []
 _mask: set[signal.Signals | int] = set()
 
 
@@ -56,12 +57,15 @@ def guard_handler(handler: Callable[..., Any]) -> None:
 
 def note_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
     """Remember a database connection that was just made, of whatever thread."""
+    socket = -1
+    if connection.vendor in ("postgresql", "mysql"):
+        with contextlib.suppress(AttributeError, OSError):
+            # MySQL's client does not tell while another thread waits for an answer.
+            socket = connection.connection.fileno()
+            # Nor does it close its socket for programs that are started without `subprocess`.
+            os.set_inheritable(socket, False)
     with _lock:
-        _wrappers.add(connection)
-    if connection.vendor == "mysql":
-        # Its client leaves its socket open for programs that are started without `subprocess`.
-        with contextlib.suppress(Exception):
-            os.set_inheritable(connection.connection.fileno(), False)
+        _wrappers[connection] = socket
 
 
 def leave_if_forked(pid: int, error: BaseException | None) -> None:
@@ -102,7 +106,11 @@ def _before() -> None:
     global _mask
     _lock.acquire()
     # What dies with the other threads in the child would be closed politely, before `_in_child`.
-    _open[:] = [(one, one.connection) for one in _wrappers if one.connection is not None]
+    _open[:] = [
+        (one, one.connection, socket)
+        for one, socket in list(_wrappers.items())
+        if one.connection is not None
+    ]
     # A signal that reaches the child before it has its own handlers must not be swallowed.
     _mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
@@ -118,8 +126,8 @@ def _in_child() -> None:
     try:
         _restore_signals()
         _replace(_descriptors())
-        for connection, raw in _open:
-            _part_with(connection, raw)
+        for connection, raw, socket in _open:
+            _part_with(connection, raw, socket)
         # Django makes new ones, should the child use the database.
         for connection in connections.all(initialized_only=True):
             with contextlib.suppress(AttributeError):
@@ -157,10 +165,12 @@ def _replace(descriptors: Iterable[int]) -> None:
         os.close(nothing)
 
 
-def _part_with(connection: BaseDatabaseWrapper, raw: Any) -> None:
+def _part_with(connection: BaseDatabaseWrapper, raw: Any, socket: int) -> None:
     """Leave an inherited connection alone for good: it is the parent's."""
-    with contextlib.suppress(Exception):
-        if connection.vendor in ("postgresql", "mysql"):
-            _replace([raw.fileno()])
+    is_closed = (connection.vendor == "postgresql" and raw.closed) or (
+        connection.vendor == "mysql" and not raw.open
+    )
+    if not is_closed and socket >= 0:
+        _replace([socket])
     # SQLite's may not even be closed in a child. So nothing here is ever freed.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))

@@ -4,6 +4,7 @@ Threads cannot be ended from outside, and the interpreter waits at its end for t
 daemons, for the threads of pools and for child processes of `multiprocessing`.
 """
 
+import concurrent.futures.thread
 import logging
 import multiprocessing
 import os
@@ -41,10 +42,12 @@ def limit_exit() -> None:
 def left_running() -> str:
     """Return the threads and processes that the interpreter would wait for, in words."""
     main = threading.main_thread()
+    # It waits for a pool's threads even if they are daemons, as threads of our workers' are.
+    of_pools = set(getattr(concurrent.futures.thread, "_threads_queues", ()))
     found = [
         f"thread {thread.name!r}"
         for thread in threading.enumerate()
-        if thread is not main and not thread.daemon
+        if thread is not main and (not thread.daemon or thread in of_pools)
     ]
     found += [f"process {child.pid} ({child.name})" for child in multiprocessing.active_children()]
     more = f" and {len(found) - 10} more" if len(found) > 10 else ""

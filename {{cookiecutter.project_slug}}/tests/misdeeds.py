@@ -278,7 +278,7 @@ def forget_process() -> None:
 
 def forget_thread() -> None:
     """Leave a thread behind."""
-    threading.Thread(target=time.sleep, args=(60,), name="forgotten").start()
+    threading.Thread(target=time.sleep, args=(60,), name="forgotten", daemon=False).start()
 
 
 # --- Children ------------------------------------------------------------------------------------
