@@ -78,7 +78,9 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
     def is_dead(self) -> bool:
         """Whether the loop's thread has ended although nobody stopped the scheduler."""
         thread = getattr(self, "_thread", None)
-        return self.state != STATE_STOPPED and thread is not None and not thread.is_alive()
+        if thread is None or thread.ident is None:
+            return False  # about to begin
+        return self.state != STATE_STOPPED and not thread.is_alive()
 
     @property
     def problem(self) -> str:

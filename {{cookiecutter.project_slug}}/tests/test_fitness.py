@@ -199,6 +199,25 @@ def test_a_loop_whose_thread_has_ended_gives_the_lease_up(start_process: StartPr
     assert "The scheduling loop has ended" in row.problem
 
 
+def test_a_loop_that_is_about_to_begin_is_not_taken_for_ended(
+    start_process: StartProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread is made before it is started, and the presence looks at it meanwhile."""
+    begin = threading.Thread.start
+    seen: list[str] = []
+
+    def look_first(thread: threading.Thread) -> None:
+        if thread.name == "APScheduler":
+            seen.append(process.scheduler.problem)
+        begin(thread)
+
+    process = SchedulerProcess()
+    monkeypatch.setattr(threading.Thread, "start", look_first)
+    process.start()
+    process.stop()
+    assert seen == [""]
+
+
 def test_a_loop_that_is_stuck_gives_the_lease_up_until_it_moves_again(
     start_process: StartProcess, settings: Settings
 ) -> None:
