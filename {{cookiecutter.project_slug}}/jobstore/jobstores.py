@@ -272,7 +272,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if term is None and dispatcher.unsure_since is None:
             return []
         if self.recorder is not None and self.recorder.is_full:
-            return []  # jobs wait: nothing more could be said of how they end
+            # Jobs wait: nothing could be said of how they end.
+            self._claiming.happened(f"{self.recorder.waiting} results wait to be written")
+            self._back_off()
+            return []
         taken = Taken()
         try:
             outside_event_loop(dispatcher.take, term, taken)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # Results that can wait for the database as they are. Of further ones, only how the run ended is
 # kept; and at the second number nothing more is claimed.
 MAX_WAITING = 10_000
-MAX_BARE = 100_000
+MAX_BARE = 30_000
 GIVEN_UP = (
     f"What this run returned or raised was given up: more than {MAX_WAITING} results waited for the"
     " database."

@@ -19,7 +19,7 @@ from jobstore import claim, registry
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
 from jobstore.scheduler import SchedulerProcess
-from tests import callables, hazards
+from tests import callables, hazards, misdeeds
 from tests.conftest import eventually
 from tests.statements import Statements, statements_of_threads
 
@@ -278,6 +278,28 @@ def test_a_job_may_raise_what_ends_programs(
     run = the_run("leaver")
     assert (run.status, run.exception_type, run.exception) == (Run.ERROR, kind, "leaving")
     assert_it_goes_on(scheduler)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        misdeeds.return_hostile,
+        misdeeds.raise_hostile,
+        misdeeds.return_hostile_later,
+        misdeeds.raise_hostile_later,
+    ],
+)
+def test_a_text_that_takes_for_ever_holds_no_loop_up(
+    scheduler: Any, func: Callable[..., Any]
+) -> None:
+    scheduler.add_job(func, id="stuck", args=["block"], misfire_grace_time=None)
+    eventually(lambda: "text" in callables.calls)
+    assert_it_goes_on(scheduler)
+    scheduler.add_job(hazards.leave_later, id="leaver", args=["SystemExit"])
+    assert the_run("leaver").status == Run.ERROR
+    assert Run.objects.get(job="stuck").status == Run.SENT
+    callables.release.set()
+    assert the_run("stuck").status in (Run.SUCCESS, Run.ERROR)
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {

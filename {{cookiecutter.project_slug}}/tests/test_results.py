@@ -1,6 +1,7 @@
 """What a job returned, and how its executor failed it, are in the history."""
 
 import datetime as dt
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from apscheduler.events import EVENT_JOB_ERROR
 from apscheduler.executors.pool import ProcessPoolExecutor
 from pytest_django.fixtures import Settings
 
-from jobstore import bounded, runs
+from jobstore import bounded, recorder, runs
+from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJobExecution
 from tests import callables, misdeeds
 from tests.conftest import StartScheduler, eventually
@@ -188,6 +190,33 @@ def test_each_failure_of_a_process_pool_is_booked_on_its_own_run(
     scheduler.remove_job("both")
     assert (first.status, first.result) == (Run.SUCCESS, "the first")
     assert second.status == Run.ERROR and "pickle" in str(second.exception)
+
+
+def test_nothing_starts_while_its_end_could_not_be_kept(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = start_scheduler()
+    assert run_once(scheduler, callables.query).status == Run.SUCCESS
+    monkeypatch.setattr(recorder, "MAX_BARE", 0)
+    scheduler.add_job(callables.note, id="waits", misfire_grace_time=None)
+    looks = count_looks(monkeypatch)
+    time.sleep(2)
+    assert "ran" not in callables.calls and not Run.objects.filter(job="waits").exists()
+    assert len(looks) < 20, "the loop spins"
+    monkeypatch.undo()
+    assert eventually(Run.objects.filter(job="waits", status=Run.SUCCESS).exists)
+
+
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    looks: list[float] = []
+    original = DjangoJobStore.get_due_jobs
+
+    def counted(store: DjangoJobStore, now: dt.datetime) -> Any:
+        looks.append(time.monotonic())
+        return original(store, now)
+
+    monkeypatch.setattr(DjangoJobStore, "get_due_jobs", counted)
+    return looks
 
 
 def test_a_run_that_finds_no_thread_is_an_error_and_does_not_run_afterwards(
