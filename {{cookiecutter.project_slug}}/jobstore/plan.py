@@ -12,6 +12,7 @@ from typing import Any
 
 from apscheduler.job import Job
 
+from . import catch_up
 from .util import is_storable
 
 # A job that does not coalesce and was away for long catches up in portions of this size.
@@ -67,6 +68,8 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
     """
     run_times: list[dt.datetime] = []
     zoned: dt.datetime | None = job.next_run_time
+    if job.coalesce and zoned is not None and zoned.astimezone(dt.UTC) <= now:
+        zoned = _close_to(job, zoned, now)
     while zoned is not None and (time := zoned.astimezone(dt.UTC)) <= now:
         if job.coalesce:
             run_times = [time]
@@ -78,10 +81,19 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
     return run_times, None if zoned is None else zoned.astimezone(dt.UTC)
 
 
+def _close_to(job: Job, due: dt.datetime, now: dt.datetime) -> dt.datetime:
+    try:
+        return catch_up.close_to(job.trigger, due, now)
+    except Exception as error:
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+
+
 def _next_storable(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
     following = _next(job, previous, now)
     while following is not None and not is_storable(following):
-        following = _next(job, following, now)
+        # Some triggers look no further than from now on.
+        later = following if following.astimezone(dt.UTC) > now else now
+        following = _next(job, following, later)
     return following
 
 
