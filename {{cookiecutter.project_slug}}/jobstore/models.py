@@ -214,12 +214,13 @@ class DjangoJob(models.Model):
         whose trigger has no more run times or raises.
         """
         from . import state
+        from .schedules import first_run_time
         from .util import as_aware, get_django_internal_datetime
 
         job = state.restore(self)
         now = as_aware(database_now(router.db_for_write(DjangoJob)))
         try:
-            next_run_time = job.trigger.get_next_fire_time(None, timezone.localtime(now))
+            next_run_time = first_run_time(job.trigger, timezone.localtime(now))
         except Exception as error:  # a trigger is anybody's code
             raise ValueError(f"The trigger of job {self.pk!r} raised {error!r}.") from error
         if next_run_time is None:

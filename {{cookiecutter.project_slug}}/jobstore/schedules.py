@@ -10,6 +10,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
 from django.conf import settings
 
+from . import defaults
 from .crontab import weekday_names
 
 UNITS = ("years", "months", "weeks", "days")
@@ -36,6 +37,22 @@ def describe(trigger: Any) -> str:
         inside = ", ".join([*amounts, f"time='{time}'"])
         return f"calendarinterval[{inside}]{_foreign(trigger.timezone)}"
     return str(trigger)
+
+
+def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:
+    """Return the first time of a trigger from a moment on; None if there is none.
+
+    An interval of the calendar would begin with its start, however long ago that is.
+    """
+    found: dt.datetime | None = trigger.get_next_fire_time(None, at)
+    if not any(isinstance(one, CalendarIntervalTrigger) for one in defaults.parts(trigger)):
+        return found
+    while found is not None and found.astimezone(dt.UTC) < at.astimezone(dt.UTC):
+        following: dt.datetime | None = trigger.get_next_fire_time(found, at)
+        if following is not None and following.astimezone(dt.UTC) <= found.astimezone(dt.UTC):
+            return found
+        found = following
+    return found
 
 
 def weekday_question(trigger: Any) -> str:

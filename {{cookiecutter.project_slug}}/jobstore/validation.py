@@ -31,7 +31,7 @@ from .declarations import (
     shown_path,
 )
 from .models import DjangoJob
-from .schedules import weekday_question
+from .schedules import first_run_time, weekday_question
 
 JOB_OPTIONS = (
     "args",
@@ -134,7 +134,7 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
     with _named(declaration):
         at = timezone.localtime(now, job._scheduler.timezone)
         defaults.begin_at(trigger, at)  # it counted from this machine's time
-        first = trigger.get_next_fire_time(None, at)
+        first = first_run_time(trigger, at)
         if first is not None and "next_run_time" in declaration.options:
             given = declaration.options["next_run_time"]
             first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")

@@ -94,7 +94,6 @@ def test_the_same_is_due_as_if_each_time_had_been_asked_for(
         CronTrigger(second="*", timezone="Europe/Berlin"),
         OrTrigger([CronTrigger(second="*/2", timezone="UTC"), CronTrigger(hour=3, timezone="UTC")]),
     ],
-    ids=repr,
 )
 def test_a_job_of_each_second_that_was_away_for_half_a_year_is_planned_at_once(
     trigger: BaseTrigger,
@@ -142,7 +141,6 @@ def test_an_hour_that_cannot_be_stored_is_not_the_last_due_time(
         OrTrigger([CronTrigger(minute="*", timezone="UTC")]),
         IntervalTrigger(minutes=1, timezone="UTC"),
     ],
-    ids=repr,
 )
 def test_a_job_goes_on_after_an_hour_that_cannot_be_stored(
     settings: Settings, trigger: BaseTrigger

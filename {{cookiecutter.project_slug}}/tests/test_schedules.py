@@ -1,5 +1,6 @@
 """Schedules are shown so that nobody misreads them: weekdays by name, and foreign zones."""
 
+import datetime as dt
 import logging
 from typing import Any
 
@@ -19,9 +20,10 @@ from pytest_django.fixtures import Settings
 from jobstore import registry
 from jobstore.admin.words import in_words
 from jobstore.jobstores import DjangoJobStore
-from jobstore.models import DeclarationProblem, DjangoJob
+from jobstore.models import DeclarationProblem, DjangoJob, database_now
 from jobstore.registry import crontab, scheduled
-from jobstore.schedules import describe, weekday_question
+from jobstore.schedules import describe, first_run_time, weekday_question
+from jobstore.util import as_aware
 from tests import callables
 
 ZONE = "UTC"  # the project's
@@ -197,3 +199,34 @@ def test_a_program_that_adds_a_job_is_told_of_numbers(caplog: pytest.LogCaptureF
     finally:
         scheduler.shutdown()
     assert "Job 'job': day_of_week='0' means mon" in caplog.text
+
+
+# --- The first time -----------------------------------------------------------------------------
+
+DAILY = CalendarIntervalTrigger(days=1, hour=3, start_date="2020-01-01", timezone=ZONE)
+
+
+@pytest.mark.parametrize("trigger", [DAILY, OrTrigger([DAILY]), OrTrigger([DAILY, DAILY])])
+def test_a_calendar_interval_that_began_long_ago_is_next_due_from_now_on(
+    trigger: BaseTrigger,
+) -> None:
+    at = dt.datetime(2031, 5, 5, 12, tzinfo=dt.UTC)
+    assert first_run_time(trigger, at) == dt.datetime(2031, 5, 6, 3, tzinfo=dt.UTC)
+
+
+def test_a_moment_in_the_past_is_still_due() -> None:
+    past = dt.datetime(2031, 1, 1, tzinfo=dt.UTC)
+    assert first_run_time(DateTrigger(past), past + dt.timedelta(hours=1)) == past
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_declared")
+def test_a_calendar_interval_that_is_declared_or_resumed_makes_up_for_nothing() -> None:
+    registry._declared.clear()
+    scheduled(DAILY, id="job")(callables.note)
+    registry.sync(DjangoJobStore(), BackgroundScheduler(timezone=ZONE))
+    before = as_aware(database_now("default"))
+    for _ in range(2):
+        job = DjangoJob.objects.get()
+        assert job.next_run_time is not None and as_aware(job.next_run_time) >= before
+        assert job.pause() and job.resume()
