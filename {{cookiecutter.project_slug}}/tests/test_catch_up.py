@@ -122,11 +122,14 @@ def test_jitter_is_rolled_for_each_time(kind: Any, monkeypatch: pytest.MonkeyPat
     assert catch_up.close_to(trigger, NOON, NOON + MONTH) == NOON
 
 
+@pytest.mark.parametrize(
+    "trigger",
+    [IntervalTrigger(minutes=1, timezone="UTC"), CronTrigger(minute="*", timezone="UTC")],
+)
 def test_an_hour_that_cannot_be_stored_is_not_the_last_due_time(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, trigger: BaseTrigger
 ) -> None:
     settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
-    trigger = IntervalTrigger(minutes=1, timezone="UTC")
     due = dt.datetime(2026, 10, 20, tzinfo=dt.UTC)
     now = dt.datetime(2026, 10, 25, 1, 30, tzinfo=dt.UTC)  # in the second of two equal hours
     quick, slow = planned(trigger, due, now, monkeypatch)
