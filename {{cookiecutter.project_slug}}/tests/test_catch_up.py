@@ -115,6 +115,18 @@ def test_an_interval_with_a_fraction_keeps_its_beat_for_years() -> None:
     assert (found.next_run_time - NOON) % beat == dt.timedelta()
 
 
+def test_around_a_change_of_clocks_each_time_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = ZoneInfo("America/New_York")
+    trigger = OrTrigger(
+        [CronTrigger(minute="30", timezone=zone), CronTrigger(minute="0,45", timezone=zone)]
+    )
+    due = dt.datetime(2026, 10, 29, 2, 30, tzinfo=zone)
+    # Where an hour comes twice, APScheduler takes the later of two times for the earlier one.
+    now = dt.datetime(2026, 11, 1, 6, 3, tzinfo=dt.UTC)
+    quick, slow = planned(trigger, due, now, monkeypatch)
+    assert (quick.start, quick.next_run_time) == (slow.start, slow.next_run_time)
+
+
 @pytest.mark.parametrize("kind", [IntervalTrigger, CronTrigger])
 def test_jitter_is_rolled_for_each_time(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"minutes": 1} if kind is IntervalTrigger else {"minute": "*"}
