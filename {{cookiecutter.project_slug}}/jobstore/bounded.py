@@ -112,7 +112,10 @@ def made_elsewhere(make: Callable[[], dict[str, str]], field: str) -> dict[str, 
             release_connections()
 
     thread = threading.Thread(target=work, name="jobstore-text", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # no thread is to be had
+        return {field: f"(the text could not be made: {error})"}
     thread.join(PATIENCE)
     if made:
         return made[0]

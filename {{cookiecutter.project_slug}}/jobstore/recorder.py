@@ -6,6 +6,7 @@ is running it, so a late result of a run that was declared lost changes nothing.
 """
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import itertools
@@ -121,12 +122,18 @@ class Recorder:
             self._waiting.append(result)
             self._text_waiting += result.text_size
             self._empty.clear()
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._work, name="jobstore-recorder", daemon=True
-                )
-                self._thread.start()
-        self._something.set()
+            self._something.set()
+            if not self._stopping and (self._thread is None or not self._thread.is_alive()):
+                self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name="jobstore-recorder", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is to be had; the next result tries again
+            logger.error("Results wait: %s.", error)
+        else:
+            self._thread = thread
 
     def _pop(self) -> Result:
         result = self._waiting.popleft()
@@ -172,10 +179,10 @@ class Recorder:
         backoff = 0.0
         while True:
             if not self._something.wait(IDLE):
-                release_connections()
+                _release()
                 self._something.wait()
             if self._stopping:
-                release_connections()
+                _release()
                 return
             time.sleep(backoff or LINGER)
             try:
@@ -184,7 +191,7 @@ class Recorder:
             except Exception as error:
                 if not backoff:
                     logger.warning("Results wait, the database does not take them: %s", error)
-                release_connections()
+                _release()
                 backoff = min(MAX_BACKOFF, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
 
     def _write_batch(self) -> None:
@@ -235,6 +242,11 @@ class Recorder:
                 note="",
             )
             write([bare], self._instance, self._using)
+
+
+def _release() -> None:
+    with contextlib.suppress(Exception):  # nothing may end the recorder's thread
+        release_connections()
 
 
 def write(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:

@@ -1,6 +1,7 @@
 """Results reach their rows, whatever they hold and however long the database is away."""
 
 import datetime as dt
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -118,6 +119,36 @@ def test_beyond_the_bound_only_how_a_run_ended_is_kept_and_that_is_said_once(
         " kept.",
         "47 results were kept without their texts.",
     ]
+
+
+def test_a_result_that_found_no_thread_is_written_with_the_next(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    first, second = running(), running(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        subject.put(result(first))
+    subject.put(result(second))
+    assert subject.flush(5.0)
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.SUCCESS}
+
+
+def test_nothing_that_the_database_raises_ends_the_writing(
+    subject: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("again")
+
+    run = running()
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "write", fail)
+        patch.setattr(recorder, "release_connections", fail)
+        subject.put(result(run))
+        assert not subject.flush(0.5)
+    assert subject.flush(5.0)
 
 
 def test_long_texts_that_wait_are_cut_and_no_status_is_lost(
