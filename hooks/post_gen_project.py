@@ -46,6 +46,8 @@ def environment() -> str:
     lines = [
         "# Settings of this machine. It holds secrets: git ignores it, and so must you.",
         "# .env.example explains every variable.",
+        "# Containers and volumes are named after it, so that no other project meets this one's database.",
+        f"COMPOSE_PROJECT_NAME={ANSWERS['project_slug']}-{secrets.token_hex(3)}",
         f"DJANGO_SECRET_KEY={secrets.token_urlsafe(48)}",
         "DJANGO_DEBUG=false",
         f"DJANGO_HTTPS={'true' if ANSWERS['proxy'] == 'caddy' else 'false'}",

@@ -32,6 +32,13 @@ def test_two_projects_share_no_secret(bake: Bake) -> None:
     assert len(set(values)) == 4
 
 
+def test_two_projects_of_one_name_share_no_container_and_no_volume(bake: Bake) -> None:
+    names = {bake().environment()["COMPOSE_PROJECT_NAME"] for _ in range(2)}
+    assert len(names) == 2
+    # What Compose accepts.
+    assert all(re.fullmatch(r"my_project-[0-9a-f]{6}", name) for name in names)
+
+
 def test_secrets_need_no_quoting_and_are_long(bake: Bake) -> None:
     values = secrets_of(bake())
     assert re.fullmatch(r"[A-Za-z0-9_-]{50,}", values["DJANGO_SECRET_KEY"])

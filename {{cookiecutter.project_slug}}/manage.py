@@ -6,17 +6,23 @@ import sys
 
 
 def main() -> None:
-    """Hand the command line to Django; settings that make no sense end it with a line for each."""
+    """Hand the command line to Django; wrong settings and a lost database end in a sentence."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     try:
         execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        if "--traceback" in sys.argv:
+    except (ImproperlyConfigured, OperationalError) as error:
+        reason: str | None = str(error)
+        if isinstance(error, OperationalError):
+            from jobstore.connecting import explain
+
+            reason = explain(error)
+        if reason is None or "--traceback" in sys.argv:
             raise
-        sys.exit(f"{error}")
+        sys.exit(reason)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from jobstore import children, conf, ending, health, job_checks, registry
 from jobstore.checks import LEAVE
+from jobstore.connecting import explain
 from jobstore.declarations import one_line
 from jobstore.scheduler import SchedulerProcess
 from jobstore.schedules import describe
@@ -107,7 +108,7 @@ class Command(BaseCommand):
                 if time.monotonic() >= deadline:
                     raise CommandError(
                         f"The database at {place} did not answer within {patience:g} s: {text}. "
-                        "Check that it runs and that DATABASE_URL is right."
+                        + (explain(error, using) or "Check that DATABASE_URL is right.")
                     ) from error
                 logger.warning("Waiting for the database at %s: %s", place, text)
                 time.sleep(2.0)
