@@ -1,6 +1,7 @@
 """A proxy on the host in front of the containers: https works once its address is believed."""
 
 import contextlib
+import socket
 import ssl
 import subprocess
 import time
@@ -36,12 +37,17 @@ def caddy(web: int, folder: Path) -> Iterator[tuple[str, str]]:
     try:
         root = "/data/caddy/pki/authorities/local/root.crt"
         deadline = time.monotonic() + 30
-        while (found := docker("exec", container, "cat", root, check=False)).returncode:
-            assert time.monotonic() < deadline, found.stderr
+        while (found := docker("exec", container, "cat", root, check=False)).returncode or not open_at(https):
+            assert time.monotonic() < deadline, docker("logs", container).stderr
             time.sleep(0.5)
         yield f"https://localhost:{https}", found.stdout
     finally:
         subprocess.run(["docker", "rm", "--force", container], capture_output=True)
+
+
+def open_at(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")
