@@ -7,9 +7,8 @@ times are converted as in every other row.
 import contextlib
 import dataclasses
 import datetime as dt
-import io
-import pickle
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -18,7 +17,7 @@ from apscheduler.jobstores.base import ConflictingIdError
 from django import db
 from django.db import connections, transaction
 
-from . import bounded, quarantine, state
+from . import bounded, old_states, quarantine, state
 from .jobstores import DjangoJobStore
 from .models import DjangoJob, DjangoJobExecution
 from .schedules import describe
@@ -54,16 +53,19 @@ class UnreadableRow(Exception):
 
 @dataclasses.dataclass
 class JobReport:
-    """What becomes of one job. `action` is one of the four below."""
+    """What becomes of one job. `action` is one of the five below."""
 
     IMPORTED: ClassVar[str] = "import"
     QUARANTINED: ClassVar[str] = "quarantine"
     KNOWN: ClassVar[str] = "already there"
     UNREADABLE: ClassVar[str] = "unreadable"
+    FOREIGN: ClassVar[str] = "not allowed"
 
     job_id: str
     action: str
     text: str = ""
+    # What it would call, with its arguments, as far as that is known.
+    call: str = ""
     next_run_time: dt.datetime | None = None
     # What the table says about it, where the state says otherwise.
     column: dt.datetime | None = None
@@ -195,19 +197,26 @@ def moment(row: DjangoJobExecution) -> dt.datetime | None:
 # --- Jobs -----------------------------------------------------------------------------------------
 
 
-def examine_jobs(source: Source) -> list[JobReport]:
+def examine_jobs(source: Source, allowed: Collection[str] = ()) -> list[JobReport]:
     """Tell what is to become of each job of the old table. Nothing is written.
 
-    Unpickles what that table holds: only use it on tables that are trusted.
+    Imports the modules of the project that the states name, and no others.
+
+    :param allowed: functions and classes of others, as "module:name", that may be taken over.
     """
     stored = DjangoJob.all_objects.using(DjangoJobStore().using).values_list("pk", "retired_at")
     known = dict(stored)
     reports = []
     for row in source.jobs():
+        report = JobReport(row.pk, JobReport.IMPORTED)
         try:
-            report = _examine(row, source)
+            # What modules print while they are imported must not look like lines of the report.
+            with contextlib.redirect_stdout(sys.stderr):
+                _examine(row, source, report, allowed)
         except UnreadableRow as error:
-            report = JobReport(row.pk, JobReport.UNREADABLE, str(error))
+            report.action, report.text = JobReport.UNREADABLE, str(error)
+        except old_states.Foreign as error:
+            report.action, report.text = JobReport.FOREIGN, str(error)
         if row.pk in known:
             report.action, report.job = JobReport.KNOWN, None
             report.text = "retired here" if known[row.pk] else ""
@@ -235,9 +244,8 @@ def store_jobs(reports: list[JobReport]) -> Iterator[JobReport]:
         yield report
 
 
-def _examine(row: DjangoJob, source: Source) -> JobReport:
-    loaded = _unpickle(bytes(row.job_state))
-    report = JobReport(row.pk, JobReport.IMPORTED)
+def _examine(row: DjangoJob, source: Source, report: JobReport, allowed: Collection[str]) -> None:
+    loaded = _unpickle(bytes(row.job_state), allowed)
     try:
         job = _assemble(row.pk, loaded)
         report.column = _settle_next_run_time(job, row, source)
@@ -245,15 +253,19 @@ def _examine(row: DjangoJob, source: Source) -> JobReport:
         report.executor = job.executor
         for name, value in state.values(job).items():
             setattr(row, name, value)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         # Whatever stands in a state takes part in this; it must not stop the other jobs.
         raise UnreadableRow(f"its state cannot be stored: {error!r}") from error
+    report.call = f"{row.func}({row.arguments})"
+    reference = str(loaded["func"])
+    old_states.require_known(reference, allowed)
     try:
-        state.restore(row)
+        old_states.require_own(state.restore(row).func, reference, allowed)
     except state.UnreadableState as error:
         report.action, report.text = JobReport.QUARANTINED, str(error)
     report.job = job
-    return report
 
 
 def _assemble(job_id: str, loaded: dict[str, Any]) -> Job:
@@ -296,31 +308,16 @@ def _store(job: Job, report: JobReport, store: DjangoJobStore) -> None:
             quarantine.put(row, report.text, store.using)
 
 
-def _unpickle(data: bytes) -> dict[str, Any]:
+def _unpickle(data: bytes, allowed: Collection[str]) -> dict[str, Any]:
     try:
-        loaded = _Unpickler(io.BytesIO(data)).load()
-    except Exception as error:
+        loaded = old_states.Unpickler(data, allowed).load()
+    except (KeyboardInterrupt, old_states.Foreign):
+        raise
+    except BaseException as error:  # modules are imported, and one may call sys.exit()
         raise UnreadableRow(f"its state cannot be unpickled: {error!r}") from error
     if not isinstance(loaded, dict) or not loaded.keys() >= {"func", "trigger", "next_run_time"}:
         raise UnreadableRow("its state is not a job's")
     return loaded
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles states of APScheduler before 3.11 too, whose zones came from other packages."""
-
-    ZONES: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
-        ("pytz", "_UTC"): lambda: ZoneInfo("UTC"),
-        ("pytz", "_p"): lambda name, *_: ZoneInfo(name),
-        ("pytz", "FixedOffset"): lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)),
-        ("pytz_deprecation_shim._impl", "wrap_zone"): lambda zone, _: zone,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what the state calls by this name."""
-        if module == "backports.zoneinfo":
-            module = "zoneinfo"
-        return self.ZONES.get((module, name)) or super().find_class(module, name)
 
 
 # --- History --------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """What django-apscheduler left behind is taken over: all of it, once, and nothing silently lost."""
 
 import datetime as dt
+import os
 import pickle
 import re
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,11 +15,12 @@ import pytest
 from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
+from apscheduler.util import ref_to_obj
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
-from jobstore import moving, state
+from jobstore import moving, old_states, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.management.commands import import_django_apscheduler as command
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -165,10 +168,9 @@ def test_without_apply_it_says_what_it_would_do_and_writes_nothing(
     old.add_run(run_time=NOON)
     old.add_run(run_time=NOON + MINUTE)
     said = look().out
-    assert re.search(
-        r"^import +report  interval\[0:01:00\]  next run 2120-01-01 07:00:00", said, re.M
-    )
-    assert re.search(r"^import +rest  interval\[0:01:00\]  paused$", said, re.M)
+    called = r"tests.callables:note\(\)  interval\[0:01:00\]"
+    assert re.search(rf"^import +report  {called}  next run 2120-01-01 07:00:00", said, re.M)
+    assert re.search(rf"^import +rest  {called}  paused$", said, re.M)
     assert "Jobs: 2 read = 2 to import" in said
     assert "Runs: 2 read = 2 to import" in said
     assert "from 2026-06-01 12:30:45+00:00 to 2026-06-01 12:31:45+00:00" in said
@@ -203,6 +205,117 @@ def test_a_history_that_will_be_pruned_is_pointed_out(old: OldTables, look: Impo
     old.add_run(run_time=NOON - dt.timedelta(days=1000))
     said = look().err
     assert "older than 30 days" in said and "JOB_HISTORY_DAYS" in said
+
+
+# --- What others may have put there ---------------------------------------------------------------
+
+
+class Calls:
+    """Has something called while it is unpickled."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def test_it_shows_what_each_job_would_call(old: OldTables, look: Import) -> None:
+    old.add_job("report", args=["Zoë"])
+    assert "report  tests.callables:note('Zoë')  interval" in look().out
+
+
+@pytest.mark.parametrize(
+    "function", ["os:system", "subprocess:run", "builtins:eval", "django.core.mail:send_mail"]
+)
+def test_a_function_of_others_is_not_taken_over_unseen(
+    old: OldTables, take: Import, function: str
+) -> None:
+    old.add_row("evil", LATER, state_of(func=function, args=("touch /tmp/x",)))
+    old.add_job("good")
+    said = take().out
+    shown = rf"{function}\('touch /tmp/x'\)"
+    assert re.search(rf"^not allowed +evil  {shown}  {function} is not", said, re.M)
+    assert f"--allow {function}" in said and "+ 1 that need --allow" in said
+    assert [job.pk for job in DjangoJob.all_objects.all()] == ["good"]
+
+
+def test_a_function_of_others_is_not_taken_over_by_a_name_of_our_own(
+    old: OldTables, take: Import
+) -> None:
+    old.add_row("evil", LATER, state_of(func="tests.callables:os.system", args=("true",)))
+    assert re.search(r"^not allowed +evil ", take().out, re.M)
+    assert not DjangoJob.all_objects.exists()
+
+
+def test_a_function_of_others_is_taken_over_once_it_is_named(old: OldTables, take: Import) -> None:
+    old.add_row("known", LATER, state_of(func="os:getcwd", args=()))
+    assert re.search(r"^import +known  os:getcwd\(\)", take("--allow", "os:getcwd").out, re.M)
+    assert DjangoJob.objects.get().func == "os:getcwd"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(Calls(os.system, "exit 7"), id="function"),
+        pytest.param(Calls(eval, "1 + 1"), id="builtin"),
+        pytest.param(Calls(ref_to_obj, "os:system"), id="of APScheduler"),
+        pytest.param(Calls(getattr, "text", "upper"), id="attribute"),
+    ],
+)
+def test_looking_calls_no_function_that_a_state_names(
+    old: OldTables, look: Import, call: Calls
+) -> None:
+    old.add_row("evil", LATER, state_of(args=(call,)))
+    assert re.search(r"^not allowed +evil  .*--allow", look().out, re.M)
+
+
+@pytest.mark.parametrize("body", ["import sys; sys.exit(0)", "raise BaseException('gone')"])
+def test_a_module_that_ends_the_program_ends_nothing(
+    old: OldTables, look: Import, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str
+) -> None:
+    name = f"ends_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(old_states, "is_own", lambda module: True)
+    old.add_row("a", LATER, state_of(func=f"{name}:run"))
+    old.add_job("b")
+    said = look().out
+    assert re.search(r"^quarantine +a  ", said, re.M) and re.search(r"^import +b  ", said, re.M)
+    assert "Nothing was written" in said
+
+
+def test_ids_and_texts_forge_no_line_of_the_report(old: OldTables, look: Import) -> None:
+    old.add_job("a\nimport         forged\x1b[2J", args=["x\ny"], executor="e\nimport  forged")
+    old.add_run(run_time=NOON, job_id="b\nimport  forged" + "x" * 300)
+    said = look().out
+    assert not re.search(r"^import +forged", said, re.M)
+    assert "\x1b" not in said and "a\\nimport" in said
+
+
+def test_what_a_module_prints_is_no_line_of_the_report(
+    old: OldTables, look: Import, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "prints.py").write_text("print('import  forged')\nrun = len\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(old_states, "is_own", lambda module: True)
+    old.add_row("a", LATER, state_of(func="prints:run"))
+    said = look()
+    assert "forged" not in said.out and "forged" in said.err
+
+
+def test_what_is_installed_inside_the_project_s_folder_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings
+) -> None:
+    installed = tmp_path / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "foreign_thing.py").write_text("")
+    (tmp_path / "own_thing.py").write_text("")
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.BASE_DIR = tmp_path
+    assert old_states.is_own("own_thing") and not old_states.is_own("foreign_thing")
+    assert not any(map(old_states.is_own, ("os", "sys", "django.db", "nothing", "__main__")))
 
 
 # --- Jobs -----------------------------------------------------------------------------------------
@@ -253,7 +366,7 @@ def test_a_job_that_is_declared_or_stored_here_is_left_alone(old: OldTables, tak
     old.add_job(args=["theirs"])
     old.add_run()
     said = take().out
-    assert re.search(r"^already there +report$", said, re.M)
+    assert re.search(r"^already there +report  tests.callables:note\('theirs'\)$", said, re.M)
     assert "Jobs: 1 read = 0 imported (0 of them into quarantine) + 1 already there" in said
     assert DjangoJob.objects.get().arguments == "'ours'"
     assert DjangoJobExecution.objects.get().job_id == "report"
@@ -263,7 +376,7 @@ def test_a_job_that_ended_here_does_not_come_back(old: OldTables, take: Import) 
     old.add_job()
     take()
     DjangoJobStore().remove_job("report")
-    assert re.search(r"^already there +report  retired here$", take().out, re.M)
+    assert re.search(r"^already there +report  .*  retired here$", take().out, re.M)
     assert not DjangoJob.objects.exists()
 
 
@@ -272,7 +385,7 @@ def test_a_job_without_its_function_is_quarantined_and_comes_back_with_it(
 ) -> None:
     old.add_row("report", LATER, state_of(func="tests.callables:renamed"))
     said = take().out
-    assert re.search(r"^quarantine +report  The job cannot be restored: .*renamed", said, re.M)
+    assert re.search(r"^quarantine +report  .*  The job cannot be restored: .*renamed", said, re.M)
     assert "1 imported (1 of them into quarantine)" in said and "retry_quarantined_jobs" in said
     row = DjangoJob.objects.get()
     assert row.quarantined_at is not None and "renamed" in row.quarantine_reason
@@ -331,7 +444,7 @@ def test_a_job_that_cannot_be_stored_is_reported_and_stops_no_other(
     old.add_row("a", LATER, state_of(misfire_grace_time=2**70))
     old.add_job("b")
     said = take().out
-    assert re.search(r"^unreadable +a  it cannot be stored", said, re.M)
+    assert re.search(r"^unreadable +a  .*  it cannot be stored", said, re.M)
     assert "Jobs: 2 read = 1 imported (0 of them into quarantine) + 0 already there + 1 " in said
     assert DjangoJob.objects.get().pk == "b"
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from jobstore import conf, moving
 from jobstore.models import DjangoJob, database_now
 from jobstore.moving import HistoryReport, JobReport
+from jobstore.texts import one_line
 from jobstore.util import as_aware
 
 # Runs after which a line says how far it is.
@@ -27,18 +28,26 @@ class Command(BaseCommand):
 
     help = (
         "Copies jobs and history from the tables of django-apscheduler (0.6 or 0.7), which are "
-        "only read. Without --apply it only says what it would do. Job states are unpickled in "
-        "both cases, and the modules of the jobs imported: run this only if you trust everybody "
-        "who could write to the old tables. Stop the old scheduler first."
+        "only read. Without --apply it only says what it would do: look at the functions and "
+        "arguments that it shows, since whoever could write to the old tables may have put any "
+        "there. Functions and classes of others than this project are left out until you name them "
+        "with --allow. Stop the old scheduler first."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare --apply, --database and --time-zone."""
+        """Declare --apply, --database, --allow and --time-zone."""
         parser.add_argument("--apply", action="store_true", help="copy, and not only say what")
         parser.add_argument(
             "--database",
             default=DEFAULT_DB_ALIAS,
             help="name, in DATABASES, of the database with the old tables (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--allow",
+            action="append",
+            default=[],
+            metavar="MODULE:NAME",
+            help="a function or class outside of this project that jobs may use; may be repeated",
         )
         parser.add_argument(
             "--time-zone",
@@ -66,7 +75,7 @@ class Command(BaseCommand):
         except moving.CannotImport as error:
             raise CommandError(str(error)) from error
         self._warn_of_activity(source, using)
-        reports = moving.examine_jobs(source)
+        reports = moving.examine_jobs(source, options["allow"])
         if moving.disagree(reports) and options["time_zone"] is None:
             self._explain_disagreement(reports, apply=options["apply"])
         self._jobs(reports, using, apply=options["apply"])
@@ -106,7 +115,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Jobs: {counts.total()} read = {imported} {_verb(apply)} ({quarantined} of them into "
             f"quarantine) + {counts[JobReport.KNOWN]} already there "
-            f"+ {counts[JobReport.UNREADABLE]} that could not be read, and stay where they are."
+            f"+ {counts[JobReport.UNREADABLE]} that could not be read "
+            f"+ {counts[JobReport.FOREIGN]} that need --allow. The last two stay where they are."
         )
         if quarantined:
             self.stdout.write(
@@ -124,7 +134,7 @@ class Command(BaseCommand):
 
         report = moving.import_history(source, apply=apply, progress=progress)
         for reason in report.reasons:
-            self.stdout.write(f"{JobReport.UNREADABLE:<14} {reason}")
+            self.stdout.write(f"{JobReport.UNREADABLE:<14} {one_line(reason)}")
         self.stdout.write(
             f"Runs: {report.read} read = {report.imported} {_verb(apply)} "
             f"+ {report.completed} whose end is now known + {report.known} already there "
@@ -158,7 +168,9 @@ def _verb(apply: bool) -> str:
 
 
 def _line(report: JobReport, now: dt.datetime) -> str:
-    line = f"{report.action:<14} {report.job_id}  {report.text}".rstrip()
+    # Each text on its own: what is cut from one must not hide the others.
+    parts = [one_line(text) for text in (report.job_id, report.call, report.text) if text]
+    line = f"{report.action:<14} {'  '.join(parts)}"
     if report.action != JobReport.IMPORTED:
         return line
     if report.next_run_time is None:
@@ -169,7 +181,7 @@ def _line(report: JobReport, now: dt.datetime) -> str:
     if report.column is not None:
         line += f" (the table's {_text(report.column)} is not used)"
     if report.executor != "default":
-        line += f" (needs an executor named {report.executor!r})"
+        line += f" (needs an executor named {one_line(repr(report.executor))})"
     return line
 
 

@@ -1,0 +1,143 @@
+"""States of django-apscheduler's jobs: unsigned pickles, read without trusting what they name.
+
+A pickle may name any function and have it called while it is read, and a job runs the function that
+its state names. So nothing is imported but the project's own modules and a few harmless classes,
+unless somebody has looked at the name and allowed it.
+"""
+
+import datetime as dt
+import importlib.util
+import io
+import pickle
+import sysconfig
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+# Modules whose classes states may name: what triggers and plain arguments are made of.
+PLAIN = (
+    *("apscheduler.triggers", "collections", "dateutil.tz", "datetime", "decimal", "fractions"),
+    *("ipaddress", "pathlib", "tzlocal", "uuid", "zoneinfo"),
+)
+# What else they may name: types of values, and what pickles of older protocols call.
+HARMLESS = {
+    *(("builtins", name) for name in ("bool", "bytearray", "bytes", "complex", "dict", "float")),
+    *(("builtins", name) for name in ("frozenset", "int", "list", "object", "range", "set")),
+    *(("builtins", name) for name in ("slice", "str", "tuple")),
+    *(("copyreg", name) for name in ("_reconstructor", "__newobj__", "__newobj_ex__")),
+    ("_codecs", "encode"),
+}
+# What Python 2, and protocols below 3, call these modules.
+FORMER = {"__builtin__": "builtins", "copy_reg": "copyreg", "backports.zoneinfo": "zoneinfo"}
+
+
+class Foreign(Exception):
+    """A function or class that is neither the project's own nor allowed; says what to do."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not of this project's own modules. If you have looked at this job and "
+            f"want it, say --allow {name}"
+        )
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads states of APScheduler before 3.11 too, whose zones came from other packages."""
+
+    ZONES: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
+        ("pytz", "_UTC"): lambda: ZoneInfo("UTC"),
+        ("pytz", "_p"): lambda name, *_: ZoneInfo(name),
+        ("pytz", "FixedOffset"): lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)),
+        ("pytz_deprecation_shim._impl", "wrap_zone"): lambda zone, _: zone,
+    }
+
+    def __init__(self, data: bytes, allowed: Collection[str] = ()) -> None:
+        """Prepare to read.
+
+        :param allowed: names, as "module:name", that somebody has looked at.
+        """
+        super().__init__(io.BytesIO(data))
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what the state calls by this name.
+
+        :raises Foreign: if it may be anything, before its module is imported.
+        """
+        module = FORMER.get(module, module)
+        if zone := self.ZONES.get((module, name)):
+            return zone
+        if (module, name) == ("builtins", "getattr"):
+            return _attribute
+        if (module, name) in HARMLESS or f"{module}:{name}" in self._allowed:
+            return super().find_class(module, name)
+        if _is_plain(module) and "." not in name:
+            found = super().find_class(module, name)
+            # A module's functions may do anything, and so may what it has imported.
+            if isinstance(found, type) and _is_plain(found.__module__):
+                return found
+        elif is_own(module):
+            found = super().find_class(module, name)
+            require_own(found, f"{module}:{name}", self._allowed)
+            return found
+        raise Foreign(f"{module}:{name}")
+
+
+def require_known(reference: str, allowed: Collection[str]) -> None:
+    """Raise Foreign if a job's function is not in the project's own modules; import nothing.
+
+    A module that is not there passes: nothing of it can run.
+    """
+    module = reference.partition(":")[0]
+    if reference not in allowed and not is_own(module) and _places(module):
+        raise Foreign(reference)
+
+
+def require_own(found: Any, reference: str, allowed: Collection[str]) -> None:
+    """Raise Foreign if what is found by a name of the project's own was imported from elsewhere."""
+    module = getattr(found, "__module__", None)
+    # An own class may have its module; an instance of another's class has that of its class.
+    if reference not in allowed and not (isinstance(module, str) and is_own(module)):
+        raise Foreign(reference)
+
+
+def is_own(module: str) -> bool:
+    """Tell whether a module is in the project's folder and not installed there. Imports nothing."""
+    places = _places(module)
+    installed = [Path(place) for place in sysconfig.get_paths().values()]
+    base = Path(settings.BASE_DIR).resolve()
+    return bool(places) and all(
+        place.is_relative_to(base)
+        and not {"site-packages", "dist-packages"} & set(place.parts)
+        and not any(place.is_relative_to(one) for one in installed if one != base)
+        for place in places
+    )
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """Return the attribute by which zones are pickled; others lead to anything."""
+    if owner is not ZoneInfo or name != "_unpickle":
+        raise Foreign("builtins:getattr")
+    return getattr(owner, name)
+
+
+def _is_plain(module: str) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in PLAIN)
+
+
+def _places(module: str) -> list[Path]:
+    """Return where a module's outermost package is; none if there is no such package."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        # Without a file of its own, such as __main__: nothing of it is the project's to keep.
+        return [Path("/")]
+    if spec is None:
+        return []
+    # What is built into Python has no file, but "built-in" where others have their path.
+    alone = [spec.origin if spec.has_location and spec.origin else "/"]
+    places = list(spec.submodule_search_locations or alone)
+    return [Path(place).resolve() for place in places]
