@@ -400,7 +400,9 @@ class Mix:
 
     def history(self) -> History:
         """Return all that is known, for the checker."""
-        names = "id job_id run_time status claimed_at finished epoch instance__pid requested_by"
+        names = (
+            "id job_id run_time status claimed_at finished epoch instance__pid requested_by times last_run_time"
+        )
         columns = f"*{names!r}.split()"
         rows: list[Row] = []
         while True:
@@ -409,9 +411,11 @@ class Mix:
             found = self.cluster.ask(page)
             if not found:
                 break
-            for number, job, run_time, status, claimed, finished, epoch, pid, asked in found:
+            for number, job, run_time, status, claimed, finished, epoch, pid, asked, count, last in found:
                 times = (seconds(claimed) if claimed else None, seconds(finished) if finished else None)
-                rows.append(Row(number, job, seconds(run_time), status, *times, epoch, pid, asked))
+                until = seconds(last) if last else None
+                first = seconds(run_time)
+                rows.append(Row(number, job, first, status, *times, epoch, pid, asked, count, until))
         jobs = {f"steady-{number:03}": Declared(every=1) for number in range(self.jobs)}
         jobs |= {f"slow-{number}": Declared(every=5) for number in range(5)}
         jobs |= {f"changed-{number}": Declared(at_once=1000) for number in range(5)}

@@ -8,22 +8,22 @@ claimed at most once, even after history was pruned.
 
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
 
+from . import outcomes
 from .lease import Term
 from .limits import limit_transaction
 from .models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
+from .outcomes import Outcome
 from .plan import Plan
 from .util import as_aware, as_json, get_django_internal_datetime
 
-SENT, MISSED, SKIPPED = (
-    DjangoJobExecution.SENT,
-    DjangoJobExecution.MISSED,
-    DjangoJobExecution.MAX_INSTANCES,
-)
+SENT = DjangoJobExecution.SENT
+# What to write for each job.
+Rows = Mapping[str, Sequence[Outcome]]
 
 
 class NotHolder(Exception):
@@ -32,27 +32,43 @@ class NotHolder(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Claimed:
-    """A row of history that a claim wrote."""
+    """What a claim wrote into one row of history.
+
+    `run_time` is the first of `times` times that it added; the row stands for `total` by now.
+    """
 
     id: int
     job_id: str
     run_time: dt.datetime
     status: str
+    times: int = 1
+    total: int = 1
 
 
-def claim(plans: Sequence[Plan], term: Term, using: str) -> list[Claimed]:
+class Written(list[Claimed]):
+    """The rows of history that a claim wrote, and which jobs it moved on."""
+
+    def __init__(self, rows: Iterable[Claimed] = (), moved: Iterable[str] = ()) -> None:
+        """Take both."""
+        super().__init__(rows)
+        self.moved = frozenset(moved)
+
+
+def claim(plans: Sequence[Plan], term: Term, using: str) -> Written:
     """Write the plans; return the rows of history that resulted.
 
-    A job that somebody changed since it was read is left alone, and comes up again. A time that
-    already has a row is not repeated.
+    A job that somebody changed since it was read is left alone, and comes up again; so is one
+    whose row somebody has locked, where the database can tell. A time that already has a row is
+    not repeated.
 
     :raises NotHolder: if the lease is not held with this epoch.
     """
     if not plans:
-        return []
+        return Written()
+    rows = {plan.job.id: outcomes.of(plan) for plan in plans}
     if connections[using].vendor == "postgresql":
-        return _claim_postgresql(plans, term, using)
-    return _claim_in_transaction(plans, term, using)
+        return _claim_postgresql(plans, rows, term, using)
+    return _claim_in_transaction(plans, rows, term, using)
 
 
 def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
@@ -67,28 +83,16 @@ def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
         requests = DjangoJobExecution.objects.using(using).filter(
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         )
-        taken = set(requests.select_for_update().values_list("pk", flat=True))
+        # A row that somebody has locked must not hold up the others.
+        locked = requests.select_for_update(skip_locked=outcomes.can_skip_locked(using))
+        taken = set(locked.values_list("pk", flat=True))
         requests.filter(pk__in=taken).update(
             status=SENT, claimed_at=now, epoch=term.epoch, instance=term.instance
         )
     return taken
 
 
-def _outcomes(plan: Plan) -> list[tuple[dt.datetime, str, str | None]]:
-    """Return (time, status, explanation) for every time that the plan settles."""
-    reached = (
-        f"Execution of job '{plan.job.id}' skipped: maximum number of running instances "
-        f"reached ({plan.job.max_instances})"
-    )
-    late = f"Run time of job '{plan.job.id}' was missed by more than the misfire grace time"
-    return (
-        [(time, MISSED, late) for time in plan.missed]
-        + [(time, SKIPPED, reached) for time in plan.skipped]
-        + [(time, SENT, None) for time in plan.start]
-    )
-
-
-def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Claimed]:
+def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str) -> Written:
     """Claim in one statement, so that no pause of this process can keep a lock.
 
     FOR SHARE, since FOR KEY SHARE would let a take-over pass. Being a single statement, it also
@@ -102,33 +106,59 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                 WHERE name = %(lease)s AND holder = %(holder)s AND epoch = %(epoch)s
                     AND expires_at > clock_timestamp()
                 FOR SHARE
+            ), free AS (
+                SELECT job.id, plan.version, plan.due, plan.following, term.holder, term.epoch
+                FROM term, jobstore_djangojob AS job JOIN json_to_recordset(%(plans)s) AS plan (
+                    id text, version bigint, due timestamptz, following timestamptz
+                ) ON job.id = plan.id AND job.version = plan.version
+                    AND job.next_run_time = plan.due
+                FOR UPDATE OF job SKIP LOCKED
             ), moved AS (
                 UPDATE jobstore_djangojob AS job
-                SET next_run_time = plan.following,
+                SET next_run_time = free.following,
                     version = job.version + 1,
-                    retired_at = CASE WHEN plan.following IS NULL THEN statement_timestamp() END
-                FROM term, json_to_recordset(%(plans)s) AS plan (
-                    id text, version bigint, due timestamptz, following timestamptz
-                )
-                WHERE job.id = plan.id AND job.version = plan.version
-                    AND job.next_run_time = plan.due
-                RETURNING job.id, term.holder, term.epoch
+                    retired_at = CASE WHEN free.following IS NULL THEN statement_timestamp() END
+                FROM free
+                WHERE job.id = free.id AND job.version = free.version
+                    AND job.next_run_time = free.due
+                RETURNING job.id, free.holder, free.epoch
+            ), outcome AS (
+                SELECT run.*, moved.holder, moved.epoch
+                FROM moved JOIN json_to_recordset(%(runs)s) AS run (
+                    job_id text, run_time timestamptz, last_run_time timestamptz,
+                    last timestamptz, times integer, status text, exception text,
+                    "into" bigint, "after" timestamptz
+                ) ON run.job_id = moved.id
+            ), counted AS (
+                UPDATE jobstore_djangojobexecution AS run
+                SET times = run.times + outcome.times, last_run_time = outcome.last,
+                    finished = statement_timestamp(), exception = outcome.exception
+                FROM outcome
+                WHERE run.id = outcome."into" AND run.status = outcome.status
+                    AND COALESCE(run.last_run_time, run.run_time) = outcome."after"
+                RETURNING run.id, run.job_id, outcome.run_time, run.status,
+                    outcome.times, run.times AS total
             ), written AS (
                 INSERT INTO jobstore_djangojobexecution (
-                    job_id, run_time, status, exception, claimed_at, finished, epoch, instance_id,
-                    exception_type, requested_by, attempt
+                    job_id, run_time, last_run_time, times, status, exception, claimed_at,
+                    finished, epoch, instance_id, exception_type, requested_by, attempt
                 )
-                SELECT run.job_id, run.run_time, run.status, run.exception,
+                SELECT job_id, run_time, last_run_time, times, status, exception,
                     statement_timestamp(),
-                    CASE WHEN run.status <> %(sent)s THEN statement_timestamp() END,
-                    moved.epoch, moved.holder, '', '', 1
-                FROM moved JOIN json_to_recordset(%(runs)s) AS run (
-                    job_id text, run_time timestamptz, status text, exception text
-                ) ON run.job_id = moved.id
+                    CASE WHEN status <> %(sent)s THEN statement_timestamp() END,
+                    epoch, holder, '', '', 1
+                FROM outcome
+                WHERE "into" IS NULL OR NOT EXISTS (
+                    SELECT FROM counted
+                    WHERE counted.job_id = outcome.job_id AND counted.status = outcome.status
+                )
                 ON CONFLICT (job_id, run_time) DO NOTHING
-                RETURNING id, job_id, run_time, status
+                RETURNING id, job_id, run_time, status, times, times AS total
             )
-            SELECT id, job_id, run_time::text, status FROM term LEFT JOIN written ON true
+            SELECT moved.id, row.id, row.run_time::text, row.status, row.times, row.total
+            FROM term LEFT JOIN moved ON true LEFT JOIN (
+                SELECT * FROM counted UNION ALL SELECT * FROM written
+            ) AS row ON row.job_id = moved.id
             """,
             {
                 "lease": SchedulerLease.DEFAULT,
@@ -145,62 +175,106 @@ def _claim_postgresql(plans: Sequence[Plan], term: Term, using: str) -> list[Cla
                     for plan in plans
                 ),
                 "runs": as_json(
-                    {"job_id": plan.job.id, "run_time": time, "status": status, "exception": text}
-                    for plan in plans
-                    for time, status, text in _outcomes(plan)
+                    row for plan in plans for row in outcomes.as_rows(rows[plan.job.id])
                 ),
             },
         )
-        rows = cursor.fetchall()
-    if not rows:
+        found = cursor.fetchall()
+    if not found:
         raise NotHolder
-    return [
-        Claimed(pk, job_id, dt.datetime.fromisoformat(run_time).astimezone(dt.UTC), status)
-        for pk, job_id, run_time, status in rows
-        if pk is not None
-    ]
+    return Written(
+        (
+            Claimed(pk, job_id, _from_text(run_time), status, times, total)
+            for job_id, pk, run_time, status, times, total in found
+            if pk is not None
+        ),
+        (job_id for job_id, *_ in found if job_id is not None),
+    )
 
 
-def _claim_in_transaction(plans: Sequence[Plan], term: Term, using: str) -> list[Claimed]:
+def _from_text(time: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(time).astimezone(dt.UTC)
+
+
+def _claim_in_transaction(plans: Sequence[Plan], rows: Rows, term: Term, using: str) -> Written:
     """Claim on MariaDB, MySQL and SQLite (where the transaction begins IMMEDIATE)."""
     with transaction.atomic(using=using):
         now = assert_holder(term, using)
         jobs = DjangoJob.objects.using(using).filter(pk__in=[plan.job.id for plan in plans])
-        rows = {row.pk: row for row in jobs.select_for_update().only("version", "next_run_time")}
-        unchanged = [plan for plan in plans if _is_unchanged(plan, rows.get(plan.job.id))]
+        locked = jobs.select_for_update(skip_locked=outcomes.can_skip_locked(using))
+        stored = {row.pk: row for row in locked.only("version", "next_run_time")}
+        unchanged = [plan for plan in plans if _is_unchanged(plan, stored.get(plan.job.id))]
         _advance(unchanged, now, using)
-        runs = DjangoJobExecution.objects.using(using)
-        taken = set(
-            runs.filter(
-                job__in=[plan.job.id for plan in unchanged],
-                run_time__in=[
-                    get_django_internal_datetime(time)
-                    for plan in unchanged
-                    for time, *_ in _outcomes(plan)
-                ],
-            ).values_list("job_id", "run_time")
-        )
-        written = runs.bulk_create(
-            DjangoJobExecution(
-                job_id=plan.job.id,
-                run_time=get_django_internal_datetime(time),
-                status=status,
-                exception=text,
-                claimed_at=now,
-                finished=None if status == SENT else now,
-                epoch=term.epoch,
-                instance_id=term.instance,
+        found = [one for plan in unchanged for one in rows[plan.job.id]]
+        added = [one for one in found if one.previous and outcomes.add_to(one, now, using)]
+        written = _insert([one for one in found if one not in added], term, now, using)
+        totals = _totals(added, using)
+    return Written(
+        [
+            Claimed(
+                previous.id,
+                one.job_id,
+                one.run_time,
+                one.status,
+                len(one.times),
+                totals[previous.id],
             )
-            for plan in unchanged
-            for time, status, text in _outcomes(plan)
-            if (plan.job.id, get_django_internal_datetime(time)) not in taken
+            for one in added
+            if (previous := one.previous) and previous.id
+        ]
+        + [
+            Claimed(
+                row.pk,
+                row.job_id,
+                as_aware(row.run_time).astimezone(dt.UTC),
+                row.status,
+                row.times,
+                row.times,
+            )
+            for row in written
+        ],
+        [plan.job.id for plan in unchanged],
+    )
+
+
+def _totals(added: Sequence[Outcome], using: str) -> dict[int, int]:
+    ids = [one.previous.id for one in added if one.previous and one.previous.id]
+    if not ids:
+        return {}
+    runs = DjangoJobExecution.objects.using(using).filter(pk__in=ids)
+    return dict(runs.order_by().values_list("pk", "times"))
+
+
+def _insert(
+    found: Sequence[Outcome], term: Term, now: dt.datetime, using: str
+) -> list[DjangoJobExecution]:
+    """Write the outcomes whose times have no row yet."""
+    runs = DjangoJobExecution.objects.using(using)
+    taken = set(
+        runs.filter(
+            job__in={one.job_id for one in found},
+            run_time__in=[get_django_internal_datetime(one.run_time) for one in found],
+        ).values_list("job_id", "run_time")
+    )
+    written = runs.bulk_create(
+        DjangoJobExecution(
+            job_id=one.job_id,
+            run_time=get_django_internal_datetime(one.run_time),
+            last_run_time=get_django_internal_datetime(one.last_run_time),
+            times=len(one.times),
+            status=one.status,
+            exception=one.text,
+            claimed_at=now,
+            finished=None if one.status == SENT else now,
+            epoch=term.epoch,
+            instance_id=term.instance,
         )
-        if written and written[0].pk is None:  # MySQL returns no keys of rows inserted together
-            written = list(runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now))
-    return [
-        Claimed(row.pk, row.job_id, as_aware(row.run_time).astimezone(dt.UTC), row.status)
-        for row in written
-    ]
+        for one in found
+        if (one.job_id, get_django_internal_datetime(one.run_time)) not in taken
+    )
+    if written and written[0].pk is None:  # MySQL returns no keys of rows inserted together
+        return list(runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now))
+    return written
 
 
 def assert_holder(term: Term, using: str) -> dt.datetime:

@@ -4,24 +4,24 @@ import collections
 import dataclasses
 import datetime as dt
 import logging
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.base import MaxInstancesReachedError
 from apscheduler.job import Job
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Case, Count, When
 
-from . import claim, due, quarantine, rotation, state
+from . import claim, conf, due, outcomes, quarantine, rotation, state
+from .capacity import AHEAD, MAX_CLAIM, Capacity, workers_of
 from .lease import Term
 from .limits import limit_waiting
-from .models import DjangoJob, DjangoJobExecution, database_now
+from .models import DjangoJob, DjangoJobExecution
 from .pace import Pace
 from .plan import Plan, UnusableTrigger, plan
 from .presence import Presence
 from .recorder import MAX_WAITING
+from .requested import RequestedRuns
 from .runs import ClaimedJob, Run, runs_of
 from .util import (
     as_aware,
@@ -35,20 +35,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("jobstore.store")
 
-# What was started together counts as one: the times that one claim took of a job run one after
-# the other. Runs that were asked for are started on their own.
-TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
+# Scheduled times that one claim settles at most, of all jobs together: it must not hold its locks
+# for long, nor take longer than a statement may.
+MAX_TIMES = 1_000
+# Seconds until the next look at the database while something waits for a worker.
+BUSY_WAIT = 1.0
+# Seconds until a job that was left alone, locked or just changed, is tried again: first, at most.
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
 
-# For how long a server may still commit a claim after it answers again: it works on a statement
-# until it writes the reply, and its own limit (limits.py) is half of this.
-LATE_COMMIT = dt.timedelta(seconds=10)
-# What a request's time may be ahead of this process's knowledge of the database's clock.
-A_MOMENT = dt.timedelta(seconds=1)
-# Rows that one claim takes at the most.
-MAX_CLAIM = 500
-# Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
-# cost a claim for every few of them. What is claimed and has not begun is lost with the process.
-AHEAD = 0.1
+
+def late_commit() -> dt.timedelta:
+    """Return for how long a server may still commit a claim after it answers again.
+
+    It works on a statement until it writes the reply, and for no longer than its own limit
+    (limits.py), nor than the lease lives, which a claim must find valid.
+    """
+    statement = 2 * float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
+    return dt.timedelta(seconds=max(statement, float(conf.get("SCHEDULER_LEASE_SECONDS"))))
+
+
+@dataclasses.dataclass
+class Settled:
+    """Times of a job that a claim recorded as missed or skipped; its row stands for `total`."""
+
+    job_id: str
+    status: str
+    times: list[dt.datetime]
+    total: int
 
 
 class LacksKeys(claim.NotHolder):
@@ -60,7 +73,7 @@ class Taken:
     """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
 
     jobs: list[Job] = dataclasses.field(default_factory=list)
-    settled: list[claim.Claimed] = dataclasses.field(default_factory=list)
+    settled: list[Settled] = dataclasses.field(default_factory=list)
     ended: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -83,6 +96,10 @@ class Dispatcher:
         # written, which must not make it look like one whose claim's reply was lost.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
         self._pace = Pace(AHEAD, MAX_CLAIM)
+        self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
+        self._requests_first = False
+        # Jobs that the last claims left alone, and how often: somebody has locked or changed them.
+        self._left: collections.Counter[str] = collections.Counter()
         # At how many unfinished runs more are claimed, if more wait.
         self._refill_at = 0
         self._store = store
@@ -131,7 +148,17 @@ class Dispatcher:
         """Return when the next job is due that could start, as stored."""
         if self.saturated.keys() >= self._executors.keys():
             return None
-        return due.first_run_time(without=self.saturated, using=self.using)
+        return due.first_run_time(without=self.saturated, besides=self._left, using=self.using)
+
+    @property
+    def look_within(self) -> float | None:
+        """Seconds after which to look again although no job is due by then; None if none waits."""
+        if self._requested.has_more:
+            return 0.0
+        if self._left:
+            return float(min(LAST_RETRY, FIRST_RETRY * 2.0 ** (max(self._left.values()) - 1)))
+        waits = self.saturated or self._requested.waiting_since or self.unsure_since
+        return BUSY_WAIT if waits else None
 
     def take(self, term: Term | None, taken: Taken) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
@@ -140,12 +167,15 @@ class Dispatcher:
         limit_waiting(self.using)
         self.known_first = None
         now = self._presence.now()
-        free = {alias: free_workers(one) for alias, one in self._executors.items()}
         self._pace.look(len(self.runs))
+        # Counted before runs are taken up whose claim's reply was lost: those have their workers.
+        capacity = Capacity(self._executors, self.running, self._pace)
         if self.unsure_since is not None:
             self._recover_for_a_while(self.unsure_since, now, taken)
         if term is not None and term.epoch != self._epoch:
             self.saturated.clear()
+            self._left.clear()
+            self._requested.waiting_since = None
             self._epoch = term.epoch
         if term is not None and term.epoch != self._begun_epoch:
             self._begin(term)
@@ -155,7 +185,7 @@ class Dispatcher:
         before = self.unsure_since, self._look_until
         self.unsure_since, self._look_until = self.unsure_since or now, None
         try:
-            self._claim(term, now, free, taken)
+            self._claim(term, now, capacity, taken)
         except claim.NotHolder:  # which is a reply, too
             self.unsure_since, self._look_until = before
             raise
@@ -195,38 +225,100 @@ class Dispatcher:
         has_foreign_key, self._has_foreign_key = self._has_foreign_key, False
         if has_foreign_key and (problem := rotation.problem(self.using)):
             raise LacksKeys(problem)
-        if bad:
+        if not bad:
+            return
+        try:
             quarantine.put_all(bad, lambda: claim.assert_holder(term, self.using), self.using)
+        except DatabaseError as error:
+            # A row that somebody has locked must not hold up the other jobs.
+            if not connections[self.using].is_usable():
+                raise
+            logger.warning("A job cannot be quarantined now: %s", " ".join(str(error).split()))
 
-    def _claim(self, term: Term, now: dt.datetime, free: dict[str, int], taken: Taken) -> None:
-        if self._presence.requested:
-            taken.jobs += self._claim_requested(term, now, free)
-        plans = list(self._plans(now, free))
+    def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: Taken) -> None:
+        has_rivals = bool(self.saturated) or self._is_expected(now)
+        # Where both wait for workers, they take turns in choosing first.
+        self._requests_first = not (has_rivals and self._requests_first)
+        if self._requests_first:
+            places = capacity.places
+            most = (places + 1) // 2 if has_rivals else places
+            self._claim_requested(term, now, capacity, most, taken)
+        plans = list(self._plans(now, capacity))
         self._quarantine(term)
+        self._explain(plans, now)
         written = claim.claim(plans, term, self.using)
-        started: dict[str, list[Run]] = {}
-        for row in written:
-            if row.status == DjangoJobExecution.SENT:
-                run = Run(row.id, row.job_id, row.run_time, term.epoch)
-                started.setdefault(row.job_id, []).append(run)
-            else:
-                taken.settled.append(row)
-        for one in plans:
-            if runs := started.get(one.job.id):
-                runs.sort(key=lambda run: run.run_time)
-                taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
-        written_ids = {row.job_id for row in written}
+        self._take_up(plans, written, term, now, taken)
+        self._note_left({one.job.id for one in plans} - written.moved)
+        if not self._requests_first:
+            self._claim_requested(term, now, capacity, capacity.places, taken)
         # Half of those that were claimed ahead, as of now: many may have ended meanwhile.
         queued = len(self.runs) - sum(map(workers_of, self._executors.values()))
         self._refill_at = len(self.runs) - max(queued // 2, 1)
-        ended = [one.job.id for one in plans if one.next_run_time is None]
-        taken.ended += [job_id for job_id in ended if job_id in written_ids]
+
+    def _claim_requested(
+        self, term: Term, now: dt.datetime, capacity: Capacity, most: int, taken: Taken
+    ) -> None:
+        if not self._presence.requested:
+            return
+        for job, request in self._requested.claim(term, now, capacity, most):
+            run = Run(request.pk, job.id, as_aware(request.run_time), term.epoch)
+            taken.jobs.append(self._claimed_job(job, [run], now))
+        waits = self._requested.waiting_since is not None
+        self._presence.requested = waits or self._requested.has_more
+
+    def _take_up(
+        self,
+        plans: list[Plan],
+        written: claim.Written,
+        term: Term,
+        now: dt.datetime,
+        taken: Taken,
+    ) -> None:
+        """Note what a claim has brought."""
+        rows: dict[str, list[claim.Claimed]] = {}
+        for row in written:
+            rows.setdefault(row.job_id, []).append(row)
+        for one in plans:
+            runs: list[Run] = []
+            for row in sorted(rows.get(one.job.id, []), key=lambda row: row.run_time):
+                if row.status == DjangoJobExecution.SENT:
+                    runs.append(Run(row.id, row.job_id, row.run_time, term.epoch))
+                    continue
+                of_its_kind = one.missed if row.status == outcomes.MISSED else one.skipped
+                first = of_its_kind.index(row.run_time)
+                times = of_its_kind[first : first + row.times]
+                taken.settled.append(Settled(row.job_id, row.status, times, row.total))
+            if runs:
+                taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
+            if one.next_run_time is None and one.job.id in written.moved:
+                taken.ended.append(one.job.id)
+
+    def _explain(self, plans: list[Plan], now: dt.datetime) -> None:
+        """Look up what rows of missed and skipped times go on from, and why they are skipped."""
+        settled = [one for one in plans if one.missed or one.skipped]
+        previous = outcomes.previous_rows([one.job.id for one in settled], self.using)
+        skipped = [one.job.id for one in settled if one.skipped]
+        reasons = outcomes.reasons(skipped, now, self.using)
+        for one in settled:
+            one.previous = previous.get(one.job.id)
+            one.reason = reasons.get(one.job.id, "")
+
+    def _note_left(self, left: set[str]) -> None:
+        """Remember jobs that were left alone, and say so if that goes on."""
+        for job_id in set(self._left) - left:
+            del self._left[job_id]
+        self._left.update(left)
+        for job_id in left:
+            if self._left[job_id] == 5:
+                logger.warning("Job %r is due, and somebody has locked its row.", job_id)
+
+    def _is_expected(self, now: dt.datetime) -> bool:
+        planned = self._presence.planned_wake
+        return planned is not None and planned <= now
 
     def _finds_nothing(self, now: dt.datetime) -> bool:
         """Tell, by one narrow statement, that no job is due, where none was expected to be."""
-        planned = self._presence.planned_wake
-        is_expected = planned is not None and planned <= now
-        if is_expected or self.saturated or self._presence.requested:
+        if self._is_expected(now) or self.saturated or self._left or self._presence.requested:
             return False
         first = self.first_run_time()
         if first is not None and as_aware(first) <= now:
@@ -238,7 +330,7 @@ class Dispatcher:
         """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
         self._recover(since, taken)
         if self._look_until is None:
-            self._look_until = now + LATE_COMMIT
+            self._look_until = now + late_commit()
         elif now >= self._look_until:
             self.unsure_since = self._look_until = None
 
@@ -271,27 +363,23 @@ class Dispatcher:
                 text = "The reply to the claim of this run was lost, and then the job itself."
                 self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
 
-    def _plans(self, now: dt.datetime, free: dict[str, int]) -> Iterable[Plan]:
+    def _plans(self, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
         """Plan as many due jobs as can start now or soon; note which executors have none left."""
-        ahead = self._pace.ahead
-        room = {alias: workers + ahead for alias, workers in free.items()}
-        full = {alias for alias, places in room.items() if places <= 0}
-        limit = min(MAX_CLAIM, sum(max(places, 0) for places in room.values()))
+        limit = capacity.places
+        full = set(capacity.blocked)
         rows = self._due_rows(now, limit + 1, full) if limit else []
-        was_saturated, waiting = dict(self.saturated), set(full)
-        time_left = self._time_left()
+        was_saturated = dict(self.saturated)
         zone = self._store._scheduler.timezone
+        times_left = MAX_TIMES
         for row in rows[:limit]:
-            if row.executor not in free:
+            if not capacity.knows(row.executor):
                 self._bad.append((row, f"No executor named {row.executor!r} is configured here."))
                 continue
-            expected = min(self._pace.expected(row.func), AHEAD)
-            if free[row.executor] <= 0 and (
-                room[row.executor] <= 0 or time_left[row.executor] < expected
-            ):
-                # Nor is anything behind it taken: what is overtaken could wait for ever.
-                waiting.add(row.executor)
-            if row.executor in waiting or (job := self._restore(row)) is None:
+            if not capacity.admits(row.executor, row.func):
+                continue
+            if times_left <= 0:
+                break  # the others stay due, and come up in the next claim, which follows at once
+            if (job := self._restore(row)) is None:
                 continue
             try:
                 one = plan(
@@ -300,107 +388,27 @@ class Dispatcher:
                     now.astimezone(zone),
                     running=row.running,
                     saturated_since=was_saturated.get(row.executor),
+                    most=times_left,
                 )
             except UnusableTrigger as error:
                 self._bad.append((row, str(error)))
                 continue
+            times_left -= len(one.missed) + len(one.skipped) + len(one.start)
             if one.start:
-                free[row.executor] -= 1
-                room[row.executor] -= 1
-                time_left[row.executor] -= expected
+                capacity.take(row.executor, row.func)
             yield one
-        if len(rows) > limit and free.get(rows[limit].executor, 1) <= 0:
-            waiting.add(rows[limit].executor)
-        self.saturated = {alias: was_saturated.get(alias, now) for alias in waiting}
+        if len(rows) > limit and capacity.is_full(rows[limit].executor):
+            capacity.blocked.add(rows[limit].executor)
+        self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
         self._presence.note_saturated(self.saturated)
-
-    def _time_left(self) -> dict[str, float]:
-        """Return how many seconds of work the workers can take on and finish AHEAD from now.
-
-        A run that may take longer than that, for all that is known, keeps its worker all the time.
-        """
-        time_left = {alias: AHEAD * workers_of(one) for alias, one in self._executors.items()}
-        now = time.perf_counter()
-        for run in self.running:
-            takes_long = run.began and now - run.began > AHEAD
-            expected = AHEAD if takes_long else min(self._pace.expected(run.func), AHEAD)
-            time_left[run.executor] = time_left.get(run.executor, 0.0) - expected
-        return time_left
 
     def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[due.DueJob]:
         return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
-
-    def _claim_requested(self, term: Term, now: dt.datetime, free: dict[str, int]) -> list[Job]:
-        """Claim the runs that somebody asked for, with the guarantees of scheduled ones."""
-        runs = DjangoJobExecution.objects.using(self.using)
-        requests = list(
-            runs.filter(
-                status=DjangoJobExecution.REQUESTED,
-                # Those that were put off lie further ahead; clocks are known to within a moment.
-                run_time__lte=get_django_internal_datetime(now + A_MOMENT),
-            ).order_by("run_time")[:MAX_CLAIM]
-        )
-        rows = DjangoJob.all_objects.using(self.using).in_bulk({one.job_id for one in requests})
-        running = self._running_claims(set(rows))
-        startable: list[tuple[DjangoJobExecution, Job]] = []
-        refused: dict[tuple[str, str], list[int]] = {}
-        for request in requests:
-            row = rows.get(request.job_id)
-            # A job that ended with a run that was lost is out of service, but owes that run.
-            in_service = row is not None and (row.retired_at is None or request.attempt > 1)
-            job = self._restore(row) if row is not None and in_service else None
-            if reason := self._objection(job, running, free):
-                refused.setdefault(reason, []).append(request.pk)
-            elif job is not None and free[job.executor] > 0:
-                free[job.executor] -= 1
-                running[job.id] = running.get(job.id, 0) + 1
-                startable.append((request, job))
-        self._quarantine(term)
-        for (status, text), ids in refused.items():
-            self._refuse(ids, status, text)
-        taken = claim.claim_requests([request.pk for request, _ in startable], term, self.using)
-        self._presence.requested = len(requests) == MAX_CLAIM
-        return [
-            self._claimed_job(
-                job, [Run(request.pk, job.id, as_aware(request.run_time), term.epoch)], now
-            )
-            for request, job in startable
-            if request.pk in taken
-        ]
-
-    @staticmethod
-    def _objection(
-        job: Job | None, running: dict[str, int], free: dict[str, int]
-    ) -> tuple[str, str] | None:
-        """Return what a request ends with, and why, if its run cannot start now or later."""
-        if job is None:
-            return DjangoJobExecution.ERROR, "The job is out of service or cannot be restored."
-        if job.executor not in free:
-            text = f"No executor named {job.executor!r} is configured here."
-            return DjangoJobExecution.ERROR, text
-        if running.get(job.id, 0) >= job.max_instances:
-            text = f"Maximum number of running instances reached ({job.max_instances})."
-            return DjangoJobExecution.MAX_INSTANCES, text
-        return None
-
-    def _running_claims(self, job_ids: set[str]) -> dict[str, int]:
-        """Return how many claims of each job are running, in every process."""
-        running = DjangoJobExecution.objects.using(self.using).filter(
-            job__in=job_ids, status=DjangoJobExecution.SENT
-        )
-        running = running.exclude(pk__in=self._ended())
-        counted = running.order_by().values("job").annotate(claims=Count(TOGETHER, distinct=True))
-        return dict(counted.values_list("job", "claims"))
 
     def _ended(self) -> list[int]:
         """Return runs that have ended and wait to be written: after an outage, often many."""
         recorder = self._store.recorder
         return recorder.unwritten() if recorder is not None else []
-
-    def _refuse(self, ids: list[int], status: str, text: str) -> None:
-        DjangoJobExecution.objects.using(self.using).filter(
-            pk__in=ids, status=DjangoJobExecution.REQUESTED
-        ).update(status=status, exception=text, finished=database_now(self.using))
 
     def end(self, job_id: str, run_time: dt.datetime) -> Run | None:
         """Forget a run that has ended; None if it is not one of this process."""
@@ -412,7 +420,8 @@ class Dispatcher:
     @property
     def wants_more(self) -> bool:
         """Whether jobs wait for a worker, and enough of those that were claimed have ended."""
-        return bool(self.saturated) and len(self.runs) <= self._refill_at
+        waits = self.saturated or self._requested.waiting_since is not None
+        return bool(waits) and len(self.runs) <= self._refill_at
 
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
         self._pace.claimed(len(runs))
@@ -447,18 +456,3 @@ class Dispatcher:
 
         executor._run_job_error, executor.submit_job = fail, accept
         self._watched.add(executor)
-
-
-def workers_of(executor: Any) -> int:
-    """Return how many jobs an APScheduler executor runs at once; 0 if it knows no bound."""
-    return int(getattr(getattr(executor, "_pool", None), "_max_workers", 0))
-
-
-def free_workers(executor: Any) -> int:
-    """Return how many more jobs an executor can start at once; less than 0 while some wait."""
-    workers = workers_of(executor)
-    if not workers:
-        return MAX_CLAIM
-    with executor._lock:
-        running: int = sum(executor._instances.values())
-    return workers - running

@@ -79,19 +79,23 @@ def due_jobs(
         ]
 
 
-def first_run_time(*, without: Collection[str], using: str) -> dt.datetime | None:
+def first_run_time(
+    *, without: Collection[str], using: str, besides: Collection[str] = ()
+) -> dt.datetime | None:
     """Return when the next job is due, as stored; None if none waits.
 
     :param without: executors whose jobs do not matter.
+    :param besides: jobs that do not matter.
     """
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT MIN(next_run_time) FROM jobstore_djangojob
-            WHERE quarantined_at IS NULL {_not_in("executor", without)}
+            WHERE quarantined_at IS NULL
+            {_not_in("executor", without)} {_not_in("id", besides)}
             """,  # noqa: S608 - as above
-            [*without],
+            [*without, *besides],
         )
         first: dt.datetime | None = _as_read(cursor.fetchone()[0], connection)
     return first

@@ -33,7 +33,7 @@ from django.db import (
 from django.db.models import Min
 
 from . import claim, conf, defaults, replacing, state
-from .dispatch import Dispatcher, LacksKeys, Taken
+from .dispatch import Dispatcher, LacksKeys, Settled, Taken
 from .due import DueJob
 from .lease import waiting_jobs
 from .models import DjangoJob, DjangoJobExecution
@@ -60,7 +60,6 @@ R = TypeVar("R")
 
 # Seconds until the next look at the database: without the lease, and while all workers are busy.
 STANDBY_WAIT = 5.0
-BUSY_WAIT = 1.0
 # Seconds between two tries while the database fails; half of the promised 2 s to resume in.
 MAX_BACKOFF = 1.0
 
@@ -332,8 +331,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             return self._in(self._backoff)
         now = self.presence.now()
         until = None if first is None else (as_aware(first) - now).total_seconds()
-        if dispatcher.saturated or dispatcher.unsure_since is not None:
-            until = BUSY_WAIT if until is None else min(until, BUSY_WAIT)
+        within = dispatcher.look_within
+        if within is not None:
+            until = within if until is None else min(until, within)
         self.presence.planned_wake = None if until is None else now + dt.timedelta(seconds=until)
         return None if until is None else self._in(max(until, 0.0))
 
@@ -397,26 +397,35 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
         self._announcer = threading.get_ident()
         try:
-            for row in taken.settled:
-                self._count(row.status)
-                zoned = get_apscheduler_datetime(row.run_time, self._scheduler)
-                if row.status == DjangoJobExecution.MISSED:
-                    logger.warning("Job %r missed its run time %s.", row.job_id, zoned)
-                    event = JobExecutionEvent(
-                        events.EVENT_JOB_MISSED, row.job_id, self._alias, zoned
-                    )
-                else:
-                    logger.warning("Job %r is skipped at %s: max_instances.", row.job_id, zoned)
-                    event = JobSubmissionEvent(
-                        events.EVENT_JOB_MAX_INSTANCES, row.job_id, self._alias, [zoned]
-                    )
-                self._scheduler._dispatch_event(event)
+            for settled in taken.settled:
+                self._announce_settled(settled)
             for job_id in taken.ended:
                 self._scheduler._dispatch_event(
                     JobEvent(events.EVENT_JOB_REMOVED, job_id, self._alias)
                 )
         finally:
             self._announcer = None
+
+    def _announce_settled(self, settled: Settled) -> None:
+        zoned = [get_apscheduler_datetime(time_, self._scheduler) for time_ in settled.times]
+        self._count(settled.status, len(zoned))
+        before = settled.total - len(zoned)
+        # The first of a row, and then each time that their number has one digit more.
+        if not before or len(str(settled.total)) > len(str(before)):
+            what = "missed" if settled.status == DjangoJobExecution.MISSED else "skipped"
+            often = f", {settled.total} times in a row by now" if settled.total > 1 else ""
+            logger.warning("Job %r is %s at %s%s.", settled.job_id, what, zoned[-1], often)
+        if settled.status != DjangoJobExecution.MISSED:
+            self._scheduler._dispatch_event(
+                JobSubmissionEvent(
+                    events.EVENT_JOB_MAX_INSTANCES, settled.job_id, self._alias, zoned
+                )
+            )
+            return
+        for time_ in zoned:
+            self._scheduler._dispatch_event(
+                JobExecutionEvent(events.EVENT_JOB_MISSED, settled.job_id, self._alias, time_)
+            )
 
     def _record(self, event: JobEvent) -> None:
         dispatcher = self._dispatcher
@@ -482,9 +491,9 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             )
         )
 
-    def _count(self, status: str) -> None:
+    def _count(self, status: str, times: int = 1) -> None:
         with self._counting:
-            self.outcomes[status] += 1
+            self.outcomes[status] += times
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"

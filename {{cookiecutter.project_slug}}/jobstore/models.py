@@ -399,6 +399,19 @@ class DjangoJobExecution(models.Model):
     def __str__(self) -> str:
         return f"{self.pk}: job '{self.job_id}' ({self.status})"
 
+    def cancel(self, cancelled_by: str) -> bool:
+        """Take back a request that no scheduler has started; whether that was in time.
+
+        :param cancelled_by: who or what does so, shown in the history.
+        """
+        using = router.db_for_write(DjangoJobExecution)
+        requests = DjangoJobExecution.objects.using(using).filter(pk=self.pk, status=self.REQUESTED)
+        text = f"Cancelled by {cancelled_by[:150]} before it started."
+        changed = requests.update(
+            status=self.CANCELLED, finished=database_now(using), exception=text
+        )
+        return bool(changed)
+
     @property
     def queue_delay(self) -> dt.timedelta | None:
         """How long after its scheduled time the run started; None before it has."""

@@ -23,6 +23,19 @@ class UnusableTrigger(Exception):
     """A trigger that raises, or does not move on; its text says which."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """The newest row of a job's schedule: what more times of its kind may be counted in.
+
+    `newest` is the latest time that any row of the job stands for, whoever asked for it.
+    """
+
+    id: int | None
+    status: str
+    last: dt.datetime
+    newest: dt.datetime
+
+
 @dataclasses.dataclass
 class Plan:
     """What a claim will write for one job, provided that nobody changed the job meanwhile."""
@@ -34,6 +47,9 @@ class Plan:
     missed: list[dt.datetime]
     skipped: list[dt.datetime]
     next_run_time: dt.datetime | None
+    # Set only where times are missed or skipped; and why, if it is not for jobs that run.
+    previous: Previous | None = None
+    reason: str = ""
 
 
 def plan(
@@ -43,17 +59,21 @@ def plan(
     *,
     running: int = 0,
     saturated_since: dt.datetime | None = None,
+    most: int = MAX_RUN_TIMES,
 ) -> Plan:
     """Decide about a job that is due at `now`, a time in the scheduler's zone.
 
     :param running: how many claims of this job are running, in every process.
     :param saturated_since: since when jobs have been waiting for a free worker, if they have.
+    :param most: times to settle; the job stays due if it has more.
     :raises UnusableTrigger: if the trigger raises or gives a time that is not later.
     """
-    run_times, next_run_time = _run_times(job, now)
+    run_times, next_run_time = _run_times(job, now, min(most, MAX_RUN_TIMES))
     at = now.astimezone(dt.UTC)
-    missed = [time for time in run_times if _is_misfire(job, time, at, saturated_since)]
-    start = [time for time in run_times if time not in missed]
+    missed: list[dt.datetime] = []
+    start: list[dt.datetime] = []
+    for time in run_times:
+        (missed if _is_misfire(job, time, at, saturated_since) else start).append(time)
     skipped: list[dt.datetime] = []
     if start and running >= job.max_instances:
         start, skipped = [], start
@@ -61,7 +81,9 @@ def plan(
     return Plan(job, version, due, start, missed, skipped, next_run_time)
 
 
-def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.datetime | None]:
+def _run_times(
+    job: Job, now: dt.datetime, most: int
+) -> tuple[list[dt.datetime], dt.datetime | None]:
     """Return the due times (the last alone when they coalesce) and the first that is not due.
 
     Each time is asked for once: with jitter, a trigger gives another answer to the same question.
@@ -73,7 +95,7 @@ def _run_times(job: Job, now: dt.datetime) -> tuple[list[dt.datetime], dt.dateti
     while zoned is not None and (time := zoned.astimezone(dt.UTC)) <= now:
         if job.coalesce:
             run_times = [time]
-        elif len(run_times) == MAX_RUN_TIMES:
+        elif len(run_times) >= most:
             break
         else:
             run_times.append(time)

@@ -112,7 +112,7 @@ class Checker:
 
     # --- What may be written --------------------------------------------------------------------
 
-    def claim(self, plans: Sequence[Plan], term: lease.Term, using: str) -> list[Claimed]:
+    def claim(self, plans: Sequence[Plan], term: lease.Term, using: str) -> claims.Written:
         """Claim, and check every row that the claim touched or should have touched."""
         ids = [plan.job.id for plan in plans]
         holds, rows, running = self._holds(term), self._rows(ids), self._running()
@@ -147,13 +147,21 @@ class Checker:
         stored = {row.pk: row for row in history.filter(pk__in=[row.id for row in written])}
         for key, one in claimed.items():
             row_of_run = stored[one.id]
-            assert (row_of_run.job_id, row_of_run.run_time, row_of_run.status) == (*key, one.status)
-            assert (row_of_run.epoch, row_of_run.instance_id) == (term.epoch, term.instance)
+            assert (row_of_run.job_id, row_of_run.status) == (key[0], one.status)
+            assert row_of_run.times == one.total
+            if one.total == one.times:  # a new row
+                assert row_of_run.run_time == key[1]
+                assert (row_of_run.epoch, row_of_run.instance_id) == (term.epoch, term.instance)
+            else:
+                assert row_of_run.run_time < key[1]
+                assert key[1] <= (row_of_run.last_run_time or row_of_run.run_time)
+                self.seen["counted in a row that was there"] += 1
             if one.status == SENT:
+                assert one.total == 1
                 self.granted[key] = term.instance
         return written
 
-    def _refused(self, rows: dict[str, DjangoJob], ids: list[str]) -> list[Claimed]:
+    def _refused(self, rows: dict[str, DjangoJob], ids: list[str]) -> claims.Written:
         after = self._rows(ids)
         for job_id in ids:
             self._unchanged(rows.get(job_id), after.get(job_id))
@@ -183,14 +191,35 @@ class Checker:
         settled = passed[-1:] if job.coalesce else passed
         assert sorted(plan.start + plan.missed + plan.skipped) == settled, f"{row.pk}: forgotten"
         fresh = [time for time in settled if (row.pk, time) not in taken]
-        assert {key for key in claimed if key[0] == row.pk} == {(row.pk, time) for time in fresh}
+        status_of = self._accounted(row.pk, plan, claimed)
+        assert sorted(status_of) == fresh, (
+            f"{row.pk}: times without a row, or with two: {sorted(status_of)} for {fresh}"
+        )
         self.seen["left alone: the time has its run"] += len(settled) - len(fresh)
-        starting = [time for time in fresh if claimed[row.pk, time].status == SENT]
+        starting = [time for time in fresh if status_of[time] == SENT]
         if starting:
             assert running.get(row.pk, 0) < row.max_instances, f"{row.pk} would overlap"
             self.seen["claimed"] += 1
         for time in set(fresh) - set(starting):
-            self.seen[claimed[row.pk, time].status] += 1
+            self.seen[status_of[time]] += 1
+
+    @staticmethod
+    def _accounted(job_id: str, plan: Plan, claimed: dict[Key, Claimed]) -> dict[dt.datetime, str]:
+        """Return what became of each time that the rows stand for."""
+        found: dict[dt.datetime, str] = {}
+        for (owner, first), one in claimed.items():
+            if owner != job_id:
+                continue
+            of_its_kind = {
+                SENT: plan.start,
+                DjangoJobExecution.MISSED: plan.missed,
+                DjangoJobExecution.MAX_INSTANCES: plan.skipped,
+            }[one.status]
+            begin = of_its_kind.index(first)
+            for time in of_its_kind[begin : begin + one.times]:
+                assert time not in found, f"{job_id}: {time} is in two rows"
+                found[time] = one.status
+        return found
 
     def _passed(
         self, job: Any, until: dt.datetime | None

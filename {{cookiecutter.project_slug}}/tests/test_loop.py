@@ -305,7 +305,7 @@ def test_a_text_that_takes_for_ever_holds_no_loop_up(
 CHANGES: dict[str, Callable[[Any], Any]] = {
     "deleted": lambda job: job.delete(),
     "paused": lambda job: job.update(next_run_time=None),
-    "edited": lambda job: job.update(name="edited"),
+    "edited": lambda job: job.update(declaration="edited"),
     "retired": lambda job: job.retire(),
 }
 

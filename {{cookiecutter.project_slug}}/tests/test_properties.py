@@ -223,9 +223,26 @@ def test_history_holds_what_apscheduler_would_have_run(data: st.DataObject) -> N
         process.schedule()
         process.finish()
         names = {"Executed": STARTED, "Missed!": MISSED}
-        history = DjangoJobExecution.objects.values_list("status", "run_time")
-        assert sorted((names[status], time) for status, time in history) == sorted(expected)
+        history = DjangoJobExecution.objects.order_by("run_time").values_list(
+            "status", "run_time", "last_run_time", "times"
+        )
+        rows = [(names[status], first, last or first, n) for status, first, last, n in history]
+        assert rows == in_rows(expected)
         assert DjangoJob.objects.values_list("next_run_time", flat=True).first() == reference.due
+
+
+def in_rows(
+    expected: list[tuple[str, dt.datetime]],
+) -> list[tuple[str, dt.datetime, dt.datetime, int]]:
+    """Return the rows that tell of these outcomes: times missed in a row share one."""
+    rows: list[tuple[str, dt.datetime, dt.datetime, int]] = []
+    for status, time in sorted(expected, key=lambda one: one[1]):
+        if rows and rows[-1][0] == status == MISSED:
+            _, first, _, times = rows.pop()
+            rows.append((status, first, time, times + 1))
+        else:
+            rows.append((status, time, time, 1))
+    return rows
 
 
 def ours(now: dt.datetime) -> Process:

@@ -1,0 +1,157 @@
+"""Runs that somebody asks for start as fast as scheduled ones, beside them, and go stale."""
+
+import datetime as dt
+import time
+
+import pytest
+from django.db.models import Max, Min
+
+from jobstore import requested
+from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from tests import callables
+from tests.conftest import StartScheduler, eventually
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Run = DjangoJobExecution
+SECOND = dt.timedelta(seconds=1)
+
+
+def ask(number: int, job_id: str = "job") -> None:
+    now = database_now("default")
+    Run.objects.bulk_create(
+        Run(
+            job_id=job_id,
+            status=Run.REQUESTED,
+            run_time=now - dt.timedelta(microseconds=one),
+            requested_by="test",
+        )
+        for one in range(number)
+    )
+
+
+def all_have_run(job_id: str = "job") -> bool:
+    return not Run.objects.filter(job=job_id, status__in=Run.UNFINISHED).exists()
+
+
+def test_many_requests_run_as_fast_as_workers_get_free(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler(threads=4)
+    scheduler.add_job(callables.note, "interval", hours=1, id="job", max_instances=1000)
+    time.sleep(0.5)
+    ask(400)
+    eventually(all_have_run, timeout=30)
+    assert Run.objects.filter(status=Run.SUCCESS).count() == 400
+    took = Run.objects.aggregate(first=Min("claimed_at"), last=Max("claimed_at"))
+    print(f"\n400 requests in {(took['last'] - took['first']).total_seconds():.1f} s")
+    assert took["last"] - took["first"] < 6 * SECOND
+
+
+def test_requests_do_not_keep_scheduled_jobs_from_running(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler(threads=2)
+    scheduler.add_job(
+        callables.sleep, "interval", hours=1, args=[0.05], id="job", max_instances=1000
+    )
+    scheduler.add_job(callables.note, "interval", seconds=0.3, id="steady", misfire_grace_time=None)
+    ask(100)
+    eventually(lambda: callables.calls.count("ran") >= 3)
+    assert not all_have_run(), "too few requests to see anything"
+    eventually(all_have_run, timeout=30)
+    runs = Run.objects.filter(job="steady", started_at__isnull=False)
+    assert max(run.started_at - run.run_time for run in runs if run.started_at) < 2 * SECOND
+
+
+def test_scheduled_jobs_do_not_keep_requests_from_running(start_scheduler: StartScheduler) -> None:
+    scheduler = start_scheduler(threads=1)
+    for number in range(6):
+        scheduler.add_job(
+            callables.sleep,
+            "interval",
+            seconds=0.1,
+            args=[0.1],
+            id=f"busy-{number}",
+            misfire_grace_time=None,
+        )
+    scheduler.add_job(callables.note, "interval", hours=1, id="job", max_instances=10)
+    eventually(lambda: callables.calls.count("slept") > 5)
+    ask(5)
+    eventually(all_have_run, timeout=10)
+    assert callables.calls.count("ran") == 5
+
+
+@pytest.mark.parametrize("grace", [1, 60, 3600])
+def test_a_request_that_nobody_could_start_for_long_is_missed(
+    start_scheduler: StartScheduler, grace: int
+) -> None:
+    scheduler = start_scheduler(threads=2)
+    scheduler.add_job(
+        callables.note, "interval", hours=1, id="job", misfire_grace_time=grace, max_instances=9
+    )
+    late = max(grace, requested.GRACE)
+    now = database_now("default")
+    stale = Run.objects.create(
+        job_id="job", status=Run.REQUESTED, run_time=now - (late + 5) * SECOND, requested_by="x"
+    )
+    fresh = Run.objects.create(
+        job_id="job", status=Run.REQUESTED, run_time=now - (late - 20) * SECOND, requested_by="x"
+    )
+    eventually(all_have_run)
+    stale.refresh_from_db()
+    fresh.refresh_from_db()
+    assert (stale.status, fresh.status) == (Run.MISSED, Run.SUCCESS)
+    assert "Ask for it again" in (stale.exception or "")
+
+
+def test_a_job_that_may_be_late_without_limit_takes_requests_however_old(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.note, "interval", hours=1, id="job", misfire_grace_time=None)
+    old = database_now("default") - dt.timedelta(days=9)
+    Run.objects.create(job_id="job", status=Run.REQUESTED, run_time=old, requested_by="x")
+    eventually(all_have_run)
+    assert callables.calls == ["ran"]
+
+
+def test_a_request_that_only_waits_for_a_worker_does_not_go_stale(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requested, "GRACE", 0.5)
+    scheduler = start_scheduler(threads=1)
+    scheduler.add_job(callables.block, "interval", hours=1, id="blocks", misfire_grace_time=1)
+    scheduler.add_job(callables.note, "interval", hours=1, id="job", misfire_grace_time=1)
+    DjangoJob.objects.get(pk="blocks").request_run("test")
+    eventually(lambda: "blocked" in callables.calls)
+    DjangoJob.objects.get(pk="job").request_run("test")
+    time.sleep(3.0)
+    callables.release.set()
+    eventually(all_have_run)
+    assert "ran" in callables.calls
+
+
+def test_a_request_can_be_cancelled_before_it_starts() -> None:
+    DjangoJob.objects.create(pk="job", job_state=b"")
+    request = DjangoJob.objects.get(pk="job").request_run("test")
+    assert request.cancel("ada")
+    request.refresh_from_db()
+    assert request.status == Run.CANCELLED
+    assert request.finished is not None
+    assert "ada" in (request.exception or "")
+
+
+@pytest.mark.parametrize("status", [Run.SENT, Run.SUCCESS, Run.CANCELLED])
+def test_what_has_started_cannot_be_cancelled(status: str) -> None:
+    run = Run.objects.create(job_id="job", status=status, run_time=database_now("default"))
+    assert not run.cancel("ada")
+    run.refresh_from_db()
+    assert run.status == status
+
+
+def test_a_cancelled_request_does_not_run(start_scheduler: StartScheduler) -> None:
+    DjangoJob.objects.create(pk="job", job_state=b"")
+    request = DjangoJob.objects.get(pk="job").request_run("test")
+    assert request.cancel("ada")
+    scheduler = start_scheduler()
+    scheduler.add_job(callables.note, "interval", seconds=0.2, id="other", misfire_grace_time=None)
+    eventually(lambda: "ran" in callables.calls)
+    request.refresh_from_db()
+    assert request.status == Run.CANCELLED
