@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, models, router, transaction
-from django.db.models import F, Window
+from django.db.models import Case, F, Q, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -295,7 +295,8 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         """Delete finished history, in batches; return the number of rows deleted.
 
         :param max_age: seconds; runs scheduled longer ago than this are deleted.
-        :param keep_per_job: of each job, the number of newest runs to keep; None for all.
+        :param keep_per_job: of each job, the number of newest runs to keep, and as many rows of
+            times that were missed, skipped or cancelled; None for all.
 
         Raises ValueError, and deletes nothing, if one of them is negative or no sensible number.
         """
@@ -311,10 +312,14 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         using = router.db_for_write(DjangoJobExecution)
         finished = self.using(using).exclude(status__in=DjangoJobExecution.UNFINISHED)
         cutoff = database_now(using) - dt.timedelta(seconds=max_age)
-        deleted = self._delete(finished.filter(run_time__lte=cutoff).order_by())
+        # A row that times are still counted in is as young as the last of them.
+        old = finished.filter(Q(last_run_time=None) | Q(last_run_time__lte=cutoff))
+        deleted = self._delete(old.filter(run_time__lte=cutoff).order_by())
         if keep_per_job is not None:
+            # Each kind on its own: what was skipped or missed must not push out what ran.
+            ran = Case(When(status__in=DjangoJobExecution.NOT_RUN, then=0), default=1)
             newest_first = Window(
-                RowNumber(), partition_by=F("job_id"), order_by=F("run_time").desc()
+                RowNumber(), partition_by=[F("job_id"), ran], order_by=F("run_time").desc()
             )
             surplus = finished.annotate(position=newest_first).filter(position__gt=keep_per_job)
             deleted += self._delete(surplus.order_by())
@@ -339,6 +344,7 @@ class DjangoJobExecution(models.Model):
     REQUESTED = "Requested"
     CANCELLED = "Cancelled"
     UNFINISHED = (REQUESTED, SENT)
+    NOT_RUN = (MISSED, MAX_INSTANCES, CANCELLED)
     STATUSES = (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
     STATUS_CHOICES = [(status, status) for status in STATUSES]
 

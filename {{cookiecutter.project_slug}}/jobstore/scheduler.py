@@ -4,6 +4,7 @@ Threads: the main thread waits for signals; the loop claims and hands out jobs; 
 renews the lease; the recorder writes results; the health server answers probes.
 """
 
+import datetime as dt
 import logging
 import math
 import os
@@ -30,7 +31,7 @@ from .declared import DeclaredJobs
 from .jobstores import DjangoJobStore
 from .presence import Presence
 from .repeated import RepeatedFailure
-from .util import release_connections
+from .util import get_local_dt_format, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
 
@@ -40,6 +41,8 @@ MAX_SLEEP = 5.0
 PATIENCE = 5.0
 # Seconds after which the loop tries again when something raised that nobody foresaw.
 RETRY = 1.0
+# Runs that a line of the log names.
+SHOWN = 20
 # Errors of the database that no later try will mend; all others may be an outage.
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
@@ -218,6 +221,7 @@ class SchedulerProcess:
         drain = conf.get("SCHEDULER_DRAIN_SECONDS")
         if running:
             logger.info("Waiting up to %g s for %d running jobs to finish.", drain, running)
+            logger.warning("%s", self._what_is_cut(drain))
         deadline = time.monotonic() + drain
         while self.store.running and time.monotonic() < deadline and not self._in_a_hurry:
             time.sleep(0.05)
@@ -237,6 +241,18 @@ class SchedulerProcess:
         coroutines.stop()
         self.scheduler.shutdown(wait=False)
         return not abandoned
+
+    def _what_is_cut(self, drain: float) -> str:
+        """Return which runs are abandoned, and when, if they do not end by themselves."""
+        now = time.perf_counter()
+        runs = sorted(self.store.running, key=lambda run: run.began or now)
+        shown = ", ".join(
+            f"{run.job_id} (run {run.execution_id}, for {now - (run.began or now):.0f} s)"
+            for run in runs[:SHOWN]
+        )
+        more = f" and {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
+        at = get_local_dt_format(self.presence.now() + dt.timedelta(seconds=drain))
+        return f"What has not ended at {at} is abandoned and recorded as lost: {shown}{more}."
 
     @property
     def busy_workers(self) -> int:

@@ -8,6 +8,8 @@ import datetime as dt
 import json
 from typing import Any
 
+from django.db.models import Max
+
 from . import conf, rotation
 from .lease import waiting_jobs
 from .limits import limited_look
@@ -24,6 +26,8 @@ from .util import as_aware
 
 # Seconds that a process may take for its first claim after it became active.
 FIRST_CLAIM = 5.0
+# Running runs that are listed.
+SHOWN = 100
 
 
 def verdict(using: str) -> dict[str, Any]:
@@ -90,6 +94,48 @@ def _lateness(waiting: JobQuerySet, now: dt.datetime) -> float:
     return max(0.0, -_until(first, now)) if first else 0.0
 
 
+def running(using: str) -> list[dict[str, Any]]:
+    """Return the runs that a stop of their processes would have to wait for, the longest first.
+
+    `seconds` is how long each has been running, `longest` the longest run of its job that ended
+    well, None if there was none. A stop cuts what does not end within the drain time of its
+    process; `may_be_cut` says whether that is to be expected.
+    """
+    drain = float(conf.get("SCHEDULER_DRAIN_SECONDS"))
+    now = as_aware(database_now(using))
+    runs = DjangoJobExecution.objects.using(using).filter(status=DjangoJobExecution.SENT)
+    rows = list(
+        runs.select_related("instance")
+        .defer("result", "exception", "traceback")
+        .order_by("claimed_at")[:SHOWN]
+    )
+    ended = DjangoJobExecution.objects.using(using).filter(
+        job__in={run.job_id for run in rows}, status=DjangoJobExecution.SUCCESS
+    )
+    longest = dict(
+        ended.order_by()
+        .values("job")
+        .annotate(longest=Max("duration"))
+        .values_list("job", "longest")
+    )
+    found: list[dict[str, Any]] = []
+    for run in rows:
+        seconds = -_until(run.started_at or run.claimed_at or run.run_time, now)
+        known = longest.get(run.job_id)
+        expected = float("inf") if known is None else float(known)
+        found.append(
+            {
+                "run": run.pk,
+                "job": run.job_id,
+                "process": str(run.instance) if run.instance else None,
+                "seconds": seconds,
+                "longest": None if known is None else float(known),
+                "may_be_cut": max(expected, seconds) > drain / 2,
+            }
+        )
+    return found
+
+
 def overview(using: str) -> dict[str, Any]:
     """Return the verdict, every process that has not left, and how many jobs and runs there are.
 
@@ -122,6 +168,8 @@ def overview(using: str) -> dict[str, Any]:
             "running": runs.filter(status=DjangoJobExecution.SENT).count(),
             "requested": runs.filter(status=DjangoJobExecution.REQUESTED).count(),
         },
+        "running": running(using),
+        "drain_seconds": float(conf.get("SCHEDULER_DRAIN_SECONDS")),
         "declaration_problems": [
             {
                 "subject": one.subject,

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
@@ -134,7 +135,9 @@ class Everybody(BaseExecutor):  # type: ignore[misc]
     """Takes any number of runs, and says that they have ended."""
 
     def _do_submit_job(self, job: Any, run_times: list[dt.datetime]) -> None:
-        self._run_job_success(job.id, [])
+        alias = job._jobstore_alias
+        ended = [JobExecutionEvent(EVENT_JOB_EXECUTED, job.id, alias, time) for time in run_times]
+        self._run_job_success(job.id, ended)
 
 
 def store_many(grace: int | None) -> dt.datetime:

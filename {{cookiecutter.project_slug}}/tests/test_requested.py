@@ -4,7 +4,11 @@ import datetime as dt
 import time
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.db.models import Max, Min
+from django.test import Client
+from django.urls import reverse
 
 from jobstore import requested
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
@@ -155,3 +159,55 @@ def test_a_cancelled_request_does_not_run(start_scheduler: StartScheduler) -> No
     eventually(lambda: "ran" in callables.calls)
     request.refresh_from_db()
     assert request.status == Run.CANCELLED
+
+
+def test_requests_are_cancelled_in_the_admin(admin_client: Client) -> None:
+    DjangoJob.objects.create(pk="job", job_state=b"")
+    request = DjangoJob.objects.get(pk="job").request_run("test")
+    ran = Run.objects.create(job_id="job", status=Run.SUCCESS, run_time=database_now("default"))
+    answer = cancel(admin_client, request, ran)
+    assert "Cancelled: 1." in answer
+    assert "Not cancelled, since they have started or ended already: 1." in answer
+    assert Run.objects.get(pk=request.pk).status == Run.CANCELLED
+    assert Run.objects.get(pk=ran.pk).status == Run.SUCCESS
+    assert LogEntry.objects.get().change_message == "Cancelled before it started."
+
+
+def test_only_who_may_run_jobs_may_cancel_requests(client: Client) -> None:
+    user = User.objects.create_user("eve", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_djangojobexecution"))
+    client.force_login(user)
+    DjangoJob.objects.create(pk="job", job_state=b"")
+    request = DjangoJob.objects.get(pk="job").request_run("test")
+    cancel(client, request)
+    assert Run.objects.get(pk=request.pk).status == Run.REQUESTED
+
+
+def cancel(client: Client, *runs: DjangoJobExecution) -> str:
+    answer = client.post(
+        reverse("admin:jobstore_djangojobexecution_changelist"),
+        {"action": "cancel_selected_requests", "_selected_action": [run.pk for run in runs]},
+        follow=True,
+    )
+    return answer.content.decode()
+
+
+def test_what_was_skipped_does_not_push_out_what_ran() -> None:
+    now = database_now("default")
+    for number in range(20):
+        status = Run.SUCCESS if number < 5 else Run.MAX_INSTANCES
+        Run.objects.create(job_id="job", status=status, run_time=now - (60 - number) * SECOND)
+    assert Run.objects.delete_old_job_executions(86_400, keep_per_job=5) == 10
+    assert Run.objects.filter(status=Run.SUCCESS).count() == 5
+    assert Run.objects.filter(status=Run.MAX_INSTANCES).count() == 5
+
+
+def test_a_row_that_times_are_counted_in_is_as_young_as_the_last_of_them() -> None:
+    now = database_now("default")
+    long_ago = now - dt.timedelta(days=40)
+    Run.objects.create(
+        job_id="job", status=Run.MAX_INSTANCES, run_time=long_ago, last_run_time=now, times=9
+    )
+    Run.objects.create(job_id="job", status=Run.MISSED, run_time=long_ago - SECOND)
+    assert Run.objects.delete_old_job_executions(30 * 86_400) == 1
+    assert Run.objects.get().times == 9

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.paginator import Paginator
+from django.db import router, transaction
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -17,6 +18,8 @@ from .display import LONG_TEXTS, NOTHING, badge, link, local, moment, moment_of,
 LISTED = 10_000
 # Jobs that are offered as a filter; any other is found by searching.
 OFFERED = 50
+# Requests that can be cancelled together.
+TOGETHER = 1_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -67,6 +70,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         "requested_by",
     )
     list_filter = ("status", "run_time", JobFilter)
+    actions = ("cancel_selected_requests",)
     search_fields = ("job__id", "exception_type", "exception")
     search_help_text = "Job id, or text of an exception"
     # Any other order would have the database sort every row.
@@ -96,6 +100,29 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     claimed = moment_of("claimed_at", "claimed")
     began = moment_of("started_at", "started")
     ended = moment_of("finished", "finished")
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may ask for runs, and so take requests back."""
+        return request.user.has_perm("jobstore.run_djangojob")
+
+    @admin.action(description="Cancel the selected requests", permissions=["run"])
+    def cancel_selected_requests(
+        self, request: HttpRequest, queryset: QuerySet[DjangoJobExecution]
+    ) -> None:
+        """Take back runs that were asked for and that no scheduler has started yet."""
+        cancelled = too_late = 0
+        for run in queryset.order_by()[:TOGETHER]:
+            with transaction.atomic(using=router.db_for_write(DjangoJobExecution)):
+                if run.cancel(str(request.user)):
+                    self.log_change(request, run, "Cancelled before it started.")
+                    cancelled += 1
+                else:
+                    too_late += 1
+        if cancelled:
+            self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
+        if too_late:
+            text = f"Not cancelled, since they have started or ended already: {too_late}."
+            self.message_user(request, text, messages.WARNING)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -1,6 +1,7 @@
 """`manage.py scheduler_status`: who is active, who stands by, and whether jobs start on time."""
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from django.db import DatabaseError, InterfaceError, router
 
 from jobstore import status
 from jobstore.models import DjangoJob
+
+# Seconds between two looks at what is running.
+POLL = 2.0
 
 
 class Command(BaseCommand):
@@ -21,12 +25,28 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare --json."""
+        """Declare --json, --wait-for-jobs and --timeout."""
         parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+        parser.add_argument(
+            "--wait-for-jobs",
+            action="store_true",
+            help="before a stop or a deployment: wait until no run is going on that it would cut; "
+            "exit code 3 if that takes longer than --timeout",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=3600.0,
+            help="seconds that --wait-for-jobs waits at most (3600)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, print, and exit with the code that scripts look at."""
         try:
+            if options["wait_for_jobs"]:
+                self._wait_for_jobs(options["timeout"])
+                return
             seen = status.overview(router.db_for_read(DjangoJob))
         except (DatabaseError, InterfaceError) as error:
             text = " ".join(str(error).split())
@@ -36,6 +56,30 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(seen, indent=2) if options["json"] else _table(seen))
         if seen["reason"]:
             raise CommandError(seen["reason"], returncode=1)
+
+    def _wait_for_jobs(self, timeout: float) -> None:
+        using = router.db_for_read(DjangoJob)
+        deadline = time.monotonic() + timeout
+        told: list[int] = []
+        while True:
+            # What is short ends within the drain time anyway, and something short runs always.
+            cut = [one for one in status.running(using) if one["may_be_cut"]]
+            if not cut:
+                self.stdout.write("No run is going on that a stop would cut.")
+                return
+            if told != [one["run"] for one in cut]:
+                told = [one["run"] for one in cut]
+                self.stdout.write("Waiting for " + ", ".join(map(_running, cut)))
+            if time.monotonic() >= deadline:
+                names = ", ".join(map(_running, cut))
+                raise CommandError(
+                    f"Still running after {timeout:g} s, and cut by a stop: {names}.", returncode=3
+                )
+            time.sleep(POLL)
+
+
+def _running(one: dict[str, Any]) -> str:
+    return f"{one['job']} (run {one['run']}, for {one['seconds']:.0f} s, in {one['process']})"
 
 
 def _table(seen: dict[str, Any]) -> str:
@@ -47,8 +91,13 @@ def _table(seen: dict[str, Any]) -> str:
         "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late" + _busy(seen),
         "runs      " + _counts(seen["runs"]),
         *seen["advice"],
-        "",
     ]
+    if seen["running"]:
+        lines.append(
+            f"A stop now waits {seen['drain_seconds']:g} s, and then cuts what still runs:"
+        )
+        lines += [f"  {_running(one)}" for one in seen["running"][:10]]
+    lines.append("")
     rows = [("PROCESS", "ROLE", "EPOCH", "LAST SIGN OF LIFE", "STARTED", "VERSION")]
     for one in seen["processes"]:
         age = f"{one['heartbeat_age']:.1f} s ago"
