@@ -56,7 +56,7 @@ def test_requests_do_not_keep_scheduled_jobs_from_running(start_scheduler: Start
         callables.sleep, "interval", hours=1, args=[0.05], id="job", max_instances=1000
     )
     scheduler.add_job(callables.note, "interval", seconds=0.3, id="steady", misfire_grace_time=None)
-    ask(100)
+    ask(300)
     eventually(lambda: callables.calls.count("ran") >= 3)
     assert not all_have_run(), "too few requests to see anything"
     eventually(all_have_run, timeout=30)
