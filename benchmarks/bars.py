@@ -122,6 +122,14 @@ def scale(results: Results) -> Iterator[Bar]:
     yield at_most(f"{name}: time of start-up", growth("start_ms"), SAME, " ×")
     yield at_most(f"{name}: cost of one edit", growth("edit_cpu_ms"), SAME, " ×")
     yield below(f"{name}: resident memory", growth("memory_mb"), 2, " ×")
+    stored = "10,000 new declarations"
+    for key, text, limit, unit in (
+        ("first_sync_ms", "validated and stored", 5000, " ms"),
+        ("first_sync_statements", "statements", 50, ""),
+    ):
+        yield at_most(f"{stored}: {text}", results.number("scale", "ours", key, jobs=10_000), limit, unit)
+    added = results.number("scale", "ours", "declared_added_ms", jobs=1000)
+    yield at_most("200 declarations: added to a start", added, 50, " ms")
 
 
 def idle(results: Results) -> Bar:

@@ -31,6 +31,9 @@ BETWEEN = 0.3
 EDITING = 180.0
 # Declared jobs are written in code, a few lines each: nobody has more.
 MOST_DECLARED = 10_000
+# What a large project declares; a start must not become slower by it.
+MANY_DECLARED = 200
+STARTS_DECLARED = 5
 # Who has a program of its own that stores all jobs at once.
 STORING = {"celery-beat": "beat_store.py"}
 
@@ -45,6 +48,8 @@ def run(bench: Any) -> list[dict[str, Any]]:
                     row = one(bench, contender, count)
                     if contender.name == "ours" and count <= MOST_DECLARED:
                         row |= synced(bench, contender, count)
+                    if contender.name == "ours" and count == SIZES[bench.size][0][0]:
+                        row |= added_to_a_start(bench, contender)
                 rows.append(row | {"repeat": repeat})
     return rows
 
@@ -247,11 +252,34 @@ def synced(bench: Any, contender: Contender, count: int) -> dict[str, Any]:
     bench.empty(contender)
     row: dict[str, Any] = {}
     for name in ("first_sync", "next_sync"):
-        declared = {"BENCH_APPS": "declared", "BENCH_DECLARED": str(count)}
-        done = json.loads(contender.run(str(PROGRAMS / "sync.py"), **declared))
+        done = sync_of(contender, count)
         if done["changes"] != (count if name == "first_sync" else 0):
             raise Failed(f"A sync of {count} jobs changed {done['changes']}.")
         row[f"{name}_ms"] = round(done["seconds"] * 1000, 1)
+        row[f"{name}_validation_ms"] = round(done["validation_seconds"] * 1000, 1)
         row[f"{name}_statements"] = done["statements"]
         row[f"{name}_memory_mb"] = round(done["memory_mb"], 1)
     return row
+
+
+def added_to_a_start(bench: Any, contender: Contender) -> dict[str, Any]:
+    """Return what declared jobs that have not changed add to a start, beside one without any."""
+    bench.empty(contender)
+
+    def median(count: int) -> float:
+        sync_of(contender, count)
+        seconds = sorted(sync_of(contender, count)["seconds"] for _ in range(STARTS_DECLARED))
+        return float(seconds[STARTS_DECLARED // 2])
+
+    without = median(0)
+    return {
+        "declared": MANY_DECLARED,
+        "declared_added_ms": round((median(MANY_DECLARED) - without) * 1000, 1),
+    }
+
+
+def sync_of(contender: Contender, count: int) -> dict[str, Any]:
+    """Let a process declare so many jobs, validate and store them; return what that took."""
+    declared = {"BENCH_APPS": "declared", "BENCH_DECLARED": str(count)}
+    found: dict[str, Any] = json.loads(contender.run(str(PROGRAMS / "sync.py"), **declared))
+    return found
