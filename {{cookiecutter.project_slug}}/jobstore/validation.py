@@ -8,7 +8,9 @@ import contextlib
 import datetime as dt
 import functools
 import inspect
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -70,6 +72,9 @@ def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
     if question := weekday_question(job.trigger):
         yield f"Job {declaration.id!r}: {question}."
 
+
+# Seconds that a trigger may take to find the first run time.
+PATIENCE = 5.0
 
 # Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
 QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [_question_of_weekdays]
@@ -134,7 +139,8 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
     with _named(declaration):
         at = timezone.localtime(now, job._scheduler.timezone)
         defaults.begin_at(trigger, at)  # it counted from this machine's time
-        first = first_run_time(trigger, at)
+        with _limited():
+            first = first_run_time(trigger, at)
         if first is not None and "next_run_time" in declaration.options:
             given = declaration.options["next_run_time"]
             first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")
@@ -148,6 +154,25 @@ def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
     with _named(declaration):
         found = [text for ask in QUESTIONS for text in ask(declaration, job)]
     return [declaration.problem(text, is_fatal=False) for text in found]
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Let a trigger that finds no time raise, on the main thread: all jobs would wait for it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"its trigger finds no run time within {PATIENCE:g} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

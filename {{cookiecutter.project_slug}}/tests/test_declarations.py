@@ -213,6 +213,15 @@ WRONG = {
         '@scheduled(Odd(), id="bad")\ndef bad(): pass',
         "SystemExit",
     ),
+    "a trigger that never answers": (
+        "import time\n"
+        "from apscheduler.triggers.base import BaseTrigger\n"
+        "class Odd(BaseTrigger):\n"
+        "    def get_next_fire_time(self, previous, now): time.sleep(60)\n"
+        "    def __getstate__(self): return {}\n"
+        '@scheduled(Odd(), id="bad")\ndef bad(): pass',
+        "finds no run time within",
+    ),
     "L in a crontab": (
         "from apscheduler.triggers.cron import CronTrigger\n"
         '@scheduled(CronTrigger.from_crontab("0 0 L * *"), id="bad")\ndef bad(): pass',
@@ -222,7 +231,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG)
-def test_one_bad_declaration_does_not_stop_other_jobs(files: JobFiles, content: str) -> None:
+def test_one_bad_declaration_does_not_stop_other_jobs(
+    files: JobFiles, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobstore.validation.PATIENCE", 0.5)
     wrong, text = WRONG[content]
     path = files.declare("bad.py", wrong)
     files.declare("good.py", GOOD)
