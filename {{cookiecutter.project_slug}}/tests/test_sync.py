@@ -54,6 +54,7 @@ def sync(**options: Any) -> list[syncing.Change]:
     [
         "import no_such_package",
         '@scheduled("cron", id="a", hour=25)\ndef a(): pass',
+        '@scheduled("cron", id="a", hour=25)\ndef renamed(): pass',  # known by its id
         '@scheduled("cron", id=7, hour=3)\ndef a(): pass',  # known by its function
         "@scheduled\ndef a(): pass",
         '@scheduled("cron", id="a", hour=3)\ndef a(): yield',
