@@ -89,6 +89,17 @@ def address() -> str:
     return "http://localhost:8000/"
 
 
+def note_on_the_path(folder: str) -> str:
+    """Return what supervisor cannot cope with in the path of the project; empty if there is nothing."""
+    found = [mark for mark in ("%", '"') if mark in folder]
+    if not found:
+        return ""
+    return (
+        f"NOTE: the path of this folder contains {' and '.join(found)}, which supervisor cannot read in its "
+        "settings. Move the project to another folder before you start it without Docker."
+    )
+
+
 def main() -> None:
     """Finish the project and say how to go on."""
     drop_what_was_not_chosen()
@@ -103,6 +114,8 @@ Your project is in {ANSWERS["project_slug"]}/, its secrets are {secrets_are}. Ne
 Then log in at {address()}
 README.md says how to start without Docker, write a job, operate and deploy.
 """)
+    if note := note_on_the_path(str(Path.cwd())):
+        print(note)
 
 
 if __name__ == "__main__":

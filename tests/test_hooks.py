@@ -128,3 +128,20 @@ def test_the_next_commands_and_the_address_are_printed(
     baker.bake(baker.output(), project_slug="shop", proxy=proxy, domain_name="jobs.example.org")
     lines = [line.strip() for line in capfd.readouterr().out.splitlines()]
     assert {"cd shop", "docker compose up --wait", f"Then log in at {url}"} <= set(lines)
+
+
+@pytest.mark.parametrize("name", ["50%", 'a "quote"'])
+def test_a_path_that_supervisor_cannot_read_is_told(
+    baker: Baker, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    output = baker.output() / name
+    output.mkdir()
+    baker.bake(output)
+    assert "which supervisor cannot read" in capfd.readouterr().out
+
+
+def test_other_paths_are_not_remarked_upon(baker: Baker, capfd: pytest.CaptureFixture[str]) -> None:
+    output = baker.output() / "it's; ü #1 $x"
+    output.mkdir()
+    baker.bake(output)
+    assert "supervisor" not in capfd.readouterr().out

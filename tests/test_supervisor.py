@@ -134,6 +134,10 @@ def new_supervisor(bake: Callable[..., Baked], installed: Baked) -> NewSuperviso
     @contextlib.contextmanager
     def new_supervisor() -> Iterator[Supervisor]:
         project = bake(database="sqlite", proxy="none", ci="none")
+        # A path with all that people put into one; hooks say what supervisor cannot read.
+        odd = project.path.parent / "it's; ü #1 $x"
+        odd.mkdir()
+        project = Baked(project.path.rename(odd / project.path.name))
         (project.path / ".venv").symlink_to(installed.path / ".venv")
         supervisor = Supervisor(project)
         try:
