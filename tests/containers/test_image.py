@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,19 @@ def test_image_adds_little_to_its_base(image: str, database: str) -> None:
     sizes = docker("image", "inspect", "--format={{.Size}}", image, BASE).stdout.split()
     added = (int(sizes[0]) - int(sizes[1])) / 1_000_000
     assert added < ALLOWANCE[database], f"{added:.0f} MB"
+
+
+def test_sqlite_in_a_mounted_folder_of_somebody_else_is_told(
+    project: Project, image: str, database: str, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    environment = (
+        "--env=DATABASE_URL=sqlite:////data/db.sqlite3",
+        f"--env-file={project(database, 'none')}/.env",
+    )
+    options = ("run", "--rm", *environment, f"--volume={tmp_path}:/data", image)
+    done = docker(*options, "python", "manage.py", "migrate", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "user 10001, cannot write to /data" in done.stderr
+    assert "chown -R 10001:10001 /data" in done.stderr
