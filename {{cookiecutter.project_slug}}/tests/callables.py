@@ -104,5 +104,5 @@ def sleep_or_fail_to_return(mark: str) -> object:
         os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return release
-    time.sleep(3)
+    time.sleep(4)
     return "the first"

@@ -75,7 +75,9 @@ def test_children_can_be_ended_and_use_the_database(
     assert "database does not answer" not in command.log.read_text()
 
 
-@pytest.mark.parametrize(("how", "code"), [("return", 0), ("raise", 1), ("exit", 7), ("query", 0)])
+@pytest.mark.parametrize(
+    ("how", "code"), [("return", 0), ("raise", 1), ("exit", 7), ("query", 0), ("collect", 0)]
+)
 def test_a_child_that_comes_back_from_a_job_reports_nothing(
     command: SchedulerCommand, how: str, code: int
 ) -> None:
@@ -83,7 +85,11 @@ def test_a_child_that_comes_back_from_a_job_reports_nothing(
     assert (ended.status, ended.result) == (Run.SUCCESS, f"parent, child ended with {code}")
     assert "the run is its parent's" in command.log.read_text()
     assert Run.objects.filter(job="fork_and_return").count() == 1
+    time.sleep(1)  # two renewals of the lease
     assert run(plain.query).status == Run.SUCCESS
+    # The sessions of the scheduler's other threads have not been ended by the child.
+    assert "does not answer" not in command.log.read_text()
+    assert "the database fails" not in command.log.read_text()
 
 
 def test_a_child_that_comes_back_from_a_coroutine_reports_nothing(

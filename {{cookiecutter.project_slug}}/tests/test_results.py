@@ -167,11 +167,15 @@ def test_each_failure_of_a_process_pool_is_booked_on_its_own_run(
 ) -> None:
     scheduler = start_scheduler()
     scheduler.add_executor(ProcessPoolExecutor(2), "processes")
+    for number in range(2):  # so that both processes are there, and the first run begins first
+        scheduler.add_job(callables.sleep, id=f"warm-{number}", args=[1.0], executor="processes")
+    warm = Run.objects.filter(job__in=["warm-0", "warm-1"], status=Run.SUCCESS)
+    eventually(lambda: warm.count() == 2, timeout=30)
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=0.3)
     scheduler.add_job(
         callables.sleep_or_fail_to_return,
         "interval",
-        seconds=1,
+        seconds=2,
         start_date=soon,
         id="both",
         executor="processes",
