@@ -401,7 +401,8 @@ class Mix:
     def history(self) -> History:
         """Return all that is known, for the checker."""
         names = (
-            "id job_id run_time status claimed_at finished epoch instance__pid requested_by times last_run_time"
+            "id job_id run_time status claimed_at finished epoch instance__pid requested_by "
+            "times last_run_time"
         )
         columns = f"*{names!r}.split()"
         rows: list[Row] = []

@@ -137,6 +137,26 @@ def test_a_job_that_may_run_many_times_at_once_may_not_be_skipped() -> None:
     assert any("may run many times" in finding for finding in history.findings())
 
 
+def skip_in_one_row(history: History, times: int) -> None:
+    """Let the times from the fourth to the sixth be skipped, as told by one row."""
+    history.rows = [one for one in history.rows if one.id not in (5, 6)]
+    history.starts = [one for one in history.starts if one.execution not in (4, 5, 6)]
+    history.seen_lost = frozenset()
+    row(history, 4, status=SKIPPED, times=times, last_run_time=1005.0)
+
+
+def test_a_row_stands_for_all_the_times_that_it_counts() -> None:
+    history = good()
+    skip_in_one_row(history, times=3)
+    assert history.findings() == []
+
+
+def test_a_row_that_counts_too_few_times_leaves_some_out() -> None:
+    history = good()
+    skip_in_one_row(history, times=2)
+    assert any("left out" in finding for finding in history.findings()), history.findings()
+
+
 def test_a_run_that_was_declared_lost_counts_as_running_until_then() -> None:
     history = good()
     history.events = [Event(1005.5, "frozen", "s1", FIRST), Event(1009.0, "thawed", "s1", FIRST)]

@@ -528,12 +528,13 @@ class Presence:
             self._wake()
 
     def _after_competing(self) -> None:
-        if self._term is not None:
+        # Whoever drains this process may take it back at any moment.
+        if (term := self._term) is not None:
             former = self.sight.former if self.sight else None
             if self.sight is not None and former not in (None, self.id):
                 self._suspect = losses.Suspect(former, self.sight.now)
             self._become(Role.ACTIVE)
-            logger.info("Active: this process holds the lease with epoch %d.", self._term.epoch)
+            logger.info("Active: this process holds the lease with epoch %d.", term.epoch)
             self.declare_lost(thorough=True)
             # A dead predecessor counts as dead once it was silent for long enough.
             patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")

@@ -211,3 +211,14 @@ def test_a_row_that_times_are_counted_in_is_as_young_as_the_last_of_them() -> No
     Run.objects.create(job_id="job", status=Run.MISSED, run_time=long_ago - SECOND)
     assert Run.objects.delete_old_job_executions(30 * 86_400) == 1
     assert Run.objects.get().times == 9
+
+
+def test_the_admin_shows_for_how_many_times_a_row_stands(admin_client: Client) -> None:
+    now = database_now("default")
+    run = Run.objects.create(
+        job_id="job", status=Run.MAX_INSTANCES, run_time=now, last_run_time=now, times=12
+    )
+    runs = admin_client.get(reverse("admin:jobstore_djangojobexecution_changelist"))
+    assert "12 times" in runs.content.decode()
+    page = reverse("admin:jobstore_djangojobexecution_change", args=[run.pk])
+    assert "12, the last one at" in admin_client.get(page).content.decode()

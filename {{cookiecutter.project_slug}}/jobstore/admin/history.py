@@ -83,6 +83,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "scheduled",
+                    "counted",
                     "claimed",
                     "began",
                     "ended",
@@ -160,8 +161,16 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="status")
     def outcome(self, run: DjangoJobExecution) -> str:
-        """Show the status, and what went wrong in one word."""
-        return format_html("{} {}", badge(run.status), run.exception_type)
+        """Show the status, what went wrong in one word, and for how many times the row stands."""
+        often = f"{run.times} times" if run.times > 1 else ""
+        return format_html("{} {}{}", badge(run.status), run.exception_type, often)
+
+    @admin.display(description="times counted here")
+    def counted(self, run: DjangoJobExecution) -> str:
+        """Show how many scheduled times the row stands for, and up to which."""
+        if run.last_run_time is None:
+            return NOTHING
+        return f"{run.times}, the last one at {moment(run.last_run_time)}"
 
     @admin.display(description="started")
     def started(self, run: DjangoJobExecution) -> str:
