@@ -207,7 +207,7 @@ def _carry_out(
     kwargs: Any,
 ) -> Any:
     current.set(run)
-    before = leftovers.look()
+    before, of_caller = leftovers.look(), leftovers.transactions()
     run.begin(clock())
     try:
         result = func(*args, **kwargs)
@@ -226,7 +226,7 @@ def _carry_out(
         raise raised from None
     finally:
         run.end(clock())
-        run.say(*leftovers.changes(before), *leftovers.close_connections())
+        run.say(*leftovers.changes(before), *leftovers.close_connections(but=of_caller))
 
 
 async def _await(
