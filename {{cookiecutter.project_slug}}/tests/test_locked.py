@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 
 from jobstore import claim as claims
 from jobstore import dispatch
@@ -14,10 +14,7 @@ from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one lock for all"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 Run = DjangoJobExecution
 
@@ -116,13 +113,9 @@ def test_a_locked_request_does_not_stop_the_others(
         scheduler.add_job(
             callables.note, "interval", hours=1, args=[job_id], id=job_id, misfire_grace_time=None
         )
-    put_off = database_now("default") + dt.timedelta(seconds=1.5)
-    request = DjangoJob.objects.get(pk="first").request_run("test")
-    eventually(lambda: "first" in callables.calls)
-    request = DjangoJob.objects.get(pk="first").request_run("test")
-    Run.objects.filter(pk=request.pk, status=Run.REQUESTED).update(run_time=put_off)
-    if not Run.objects.filter(pk=request.pk, status=Run.REQUESTED).exists():
-        pytest.skip("it ran before it could be locked")
+    request = Run.objects.request("first", "test", put_off=1.0)
     locked.append(Locked(Run.objects.filter(pk=request.pk)))
-    DjangoJob.objects.get(pk="second").request_run("test")
+    eventually(lambda: database_now("default") > request.run_time)
+    Run.objects.request("second", "test")
     eventually(lambda: "second" in callables.calls, timeout=5)
+    assert "first" not in callables.calls
