@@ -22,8 +22,8 @@ WITHOUT_SERVER = (
     *("test_logs.py", "test_plan.py", "test_probe_server.py", "test_settings.py"),
     *("test_signals.py", "test_texts.py", "test_throttle.py", "test_web.py"),
 )
-# Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock for
-# all, and no server that could end what takes too long.
+# Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock
+# for all, and no server that could end what takes too long.
 collect_ignore = {
     "postgresql": [*WITHOUT_SERVER],
     "mysql": [*WITHOUT_SERVER, "test_wake.py"],
