@@ -156,6 +156,7 @@ def overview(using: str) -> dict[str, Any]:
                 "version": one.version,
                 "heartbeat_age": -_until(one.heartbeat_at, now),
                 "started": as_aware(one.started_at).isoformat(timespec="seconds"),
+                "problem": one.problem,
             }
             for one in processes
         ],

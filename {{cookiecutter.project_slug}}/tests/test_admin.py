@@ -814,6 +814,15 @@ def test_a_process_that_has_been_silent_is_doubted(admin_client: Client) -> None
     assert 'jobstore-bad">no sign of life</span> was active' in text
 
 
+def test_a_process_that_cannot_run_jobs_says_why(admin_client: Client) -> None:
+    instance = hold_lease()
+    SchedulerInstance.objects.update(role="unfit", problem="The <loop> is stuck.")
+    for address in (SCHEDULERS, f"{SCHEDULERS}{instance.pk}/change/"):
+        text = page(admin_client, address)
+        assert 'jobstore-bad">unfit</span>' in text
+        assert "The &lt;loop&gt; is stuck." in text
+
+
 def test_schedulers_cannot_be_changed(admin_client: Client) -> None:
     instance = hold_lease()
     for verb in ("change", "delete"):

@@ -45,6 +45,17 @@ def test_all_is_well_with_one_active_and_one_standby() -> None:
     assert "here:3" not in text
 
 
+def test_a_process_that_cannot_run_jobs_says_why() -> None:
+    lease.acquire(process(Role.ACTIVE, 1).pk, "default")
+    unfit = process(Role.UNFIT, 2)
+    SchedulerInstance.objects.filter(pk=unfit.pk).update(problem="The loop is stuck.")
+    assert "here:2: The loop is stuck." in status()[1]
+    [_, shown] = sorted(
+        json.loads(status("--json")[1])["processes"], key=lambda one: one["process"]
+    )
+    assert shown["problem"] == "The loop is stuck."
+
+
 def test_nobody_is_active() -> None:
     process(Role.STARTING, 1)
     code, text = status()

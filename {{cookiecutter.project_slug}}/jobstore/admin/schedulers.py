@@ -63,5 +63,8 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
     def role_now(self, instance: Any) -> str:
         """Show what it is; a role that it can hardly have any more, being silent, is said so."""
         if instance.role in SchedulerInstance.GONE or not instance.silent:
-            return badge(instance.role)
+            if not instance.problem:
+                return badge(instance.role)
+            reason = format_html('<span class="jobstore-reason">{}</span>', instance.problem)
+            return format_html("{} {}", badge(instance.role), reason)
         return format_html("{} was {}", badge("no sign of life"), instance.role)

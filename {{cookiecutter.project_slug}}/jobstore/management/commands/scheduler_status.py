@@ -103,7 +103,10 @@ def _table(seen: dict[str, Any]) -> str:
         age = f"{one['heartbeat_age']:.1f} s ago"
         epoch = str(one["epoch"] or "")
         rows.append((one["process"], one["role"], epoch, age, one["started"], one["version"]))
-    return "\n".join(lines + _columns(rows) + _problems(seen["declaration_problems"]))
+    unfit = [f"{one['process']}: {one['problem']}" for one in seen["processes"] if one["problem"]]
+    if unfit:
+        unfit = ["", "PROCESSES THAT CANNOT RUN JOBS", *unfit]
+    return "\n".join(lines + _columns(rows) + unfit + _problems(seen["declaration_problems"]))
 
 
 def _problems(problems: Sequence[dict[str, Any]]) -> list[str]:
