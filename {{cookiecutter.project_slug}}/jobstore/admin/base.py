@@ -10,11 +10,11 @@ from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import FieldError, ValidationError
 from django.db import DatabaseError, connections, router, transaction
+from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from ..models import DjangoJob, SchedulerLease, database_now
-from ..presence import holder
+from ..models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 from .display import moment
 
 # What is raised, by Django or a database, for a filter or a search that makes no sense.
@@ -39,10 +39,16 @@ class Active:
 def look_for_active() -> Active | None:
     """Return the active scheduler, or None if nobody holds a valid lease."""
     using = router.db_for_read(DjangoJob)
-    lease, process = holder(using)
+    process = SchedulerInstance.objects.filter(pk=OuterRef("holder"))
+    leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
+    lease = leases.annotate(
+        host=Subquery(process.values("host")[:1]), pid=Subquery(process.values("pid")[:1])
+    ).first()
     if lease is None or lease.expires_at is None or lease.expires_at <= database_now(using):
         return None
-    return Active(str(process or lease.holder), lease)
+    # A holder that left no row is known by its id.
+    known = SchedulerInstance(host=lease.host, pid=lease.pid) if lease.host else lease.holder
+    return Active(str(known), lease)
 
 
 def _is_refused(request: HttpRequest, response: HttpResponse) -> bool:
