@@ -47,10 +47,14 @@ def _file(rest: str, folder: Path) -> dict[str, Any]:
     name, _, options = rest[1:].partition("?")
     if not name or name.endswith(("/", ":memory:")):
         raise ValueError("names no file; write for example sqlite:////data/db.sqlite3.")
-    if options or "#" in name or re.search(r"%(?![0-9A-Fa-f]{2})", name):
-        raise ValueError("has a ?, # or % in its path; write ? as %3F, # as %23 and % as %25.")
-    path = folder / unquote(name)
-    return {"ENGINE": "django.db.backends.sqlite3", "NAME": path}
+    waits = re.fullmatch(r"timeout=(\d{1,5})", options)
+    if (options and not waits) or "#" in name or re.search(r"%(?![0-9A-Fa-f]{2})", name):
+        raise ValueError(
+            "has a ?, # or % in its path; write ? as %3F, # as %23 and % as %25. Behind a ? only "
+            "timeout=20 is known, the seconds to wait for another process that writes."
+        )
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": folder / unquote(name)}
+    return settings | {"OPTIONS": {"timeout": int(waits[1])} if waits else {}}
 
 
 def keep_private(file: Path) -> None:

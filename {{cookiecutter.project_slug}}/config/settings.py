@@ -148,7 +148,7 @@ def default_database() -> dict[str, Any]:
     pool_size = env.whole("DATABASE_POOL_SIZE", default=0, most=10_000, unit="connections")
     if settings["ENGINE"].endswith("sqlite3"):
         keep_private(settings["NAME"])
-        settings["OPTIONS"] = SQLITE_OPTIONS
+        settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
         return settings
     options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
     # A cursor on the server does not outlive the transaction where a pooler lends sessions.

@@ -170,6 +170,7 @@ URLS = {
     "sqlite://:memory:": "two slashes",
     "sqlite:///": "names no file",
     "sqlite:////data/db#1.sqlite3": "# as %23",
+    "sqlite:////data/db.sqlite3?timeuot=5": "only timeout=20 is known",
 }
 
 
@@ -186,6 +187,12 @@ def test_a_password_of_any_characters_arrives_when_it_is_percent_encoded(home: H
     show = "from config.settings import DATABASES as d; print(d['default']['PASSWORD'])"
     url = "postgres://app:a%2Fb%3Fc%23d%40e%25f%5Bg%3Ah@db:5432/app"
     assert home.run("-c", show, DATABASE_URL=url).stdout.strip() == "a/b?c#d@e%f[g:h"
+
+
+def test_how_long_sqlite_waits_can_be_said_behind_its_path(home: Home) -> None:
+    show = "from config.settings import DATABASES as d; print(d['default']['OPTIONS']['timeout'])"
+    for url, seconds in {"sqlite:///x": "20", "sqlite:///x?timeout=3": "3"}.items():
+        assert home.run("-c", show, DATABASE_URL=url).stdout.strip() == seconds
 
 
 def test_a_pool_is_refused_where_there_is_none(home: Home) -> None:
