@@ -1,8 +1,10 @@
 """Files of jobs that a test writes, in an app of their own, as somebody writes them by mistake."""
 
 import importlib
+import os
 import sys
 import textwrap
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ class JobFiles:
         self.folder = folder
         self.app = f"app{uuid.uuid4().hex[:8]}"
         self.package = f"{self.app}.jobs"
+        self._changed_at = int(time.time())
         self.write("../__init__.py", "")
         self.write("__init__.py", "")
 
@@ -37,6 +40,9 @@ class JobFiles:
         (self.folder / self.app / "jobs").mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(head + textwrap.dedent(content))
+        # Python knows a file that has changed by its size and the second of its change.
+        self._changed_at += 2
+        os.utime(path, (self._changed_at, self._changed_at))
         return path
 
     def declare(self, name: str, content: str) -> Path:
