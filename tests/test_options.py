@@ -30,6 +30,7 @@ FILES = {
     "Dockerfile",
     "README.md",
     "compose.yaml",
+    "docs/when-a-job-does-not-run.md",
     "manage.py",
     "pyproject.toml",
     "requirements/base.in",
