@@ -171,7 +171,7 @@ def test_claimers_and_editors_at_the_same_time_keep_the_promises(
 ) -> None:
     hurry = Hurry(processes=4)
     monkeypatch.setattr("jobstore.models.database_now", lambda using: hurry.now)
-    monkeypatch.setattr("jobstore.leftovers.close_connections", list)
+    monkeypatch.setattr("jobstore.leftovers.close_connections", lambda **_: [])
     hurry.run(rows=600, seconds=60)
 
     keys = [(job_id, run_time) for job_id, run_time, _ in hurry.started]
