@@ -129,6 +129,6 @@ def test_a_missing_password_is_named(project: Project, tmp_path: Path) -> None:
 
 
 def test_files_stay_short_enough_to_read(folder: Path) -> None:
-    for name, limit in {"compose.yaml": 125, "Dockerfile": 60, "deploy/Caddyfile": 15}.items():
+    for name, limit in {"compose.yaml": 125, "Dockerfile": 60, "deploy/Caddyfile": 28}.items():
         if (folder / name).exists():
             assert len((folder / name).read_text().splitlines()) <= limit, name
