@@ -132,14 +132,23 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             presence = self.presence
             outside_event_loop(presence.drain)
             self.recorder.stop(timeout=10.0)
-            runs = self.running
             # Without wait=True an executor's threads go on with what they have.
+            runs = [run for run in self.running if self._may_go_on(run)]
             outside_event_loop(lambda: presence.stop(goes_on=lambda: _any_goes_on(runs)))
             self.presence = self.recorder = None
         super().shutdown()
         outside_event_loop(release_connections)
         if self._dispatcher is not None:
             outside_event_loop(self._dispatcher.close_connection)
+
+    def _may_go_on(self, run: Run) -> bool:
+        """Tell whether an executor has a run; one that none was given never starts from now on."""
+        if run.submitted:
+            return True
+        # The event that tells so may still be under way; the executor has counted it by then.
+        executor = self._scheduler._executors.get(run.executor)
+        is_counted = executor is not None and bool(executor._instances.get(run.job_id))
+        return is_counted or not run.take()
 
     def _wake(self) -> None:
         if self._scheduler is not None and self._scheduler.running:

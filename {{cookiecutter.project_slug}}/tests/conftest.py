@@ -31,6 +31,13 @@ collect_ignore = {
 }[connection.vendor]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give each test a session without limits: they would end its own transaction if it idles."""
+    if getattr(connection, "_limited", None) is not None:
+        connection.close()
+
+
 @pytest.fixture(autouse=True)
 def _quick(settings: Settings) -> None:
     """Take-overs within a second or two, so that tests need not wait."""

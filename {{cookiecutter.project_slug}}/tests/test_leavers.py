@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import DatabaseError
 from pytest_django.fixtures import Settings
 
 from jobstore import lease, losses, registry
+from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.scheduler import SchedulerProcess
 from tests import callables
@@ -173,3 +175,19 @@ def test_a_job_whose_process_was_killed_runs_again_long_before_it_counts_as_sile
         former.kill()
         if further is not None:
             further.kill()
+
+
+def test_a_claimed_run_that_no_executor_was_given_keeps_no_process_from_signing_off() -> None:
+    """Something, a signal's exception for example, came between the claim and the executor."""
+    store = DjangoJobStore()
+    scheduler = BackgroundScheduler(jobstores={"default": store}, timezone="UTC")
+    scheduler.start(paused=True)
+    try:
+        scheduler.add_job(callables.note, "interval", hours=1, id="job")
+        DjangoJob.objects.get(pk="job").request_run("test")
+        eventually(lambda: store.get_due_jobs(dt.datetime.now(dt.UTC)))
+    finally:
+        scheduler.shutdown()
+    assert SchedulerInstance.objects.get().role == Role.STOPPED
+    assert Run.objects.get(job="job").status == Run.LOST
+    assert callables.calls == []
