@@ -324,6 +324,12 @@ class Presence:
     # --- The thread ----------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._beat_until_stopped()
+        finally:  # whatever ended it: who is started instead has connections of its own
+            release_connections()
+
+    def _beat_until_stopped(self) -> None:
         while not (self._stop.is_set() or (self._goes_on is not None and not self._goes_on())):
             self._turned_at = time.monotonic()
             try:
@@ -353,7 +359,6 @@ class Presence:
         with contextlib.suppress(Exception):  # the connection may be lost
             self._ear.close()
         self._detector.let_go()
-        release_connections()
 
     def _pause(self) -> float:
         """Return the seconds until the next beat."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from pytest_django.fixtures import Settings
 
 from jobstore import lease, registry, status
@@ -100,7 +101,12 @@ def test_waiting_ends_when_the_run_has_ended(
 ) -> None:
     monkeypatch.setattr("jobstore.management.commands.scheduler_status.POLL", 0.1)
     run = running(holder, "report", 100)
-    end = threading.Timer(0.5, lambda: Run.objects.filter(pk=run.pk).update(status=Run.SUCCESS))
+
+    def succeed() -> None:
+        Run.objects.filter(pk=run.pk).update(status=Run.SUCCESS)
+        connections.close_all()
+
+    end = threading.Timer(0.5, succeed)
     end.start()
     text = wait(timeout=20)
     end.join()
