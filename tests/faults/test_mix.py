@@ -62,6 +62,7 @@ CLAIM = {
                     AND expires_at > clock_timestamp()
                 FOR SHARE""": "SELECT %(holder)s::uuid AS holder, %(epoch)s::bigint AS epoch",
     " AND job.version = plan.version\n                    AND job.next_run_time = plan.due": "",
+    " AND job.version = free.version\n                    AND job.next_run_time = free.due": "",
     "ON CONFLICT (job_id, run_time) DO NOTHING": "",
 }
 UNIQUE = "ALTER TABLE jobstore_djangojobexecution DROP CONSTRAINT jobstore_one_run_per_time"
