@@ -118,11 +118,6 @@ def silent_database(text: str = "it takes too long") -> dict[str, Any]:
     return {"status": "unavailable", "cause": "database", "reason": reason}
 
 
-def throttled_scheduler(using: str) -> Throttled[Answer]:
-    """Return `scheduler` as a question that is put once a second, whoever asks how often."""
-    return Throttled(lambda: scheduler(using), (UNAVAILABLE, silent_database()))
-
-
 def _cause(process: "SchedulerProcess") -> str:
     role = process.presence.role
     return "lease" if role == Role.ACTIVE else str(role)
