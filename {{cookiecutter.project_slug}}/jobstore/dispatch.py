@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.base import MaxInstancesReachedError
@@ -97,7 +97,8 @@ class Dispatcher:
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
         self._pace = Pace(AHEAD, MAX_CLAIM)
         self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
-        self._requests_first = False
+        # Executors whose last place went to a run that was asked for: due jobs choose first there.
+        self._due_first: set[str] = set()
         # Jobs that the last claims left alone, and how often: somebody has locked or changed them.
         self._left: collections.Counter[str] = collections.Counter()
         # At how many unfinished runs more are claimed, if more wait.
@@ -175,6 +176,7 @@ class Dispatcher:
         if term is not None and term.epoch != self._epoch:
             self.saturated.clear()
             self._left.clear()
+            self._due_first.clear()
             self._requested.waiting_since = None
             self._epoch = term.epoch
         if term is not None and term.epoch != self._begun_epoch:
@@ -237,34 +239,42 @@ class Dispatcher:
 
     def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: Taken) -> None:
         has_rivals = bool(self.saturated) or self._is_expected(now)
-        # Where both wait for workers, they take turns in choosing first.
-        self._requests_first = not (has_rivals and self._requests_first)
-        if self._requests_first:
+        # Where both wait for workers, they take turns, by places given and not by looks: looks at
+        # busy workers must use up nobody's turn.
+        yielding = set(self._due_first)
+        if not yielding.issuperset(self._executors):
             places = capacity.places
             most = (places + 1) // 2 if has_rivals else places
-            self._claim_requested(term, now, capacity, most, taken)
+            self._claim_requested(term, now, capacity, most, taken, without=yielding)
         plans = list(self._plans(now, capacity))
         self._quarantine(term)
         self._explain(plans, now)
         written = claim.claim(plans, term, self.using)
         self._take_up(plans, written, term, now, taken)
         self._note_left({one.job.id for one in plans} - written.moved)
-        if not self._requests_first:
+        if yielding:
             self._claim_requested(term, now, capacity, capacity.places, taken)
         # Half of those that were claimed ahead, as of now: many may have ended meanwhile.
         queued = len(self.runs) - sum(map(workers_of, self._executors.values()))
         self._refill_at = len(self.runs) - max(queued // 2, 1)
 
     def _claim_requested(
-        self, term: Term, now: dt.datetime, capacity: Capacity, most: int, taken: Taken
+        self,
+        term: Term,
+        now: dt.datetime,
+        capacity: Capacity,
+        most: int,
+        taken: Taken,
+        without: Collection[str] = (),
     ) -> None:
         if not self._presence.requested:
             return
-        for job, request in self._requested.claim(term, now, capacity, most):
+        for job, request in self._requested.claim(term, now, capacity, most, without):
+            self._due_first.add(job.executor)
             run = Run(request.pk, job.id, as_aware(request.run_time), term.epoch)
             taken.jobs.append(self._claimed_job(job, [run], now))
         waits = self._requested.waiting_since is not None
-        self._presence.requested = waits or self._requested.has_more
+        self._presence.requested = waits or self._requested.has_more or bool(without)
 
     def _take_up(
         self,
@@ -289,6 +299,7 @@ class Dispatcher:
                 times = of_its_kind[first : first + row.times]
                 taken.settled.append(Settled(row.job_id, row.status, times, row.total))
             if runs:
+                self._due_first.discard(one.job.executor)
                 taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
             if one.next_run_time is None and one.job.id in written.moved:
                 taken.ended.append(one.job.id)

@@ -66,6 +66,7 @@ class Unpickler(pickle.Unpickler):
         """Return what the state calls by this name.
 
         :raises Foreign: if it may be anything, before its module is imported.
+        :raises ModuleNotFoundError: if there is no such module.
         """
         module = FORMER.get(module, module)
         if zone := self.ZONES.get((module, name)):
@@ -83,6 +84,9 @@ class Unpickler(pickle.Unpickler):
             found = super().find_class(module, name)
             require_own(found, f"{module}:{name}", self._allowed)
             return found
+        elif not _places(module):
+            # To allow what is not there would not help.
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
         raise Foreign(f"{module}:{name}")
 
 

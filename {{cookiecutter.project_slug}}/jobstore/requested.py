@@ -46,15 +46,21 @@ class RequestedRuns:
         self.has_more = False
 
     def claim(
-        self, term: Term, now: dt.datetime, capacity: Capacity, most: int
+        self,
+        term: Term,
+        now: dt.datetime,
+        capacity: Capacity,
+        most: int,
+        without: Collection[str] = (),
     ) -> list[tuple[Job, DjangoJobExecution]]:
         """Claim requests, the oldest first, and take their places; end what cannot run.
 
         :param most: how many may be started.
+        :param without: executors whose requests are left alone.
         :raises NotHolder: if the lease is not held with this epoch.
         """
         places = capacity.places
-        requests = self._requests(now, capacity.blocked, places + 1)
+        requests = self._requests(now, capacity.blocked | {*without}, places + 1)
         rows = DjangoJob.all_objects.using(self._using).in_bulk({one.job_id for one in requests})
         running = self._running_claims(set(rows))
         started: list[tuple[Job, DjangoJobExecution]] = []

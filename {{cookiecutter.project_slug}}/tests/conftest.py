@@ -1,12 +1,14 @@
 """What the tests share: a real scheduler, quick timings, and waiting for something to be so."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from django.contrib.auth import get_user_model
 from django.db import connection
 from pytest_django.fixtures import Settings
 
@@ -79,6 +81,16 @@ def start_scheduler(transactional_db: None) -> Iterator[StartScheduler]:
     for scheduler in started:
         if scheduler.running:
             scheduler.shutdown()
+
+
+def create_user(**fields: Any) -> Any:
+    """Create a user whatever the project's model calls them; the password is `password`."""
+    model: Any = get_user_model()
+    name = f"{uuid.uuid4().hex}@example.org"
+    user = model(**{model.USERNAME_FIELD: name}, is_active=True, **fields)
+    user.set_password("password")
+    user.save()
+    return user
 
 
 def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:

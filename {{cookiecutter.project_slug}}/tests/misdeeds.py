@@ -130,7 +130,7 @@ def leave(what: str) -> None:
     if what == "wrapper":
         connection.execute_wrappers.append(_refuse)
     if what == "language":
-        translation.activate("de")
+        translation.activate("cy")
         timezone.activate("Asia/Tokyo")
     if what == "variable":
         seen.set("something")

@@ -16,7 +16,6 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
@@ -32,7 +31,7 @@ from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.models import SchedulerLease as Lease
 from tests import callables
-from tests.conftest import StartScheduler, eventually
+from tests.conftest import StartScheduler, create_user, eventually
 
 pytestmark = pytest.mark.django_db
 
@@ -88,16 +87,6 @@ def hold_lease(expires_in: float = 60, heartbeat_ago: float = 0) -> SchedulerIns
 
 
 NewClient = Callable[..., Client]
-
-
-def create_user(**fields: Any) -> Any:
-    """Create a user whatever the project's model calls them."""
-    model: Any = get_user_model()
-    name = f"{uuid.uuid4().hex}@example.org"
-    user = model(**{model.USERNAME_FIELD: name}, is_active=True, **fields)
-    user.set_password("password")
-    user.save()
-    return user
 
 
 @pytest.fixture

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 
 from jobstore.models import DjangoJob, DjangoJobExecution
 from tests import misdeeds
-from tests.conftest import StartScheduler, eventually
+from tests.conftest import StartScheduler, create_user, eventually
 
 Run = DjangoJobExecution
-PRISTINE = "(False, True, False, 'no table', 'en-us', 'UTC', 'nothing')"
+PRISTINE = str(
+    (False, True, False, "no table", settings.LANGUAGE_CODE, settings.TIME_ZONE, "nothing")
+)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ SAID = {
     "begin": "BEGIN was left without an end on database 'default'; it was rolled back.",
     "closed": "A transaction was left open on database 'default'; it was rolled back.",
     "wrapper": "A wrapper of statements was left on database 'default'; it is gone.",
-    "language": "The language de was left activated; no other run sees it.\n"
+    "language": "The language cy was left activated; no other run sees it.\n"
     "The time zone Asia/Tokyo was left activated; no other run sees it.",
 }
 if connection.vendor == "mysql":
@@ -112,6 +114,6 @@ def test_the_page_of_a_run_shows_its_note(
     run: Callable[..., DjangoJobExecution], client: Client
 ) -> None:
     left = run(misdeeds.leave, "atomic")
-    client.force_login(User.objects.create_superuser("somebody"))
+    client.force_login(create_user(is_staff=True, is_superuser=True))
     page = client.get(f"/admin/jobstore/djangojobexecution/{left.pk}/change/")
     assert "A transaction was left open on database" in page.content.decode()

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+from django.conf import settings
+from django.utils.timezone import localtime
 
 from jobstore import registry
 from jobstore.jobstores import DjangoJobStore
@@ -24,7 +26,8 @@ def _only_these(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sync(*, dry_run: bool = False) -> list[Change]:
-    return registry.sync(DjangoJobStore(), BackgroundScheduler(timezone="UTC"), dry_run=dry_run)
+    scheduler = BackgroundScheduler(timezone=settings.TIME_ZONE)
+    return registry.sync(DjangoJobStore(), scheduler, dry_run=dry_run)
 
 
 def declare(trigger: str = "cron", **options: Any) -> None:
@@ -75,7 +78,7 @@ def test_a_changed_schedule_takes_effect() -> None:
     declare(hour=4)
     assert sync() == [Change("update", "job", "cron[hour='4']")]
     next_run_time = DjangoJob.objects.get().next_run_time
-    assert next_run_time is not None and next_run_time.hour == 4
+    assert next_run_time is not None and localtime(next_run_time).hour == 4
 
 
 def test_a_changed_argument_keeps_the_next_run() -> None:

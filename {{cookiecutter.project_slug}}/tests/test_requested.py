@@ -4,16 +4,20 @@ import datetime as dt
 import time
 
 import pytest
+from apscheduler.events import EVENT_JOB_SUBMITTED, JobSubmissionEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.db.models import Max, Min
 from django.test import Client
 from django.urls import reverse
 
 from jobstore import requested
+from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from tests import callables
-from tests.conftest import StartScheduler, eventually
+from tests.conftest import StartScheduler, create_user, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,10 +62,52 @@ def test_requests_do_not_keep_scheduled_jobs_from_running(start_scheduler: Start
     scheduler.add_job(callables.note, "interval", seconds=0.3, id="steady", misfire_grace_time=None)
     ask(300)
     eventually(lambda: callables.calls.count("ran") >= 3)
-    assert not all_have_run(), "too few requests to see anything"
+    assert not all_have_run(), "the scheduled job had to wait for all that was asked for"
     eventually(all_have_run, timeout=30)
     runs = Run.objects.filter(job="steady", started_at__isnull=False)
     assert max(run.started_at - run.run_time for run in runs if run.started_at) < 2 * SECOND
+
+
+@pytest.mark.parametrize("idle_looks", [0, 1, 2])
+def test_looks_at_a_busy_worker_use_up_nobodys_turn(idle_looks: int) -> None:
+    store = DjangoJobStore()
+    executor = ThreadPoolExecutor(1)
+    scheduler = BackgroundScheduler(
+        jobstores={"default": store}, executors={"default": executor}, timezone="UTC"
+    )
+    order: list[str] = []
+
+    def look() -> bool:
+        jobs = store.get_due_jobs(dt.datetime.now(dt.UTC))
+        for job in jobs:
+            order.append(job.id)
+            times = job._get_run_times(dt.datetime.now(dt.UTC))
+            executor.submit_job(job, times)
+            event = JobSubmissionEvent(EVENT_JOB_SUBMITTED, job.id, "default", times)
+            scheduler._dispatch_event(event)
+        return bool(jobs)
+
+    # Its loop stands still: the looks are the test's own.
+    scheduler.start(paused=True)
+    try:
+        scheduler.add_job(callables.block, "interval", hours=1, id="asked", max_instances=99)
+        scheduler.add_job(callables.block, "interval", seconds=0.02, id="due", max_instances=9)
+        ask(20, "asked")
+        for _ in range(8):
+            eventually(look)
+            for _ in range(idle_looks):
+                assert not look()
+            eventually(lambda: callables.calls and callables.calls.pop())
+            time.sleep(0.15)  # so that none is short enough to be claimed ahead, and "due" is due
+            callables.release.set()
+            eventually(lambda: not store._dispatcher.runs)  # type: ignore[union-attr]
+            callables.release.clear()
+    finally:
+        callables.release.set()
+        scheduler.shutdown()
+    turns = order[order.index("asked") :]  # until then, it did not know that any was asked for
+    assert set(turns[::2]) == {"asked"}, order
+    assert set(turns[1::2]) == {"due"}, order
 
 
 def test_scheduled_jobs_do_not_keep_requests_from_running(start_scheduler: StartScheduler) -> None:
@@ -174,7 +220,7 @@ def test_requests_are_cancelled_in_the_admin(admin_client: Client) -> None:
 
 
 def test_only_who_may_run_jobs_may_cancel_requests(client: Client) -> None:
-    user = User.objects.create_user("eve", is_staff=True)
+    user = create_user(is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_djangojobexecution"))
     client.force_login(user)
     DjangoJob.objects.create(pk="job", job_state=b"")

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 
-from tests.conftest import eventually
+from tests.conftest import create_user, eventually
 from tests.processes import WebCommand, get
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -134,7 +133,7 @@ def test_a_request_that_is_too_large_is_refused_unread(web: WebCommand) -> None:
 
 
 def test_a_form_arrives_whole_however_it_is_cut(web: WebCommand) -> None:
-    User.objects.create_superuser("ada", password="correct horse")
+    user = create_user(is_staff=True, is_superuser=True)
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
     connection.request("GET", LOGIN)
     answer = connection.getresponse()
@@ -142,8 +141,8 @@ def test_a_form_arrives_whole_however_it_is_cut(web: WebCommand) -> None:
     connection.close()
     [token] = re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
     cookie = answer.headers["Set-Cookie"].partition(";")[0]
-    form = f"csrfmiddlewaretoken={token}&username=ada&password=correct+horse&next=/admin/"
-    form += "&padding=" + "x" * 200_000
+    form = f"csrfmiddlewaretoken={token}&username={user.get_username()}&password=password"
+    form += "&next=/admin/&padding=" + "x" * 200_000
     head = (
         f"POST {LOGIN} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nReferer: http://localhost/\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n"
