@@ -5,17 +5,21 @@ PROJECT := {{cookiecutter.project_slug}}
 BIN := $(CURDIR)/.venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE)
 
-# Caches stay out of the template's folder: everything that lies there is baked into projects.
-check project template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
-check project template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
-check project template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
-check project template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+IN_PROJECT = cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -o cache_dir=$(CURDIR)/.cache/pytest-project
+# Layers that need Docker, a browser or minutes.
+LONG := project or containers or supervisor or demo or browser or benchmark
 
-.PHONY: help demo stop test check project template faults chaos bench lock clean
+# Caches stay out of the template's folder: everything that lies there is baked into projects.
+check quick slow template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+check quick slow template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
+check quick slow template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
+check quick slow template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+
+.PHONY: help demo stop test test-all rest check quick slow template faults chaos bench lock clean
 .NOTPARALLEL:
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r c t; do printf '%-15s %s\n' "$$c" "$$t"; done
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r c t; do printf '%-15s %s\n' "$$c" "$$t"; done
 
 demo:  ## bake a project, start it under supervisor, and wait until a job has run
 	@$(PYTHON) tools/demo.py
@@ -23,7 +27,12 @@ demo:  ## bake a project, start it under supervisor, and wait until a job has ru
 stop:  ## stop what `make demo` started
 	@$(PYTHON) tools/demo.py stop
 
-test: check project template faults  ## run every test there is
+test: check quick  ## lint, types and quick tests: a few minutes, no Docker
+	@echo "== Not run: slow tests, PostgreSQL, MariaDB, containers, browser, faults. \`make test-all\` runs them (half an hour)."
+
+test-all: test rest  ## run every test there is; needs Docker, and skips what else is missing
+
+rest: slow template faults
 
 check: .venv/installed  ## lint and type-check the template's own code and the emitted project
 	@echo "== Lint and types: template"
@@ -33,13 +42,20 @@ check: .venv/installed  ## lint and type-check the template's own code and the e
 	@echo "== Lint and types: emitted project"
 	@cd "$(PROJECT)" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy .
 
-project: .venv/installed  ## test the emitted project in place, on SQLite
-	@echo "== Tests of the emitted project"
-	@cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -n 2 -o cache_dir=$(CURDIR)/.cache/pytest-project
+quick: .venv/installed  ## the quick tests: the emitted project in place, on SQLite, and how it is baked
+	@echo "== Quick tests of the emitted project"
+	@$(IN_PROJECT) -n 2 -m "not slow"
+	@echo "== Quick tests of the template"
+	@$(BIN)/python -m pytest -n 2 --ignore=tests/faults -m "not ($(LONG))"
 
-template: .venv/installed  ## test the template: options, answers, hooks, baked projects, containers
-	@echo "== Tests of the template"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults
+# In another zone than the quick ones, as in the containers' tests. These wait more than they work.
+slow: .venv/installed  ## the slow tests of the emitted project, on SQLite
+	@echo "== Slow tests of the emitted project"
+	@TIME_ZONE=Pacific/Auckland && export TIME_ZONE && $(IN_PROJECT) -n 3 -m slow
+
+template: .venv/installed  ## the long tests of the template: baked projects, servers, containers, browser
+	@echo "== Long tests of the template"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults -m "$(LONG)"
 
 # These wait more than they work.
 faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time

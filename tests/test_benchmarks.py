@@ -22,6 +22,8 @@ from baking import ROOT, Baked, clean_environment
 from databases import Sqlite
 from rows import Results
 
+pytestmark = pytest.mark.benchmark
+
 Row = dict[str, Any]
 
 

@@ -13,8 +13,11 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(600)]
 
 # These simulate days of scheduling or wait for clocks, and read nothing that an owner edits.
 FAR_FROM_EDITS = (
+    "test_catch_up",
+    "test_children",
     "test_claim",
     "test_contract",
+    "test_crontab",
     "test_detector",
     "test_dst",
     "test_faults",
@@ -23,11 +26,16 @@ FAR_FROM_EDITS = (
     "test_lease",
     "test_pace",
     "test_plan",
+    "test_probe_load",
+    "test_probe_server",
     "test_properties",
     "test_recorder",
+    "test_replacing",
     "test_scheduling",
     "test_statements",
     "test_stores",
+    "test_sync",
+    "test_wake",
 )
 
 JOB = '''"""Reports."""
@@ -93,14 +101,13 @@ def speak_german(project: Baked) -> None:
 
 
 def log_in_by_address(project: Baked) -> None:
-    """Set a user model of one's own, tune the scheduler in .env, and delete the sample job."""
+    """Set a user model of one's own, and tune the scheduler in .env."""
     settings = project.path / "config" / "settings.py"
     replace(settings, '    "jobs",\n', '    "jobs",\n    "accounts",\n')
     replace(settings, "AUTH_PASSWORD_", 'AUTH_USER_MODEL = "accounts.Account"\nAUTH_PASSWORD_')
     with (project.path / ".env").open("a") as env:
         env.write("SCHEDULER_EXTRA=standby\nSCHEDULER_THREADS=3\nJOB_HISTORY_DAYS=7\nLOG_LEVEL=WARNING\n")
         env.write("JOB_HISTORY_RESULT_LENGTH=0\nSCHEDULER_LISTEN=false\nSCHEDULER_HEALTH_ADDRESS=\n")
-    (project.path / "jobs" / "heartbeat.py").unlink()
     for package in ("accounts", "accounts/migrations"):
         (project.path / package).mkdir()
         (project.path / package / "__init__.py").write_text("")
@@ -109,11 +116,12 @@ def log_in_by_address(project: Baked) -> None:
     shutil.rmtree(project.path / "accounts" / "__pycache__", ignore_errors=True)
 
 
-@pytest.fixture(scope="module", params=[speak_german, log_in_by_address], ids=lambda edit: edit.__name__)
-def edited(request: pytest.FixtureRequest, bake: Callable[..., Baked]) -> Baked:
-    """Return a project after each edit."""
+@pytest.fixture(scope="module")
+def edited(bake: Callable[..., Baked]) -> Baked:
+    """Return a project after all these edits."""
     project = bake(database="sqlite")
-    request.param(project)
+    speak_german(project)
+    log_in_by_address(project)
     return project
 
 

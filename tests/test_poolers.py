@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
 # Everything that claims, hands over, records and asks; test_faults.py kills schedulers.
 FILES = (
     *("tests/test_claim.py", "tests/test_lease.py", "tests/test_recorder.py", "tests/test_jobstores.py"),
-    *("tests/test_scheduling.py", "tests/test_commands.py", "tests/test_faults.py", "tests/test_admin.py"),
+    *("tests/test_scheduling.py", "tests/test_commands.py", "tests/test_faults.py"),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from baking import Baked
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.project, pytest.mark.timeout(600)]
 
 
 def test_the_projects_properties_hold_against_the_sql_store_of_apscheduler(

@@ -41,6 +41,7 @@ def test_a_signal_stops_it_cleanly(command: SchedulerCommand, number: int) -> No
     assert (lease.expires_at - lease.renewed_at).total_seconds() < 10
 
 
+@pytest.mark.slow
 def test_a_running_job_finishes_before_it_stops(command: SchedulerCommand) -> None:
     eventually(lambda: DjangoJob.objects.filter(pk="nap").first(), 20)
     DjangoJob.objects.get(pk="nap").request_run("test")
@@ -49,6 +50,7 @@ def test_a_running_job_finishes_before_it_stops(command: SchedulerCommand) -> No
     assert DjangoJobExecution.objects.get(job="nap").status == DjangoJobExecution.SUCCESS
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: SchedulerCommand) -> None:
     eventually(lambda: DjangoJob.objects.filter(pk="endless").first(), 20)
     DjangoJob.objects.get(pk="endless").request_run("test")
@@ -99,6 +101,7 @@ def test_missing_migrations_are_named(tmp_path: Path) -> None:
         call_command("migrate", verbosity=0)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
     log = tmp_path / "log"
     url = unreachable_url(tmp_path)
@@ -119,6 +122,7 @@ def test_impossible_timing_is_refused(settings: object) -> None:
         call_command("runapscheduler", "--check")
 
 
+@pytest.mark.slow
 def test_a_loop_that_hangs_does_not_keep_the_process_from_stopping(
     command: SchedulerCommand,
 ) -> None:

@@ -396,6 +396,7 @@ def test_a_helper_that_declares_is_told_by_the_line_that_uses_it(files: JobFiles
 # --- Text that is the same in every process ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_digest_is_the_same_in_every_process(tmp_path: Path) -> None:
     program = """
 import dataclasses, datetime, decimal, uuid, sys

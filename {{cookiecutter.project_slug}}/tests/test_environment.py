@@ -9,6 +9,8 @@ import pytest
 
 from tests.copies import copy_code
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
 
 MIGRATE = ("manage.py", "migrate")
@@ -32,7 +34,6 @@ class Home:
         """Run Python there. A variable that is given as "-" is left out."""
         usual = {
             "PATH": os.environ["PATH"],
-            "PYTHONDONTWRITEBYTECODE": "1",
             "DJANGO_SECRET_KEY": KEY,
             "DJANGO_HTTPS": "false",
             "DATABASE_URL": f"sqlite:///{self.path}/db.sqlite3",

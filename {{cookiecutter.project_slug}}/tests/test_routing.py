@@ -149,6 +149,7 @@ def test_checks_look_there() -> None:
     call_command("check", databases=["default", ALIAS], fail_level="WARNING")
 
 
+@pytest.mark.slow
 def test_the_command_runs_declared_jobs_there(tmp_path: Path) -> None:
     command = SchedulerCommand(
         tmp_path / "log",
