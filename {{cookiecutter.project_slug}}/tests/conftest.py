@@ -18,6 +18,8 @@ from tests.jobfiles import files
 
 __all__ = ["files"]
 
+pytest_plugins = ["jobstore.testing"]
+
 # What asks no database, or only whether it answers: SQLite's turn tells all that there is to know.
 WITHOUT_SERVER = (
     *("test_bounded.py", "test_crontab.py", "test_discovery.py", "test_environment.py"),

@@ -10,6 +10,7 @@ from jobs.housekeeping import prune_history
 from jobstore import registry
 from jobstore.models import DjangoJobExecution, database_now
 from jobstore.scheduler import SchedulerProcess
+from jobstore.testing import JobRunner
 
 pytestmark = pytest.mark.django_db
 
@@ -24,12 +25,21 @@ def run(job_id: str, age: dt.timedelta) -> None:
     )
 
 
-def test_history_older_than_the_setting_is_deleted(settings: Settings) -> None:
+def test_history_older_than_the_setting_is_deleted(
+    settings: Settings, job_runner: JobRunner
+) -> None:
     settings.JOB_HISTORY_DAYS = 30
     run("old", 31 * DAY)
     run("new", 29 * DAY)
-    prune_history()
-    assert DjangoJobExecution.objects.get().job_id == "new"
+    this_run = job_runner.run("prune-history")
+    assert this_run.status == DjangoJobExecution.SUCCESS
+    left = set(DjangoJobExecution.objects.values_list("job_id", flat=True))
+    assert left == {"new", "prune-history"}
+
+
+def test_the_history_is_pruned_each_night(job_runner: JobRunner) -> None:
+    nights = ["2031-03-01 03:30", "2031-03-02 03:30"]
+    job_runner.assert_run_times("prune-history", "2031-03-01", "2031-03-03", nights)
 
 
 @pytest.mark.parametrize(("name", "value"), [("JOB_HISTORY_DAYS", -1), ("JOB_HISTORY_PER_JOB", -5)])
