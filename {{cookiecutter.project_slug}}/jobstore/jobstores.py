@@ -36,7 +36,7 @@ from . import claim, conf, defaults, replacing, state
 from .dispatch import Dispatcher, LacksKeys, Settled, Taken
 from .due import DueJob
 from .lease import waiting_jobs
-from .models import DjangoJob, DjangoJobExecution
+from .models import REPLACED, DjangoJob, DjangoJobExecution
 from .presence import Presence
 from .recorder import Recorder, Result
 from .repeated import RepeatedFailure
@@ -60,6 +60,8 @@ R = TypeVar("R")
 
 # Seconds until the next look at the database: without the lease, and while all workers are busy.
 STANDBY_WAIT = 5.0
+# How the texts begin that waiting runs of removed jobs are cancelled with.
+REMOVED = "The job was removed by the program"
 # Seconds between two tries while the database fails; half of the promised 2 s to resume in.
 MAX_BACKOFF = 1.0
 
@@ -206,9 +208,13 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 DjangoJob.all_objects.using(using).create(pk=job.id, **values)
                 announce(using)
         except IntegrityError:
-            retired = DjangoJob.all_objects.using(using).filter(pk=job.id, retired_at__isnull=False)
-            if not retired.update(**initial_values() | values):
-                raise ConflictingIdError(job.id) from None
+            jobs = DjangoJob.all_objects.using(using).filter(pk=job.id)
+            runs = DjangoJobExecution.objects.db_manager(using)
+            with transaction.atomic(using=using):
+                retired = jobs.filter(retired_at__isnull=False)
+                if not retired.update(**initial_values() | values):
+                    raise ConflictingIdError(job.id) from None
+                runs.cancel_waiting(jobs, REPLACED)
         except DataError as error:
             raise _unfit(job, error) from error
 
@@ -240,16 +246,19 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 raise JobLookupError(job.id)
 
     def remove_job(self, job_id: str) -> None:
-        """Take a job out of service; its history stays. Raises JobLookupError if there is none."""
+        """Take a job out of service, and take back the runs that wait; its history stays.
+
+        Raises JobLookupError if there is none.
+        """
         outside_event_loop(self._remove, job_id)
 
     def _remove(self, job_id: str) -> None:
-        if not DjangoJob.objects.using(self.using).filter(pk=job_id).retire():
+        if not DjangoJob.objects.using(self.using).filter(pk=job_id).retire(REMOVED):
             raise JobLookupError(job_id)
 
     def remove_all_jobs(self) -> None:
-        """Take all jobs out of service; their history stays."""
-        outside_event_loop(lambda: DjangoJob.objects.using(self.using).all().retire())
+        """Take all jobs out of service, as `remove_job` does."""
+        outside_event_loop(lambda: DjangoJob.objects.using(self.using).all().retire(REMOVED))
 
     def get_due_jobs(self, now: dt.datetime) -> list[Job]:
         """Claim the jobs that are due by the database's clock, as many as can start.

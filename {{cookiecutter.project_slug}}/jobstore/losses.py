@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from . import conf
 from .claim import NotHolder, assert_holder
@@ -47,18 +47,28 @@ def mark_lost(
         )
         rerun = DjangoJob.all_objects.using(using).filter(on_lost=DjangoJob.OnLost.RERUN)
         jobs = rerun.in_bulk({run.job_id for run in lost})
+        goes_on = {job.pk for job in jobs.values() if job.next_run_time is not None}
+        # Nobody has stopped those that came to their end.
+        goes_on |= ended_by_themselves(jobs.values(), using)
         for run in lost:
-            job = jobs.get(run.job_id)
-            if job is not None and run.attempt < MAX_ATTEMPTS and _may_run_again(job, run):
-                manager.request(job.pk, f"loss of run {run.pk}", run.attempt + 1, put_off=put_off)
+            if run.job_id in goes_on and run.attempt < MAX_ATTEMPTS:
+                again = f"loss of run {run.pk}"
+                manager.request(run.job_id, again, run.attempt + 1, put_off=put_off)
     return len(lost)
 
 
-def _may_run_again(job: DjangoJob, run: DjangoJobExecution) -> bool:
-    """Tell whether nobody has stopped the job: a retired one must have ended with this run."""
-    if job.retired_at is not None:
-        return job.retired_at == run.claimed_at
-    return job.next_run_time is not None
+def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:
+    """Return those that are out of service because their last run was claimed.
+
+    Jobs that somebody retired are not among them, nor those that left the code.
+    """
+    retired = [job.pk for job in jobs if job.retired_at is not None]
+    if not retired:
+        return set()
+    last = DjangoJobExecution.objects.using(using).filter(
+        job__in=retired, claimed_at=F("job__retired_at")
+    )
+    return set(last.order_by().values_list("job_id", flat=True))
 
 
 @dataclasses.dataclass(frozen=True)

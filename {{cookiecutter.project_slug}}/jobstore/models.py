@@ -10,13 +10,17 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, models, router, transaction
-from django.db.models import Case, F, Q, When, Window
+from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from .wake import announce
 
-DELETE_BATCH = 1000
+# Rows that one statement deletes or cancels.
+BATCH = 1000
+# How the texts begin that waiting runs are cancelled with.
+DELETED = "The job was deleted"
+REPLACED = "The job was replaced by a new one"
 # Seconds. No history is older, and no calendar of Python's or a database's ends within it.
 LONGEST_AGE = 36_525 * 86_400
 
@@ -93,11 +97,31 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
             announce(self.db)
         return created
 
-    def retire(self) -> int:
-        """Take jobs out of service, keeping their rows so that history keeps their names."""
-        return self.filter(retired_at=None).update(
-            next_run_time=None, retired_at=database_now(self.db)
-        )
+    def retire(self, why: str = "The job was retired") -> int:
+        """Take jobs out of service, and take back the runs that wait; return how many jobs were.
+
+        Rows stay, so that history keeps their names.
+
+        :param why: how the text begins that runs are cancelled with.
+        """
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            now = database_now(self.db)
+            retired = self.filter(retired_at=None).update(next_run_time=None, retired_at=now)
+            if retired:
+                jobs = self.model.all_objects.using(self.db).filter(retired_at=now)
+                DjangoJobExecution.objects.db_manager(self.db).cancel_waiting(jobs, why)
+        return retired
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete as Django does, and take back the runs that wait: a new job is not to run them."""
+        self._for_write = True
+        with transaction.atomic(using=self.db):
+            DjangoJobExecution.objects.db_manager(self.db).cancel_waiting(self, DELETED)
+            return super().delete()
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class LiveJobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[misc]
@@ -202,6 +226,14 @@ class DjangoJob(models.Model):
                 self.version -= 1
                 raise
 
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """Delete as Django does, and take back the runs that wait: a new job is not to run them."""
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        jobs = type(self).all_objects.using(using).filter(pk=self.pk)
+        with transaction.atomic(using=using):
+            DjangoJobExecution.objects.db_manager(using).cancel_waiting(jobs, DELETED)
+            return super().delete(*args, **options)
+
     def pause(self) -> bool:
         """Stop scheduling the job until `resume`; whether that changed anything."""
         jobs = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=False)
@@ -291,6 +323,25 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
             except IntegrityError:
                 run_time += dt.timedelta(microseconds=1)  # as above
 
+    def cancel_waiting(self, jobs: models.QuerySet["DjangoJob"], why: str) -> int:
+        """Take back all that was asked for of some jobs and has not started; return how many.
+
+        :param why: how the text begins that they are cancelled with.
+        """
+        waiting = self.using(self.db).filter(status=DjangoJobExecution.REQUESTED)
+        # Read first: MySQL changes no rows that are chosen by others of their table.
+        of_jobs = waiting.filter(Exists(jobs.order_by().filter(pk=OuterRef("job"))))
+        ids = list(of_jobs.order_by().values_list("pk", flat=True))
+        cancelled = 0
+        for start in range(0, len(ids), BATCH):
+            # What was claimed since then runs.
+            cancelled += waiting.filter(pk__in=ids[start : start + BATCH]).update(
+                status=DjangoJobExecution.CANCELLED,
+                finished=database_now(self.db),
+                exception=f"{why} before this run started.",
+            )
+        return cancelled
+
     def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
         """Delete finished history, in batches; return the number of rows deleted.
 
@@ -327,7 +378,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 
     def _delete(self, rows: models.QuerySet["DjangoJobExecution"]) -> int:
         deleted = 0
-        while ids := list(rows.values_list("pk", flat=True)[:DELETE_BATCH]):
+        while ids := list(rows.values_list("pk", flat=True)[:BATCH]):
             deleted += self.using(rows.db).filter(pk__in=ids).delete()[0]
         return deleted
 

@@ -9,6 +9,7 @@ from django.db.models import Case, Count, Exists, OuterRef, When
 from . import claim
 from .capacity import MAX_CLAIM, Capacity
 from .lease import Term
+from .losses import ended_by_themselves
 from .models import DjangoJob, DjangoJobExecution, database_now
 from .util import as_aware, get_django_internal_datetime
 
@@ -62,14 +63,17 @@ class RequestedRuns:
         places = capacity.places
         requests = self._requests(now, capacity.blocked | {*without}, places + 1)
         rows = DjangoJob.all_objects.using(self._using).in_bulk({one.job_id for one in requests})
+        # A job that ended with a run that was lost is out of service, but owes that run.
+        again = [rows[one.job_id] for one in requests if one.attempt > 1 and one.job_id in rows]
+        owing = ended_by_themselves(again, self._using)
         running = self._running_claims(set(rows))
         started: list[tuple[Job, DjangoJobExecution]] = []
         refused: dict[tuple[str, str], list[int]] = {}
         waits = len(requests) > places or bool(capacity.blocked)
         for request in requests:
             row = rows.get(request.job_id)
-            # A job that ended with a run that was lost is out of service, but owes that run.
-            in_service = row is not None and (row.retired_at is None or request.attempt > 1)
+            is_owed = request.attempt > 1 and request.job_id in owing
+            in_service = row is not None and (row.retired_at is None or is_owed)
             job = self._restore(row) if row is not None and in_service else None
             reason = self._objection(job, running, capacity) or self._staleness(job, request, now)
             if reason:

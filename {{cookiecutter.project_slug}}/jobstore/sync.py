@@ -18,7 +18,9 @@ from .claim import assert_holder
 from .declarations import Collected, Declaration, DeclarationError, NeverRuns, Problem, one_line
 from .jobstores import DjangoJobStore, initial_values
 from .lease import Term
+from .losses import ended_by_themselves
 from .models import (
+    REPLACED,
     DeclarationProblem,
     DjangoJob,
     DjangoJobExecution,
@@ -188,8 +190,16 @@ class _Sync:
                 kept.append(one)
                 self._note(one, "update")
         self._confined(new, self._insert)
+        self._cancel_waiting([known[one.id] for one in back])
         self._confined(back, self._update)
         self._confined(kept, self._update)
+
+    def _cancel_waiting(self, retired: list[DjangoJob]) -> None:
+        """See that no run waits of jobs that were retired; those that ended may owe one."""
+        ended = ended_by_themselves(retired, self.using)
+        if others := [row.pk for row in retired if row.pk not in ended]:
+            jobs = DjangoJob.all_objects.using(self.using).filter(pk__in=others)
+            DjangoJobExecution.objects.db_manager(self.using).cancel_waiting(jobs, REPLACED)
 
     def _keep_schedule(self, one: Wanted, row: DjangoJob) -> None:
         replacing.keep_schedule(one.job, row)
@@ -286,7 +296,7 @@ class _Sync:
             for batch in _batched(leaving, BATCH):
                 live = DjangoJob.objects.using(self.using).filter(pk__in=[row.pk for row in batch])
                 live.update(declaration="")  # so that it is added if it ever comes back
-                live.retire()
+                live.retire("The job left the code")
             for module, ids in moved.items():
                 # No change of the job: claims that are under way need not notice.
                 jobs: models.QuerySet[DjangoJob] = models.QuerySet(DjangoJob, using=self.using)

@@ -67,7 +67,7 @@ def test_a_negative_number_of_runs_to_keep_deletes_nothing() -> None:
 
 
 def test_deleting_goes_on_over_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "DELETE_BATCH", 2)
+    monkeypatch.setattr(models, "BATCH", 2)
     for hours in range(5):
         run("a", 31 * DAY + dt.timedelta(hours=hours))
     assert prune(days=30).runs == 5

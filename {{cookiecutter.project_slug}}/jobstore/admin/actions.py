@@ -137,10 +137,14 @@ class JobActions(ReadOnlyAdmin):
     def retire_selected_jobs(
         self, request: HttpRequest, queryset: QuerySet[DjangoJob]
     ) -> TemplateResponse | None:
-        """Take jobs out of service, once that was confirmed. Their history stays."""
+        """Take jobs out of service, once that was confirmed. Their history stays.
+
+        What was asked for of them and has not started is cancelled.
+        """
         in_service = queryset.filter(retired_at=None)
         if request.POST.get("post") == "yes":
-            self._change(request, queryset, _retire, "Retired", "retired already")
+            why = f"The job was retired by {request.user.get_username()[:150]}"
+            self._change(request, queryset, _retire(why), "Retired", "retired already")
             return None
         if not in_service.exists():
             self.message_user(request, "None of these jobs is in service.", messages.WARNING)
@@ -221,8 +225,8 @@ def _resume(job: DjangoJob) -> bool:
     return resumed or released
 
 
-def _retire(job: DjangoJob) -> bool:
-    return bool(DjangoJob.objects.filter(pk=job.pk).retire())
+def _retire(why: str) -> Callable[[DjangoJob], bool]:
+    return lambda job: bool(DjangoJob.objects.filter(pk=job.pk).retire(why))
 
 
 def _wait_for(runs: list[int]) -> None:
