@@ -159,10 +159,8 @@ def test_a_child_that_lives_on_does_not_delay_a_take_over(
         further = SchedulerCommand(tmp_path / "further", **LONG)
         eventually(lambda: SchedulerInstance.objects.count() == 2, 40)
         run(function, str(child))
-        began = time.monotonic()
         former.kill()
-        eventually(further.is_active, 30)
-        assert time.monotonic() - began < 5
+        eventually(further.is_active, 30)  # the lease alone would end in 600
         assert is_alive(int(child.read_text()))
     finally:
         former.kill()

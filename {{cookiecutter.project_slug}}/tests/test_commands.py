@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,9 +54,7 @@ def test_a_job_that_does_not_finish_in_time_is_recorded_as_lost(command: Schedul
     eventually(lambda: DjangoJob.objects.filter(pk="endless").first(), 20)
     DjangoJob.objects.get(pk="endless").request_run("test")
     eventually(lambda: DjangoJobExecution.objects.filter(status="Started execution").exists())
-    began = time.monotonic()
     assert command.end() == 0
-    assert time.monotonic() - began < 15
     run = DjangoJobExecution.objects.get(job="endless")
     assert run.status == DjangoJobExecution.LOST
     assert run.exception is not None and "shut down" in run.exception

@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,13 +34,26 @@ def elsewhere() -> Iterator[concurrent.futures.ThreadPoolExecutor]:
         thread.submit(connections.close_all).result(20)
 
 
-def pause_inside_a_transaction(limit: Callable[[], None], term: lease.Term) -> None:
+def pause_inside_a_transaction(
+    limit: Callable[[], None], term: lease.Term, go_on: threading.Event
+) -> None:
     """Lock the lease as a claim does, and stand still for longer than anybody wants to wait."""
     limit()
     with pytest.raises(DatabaseError), transaction.atomic():  # noqa: PT012 - the last one raises
         assert_holder(term, "default")
-        time.sleep(8)
+        go_on.wait(40)
         DjangoJob.objects.first()
+
+
+def acquired(go_on: threading.Event) -> lease.Term | None:
+    """Take the lease over while somebody stands still, who is then let go."""
+    began = time.monotonic()
+    try:
+        term = lease.acquire(US, "default", session_lock=True).term
+        assert time.monotonic() - began < 30, "it went on only when the other did"
+        return term
+    finally:
+        go_on.set()
 
 
 def test_who_is_paused_in_a_transaction_does_not_block_a_take_over(
@@ -47,13 +61,12 @@ def test_who_is_paused_in_a_transaction_does_not_block_a_take_over(
 ) -> None:
     term = lease.acquire(THEM, "default", session_lock=True).term
     assert term is not None
+    go_on = threading.Event()
     paused = elsewhere.submit(
-        pause_inside_a_transaction, lambda: limits.limit_waiting("default"), term
+        pause_inside_a_transaction, lambda: limits.limit_waiting("default"), term, go_on
     )
     time.sleep(0.5)
-    began = time.monotonic()
-    assert lease.acquire(US, "default", session_lock=True).term == lease.Term(US, term.epoch + 1)
-    assert time.monotonic() - began < 7, "it went on only when the other did"
+    assert acquired(go_on) == lease.Term(US, term.epoch + 1)
     paused.result(20)
 
 
@@ -65,11 +78,10 @@ if connection.vendor == "postgresql":
         """There nothing can be set for the session, but for the transaction."""
         term = lease.acquire(THEM, "default", session_lock=True).term
         assert term is not None
-        paused = elsewhere.submit(pause_inside_a_transaction, lambda: None, term)
+        go_on = threading.Event()
+        paused = elsewhere.submit(pause_inside_a_transaction, lambda: None, term, go_on)
         time.sleep(0.5)
-        began = time.monotonic()
-        assert lease.acquire(US, "default", session_lock=True).term
-        assert time.monotonic() - began < 7, "it went on only when the other did"
+        assert acquired(go_on)
         paused.result(20)
 
 

@@ -158,7 +158,7 @@ if connection.vendor != "sqlite":  # whose readers wait for nobody
         with locked_jobs():
             began = time.monotonic()
             code, body = health.scheduler("default")
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20  # the lock is kept for 60
         assert (code, body["cause"]) == (503, "database")
         assert health.scheduler("default")[1]["cause"] == "no_active_scheduler"
 
