@@ -137,7 +137,7 @@ def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTri
                 f"it has {len(fields)} fields instead of five (minute, hour, day of month, month, "
                 "day of week); for seconds or years use CronTrigger"
             )
-        return _trigger(fields, _zone(timezone))
+        return _trigger(fields, known_zone(timezone))
     except ValueError as error:
         raise ValueError(f"crontab({expression!r}): {error}.") from None
 
@@ -238,7 +238,11 @@ def _runs(numbers: list[int], name: Callable[[int], str]) -> str:
     return ",".join(parts)
 
 
-def _zone(zone: dt.tzinfo | str | None) -> dt.tzinfo:
+def known_zone(zone: dt.tzinfo | str | None) -> dt.tzinfo:
+    """Return the zone of a name; the project's for none.
+
+    :raises ValueError: if it is not known.
+    """
     try:
         return astimezone(zone or settings.TIME_ZONE)  # type: ignore[no-any-return]
     except Exception:  # whatever a name that is a path, or an object of another kind, leads to

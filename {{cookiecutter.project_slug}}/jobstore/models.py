@@ -39,6 +39,11 @@ class IdField(models.CharField):  # type: ignore[type-arg]
             parameters["collation"] = exact
         return parameters
 
+    def get_prep_value(self, value: Any) -> Any:
+        """Return Django's value, as plain text: drivers take members of an Enum for their names."""
+        prepared = super().get_prep_value(value)
+        return str.__str__(prepared) if isinstance(prepared, str) else prepared
+
 
 class StaleJob(Exception):
     """A job was changed since it was read, so that saving it would undo that. Read it again."""

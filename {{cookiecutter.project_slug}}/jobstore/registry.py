@@ -39,6 +39,8 @@ __all__ = [
 
 logger = logging.getLogger("jobstore.registry")
 
+UNNAMED = "since only the trigger is given without one; write id=, seconds=, args= and so on"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Every declaration, by its id and its line: what one line declares twice is a mistake as well.
@@ -46,8 +48,8 @@ _declared: dict[Any, list[Declaration]] = {}
 
 
 def scheduled(
-    trigger: Any,
-    *,
+    trigger: Any = None,
+    *unnamed: Any,
     id: str | None = None,
     on_lost: str = "record",
     run_at_start: bool = False,
@@ -76,6 +78,8 @@ def scheduled(
 
     def decorate(func: F) -> F:
         fault = "" if id is None else _fault_of_id(id)
+        if unnamed:
+            fault = f"{one_line(repr(unnamed[0]))} needs a name, {UNNAMED}"
         if not callable(func):
             fault = f"{one_line(func)} cannot be called; declare a function"
         _record(
@@ -92,7 +96,8 @@ def _id_of(given: Any, func: Any) -> str:
     return (
         one_line(name_of(func))
         if given is None
-        else given
+        # A member of an Enum is text that formats as something else than it is stored as.
+        else str.__str__(given)
         if isinstance(given, str)
         else str(given)
     )

@@ -13,6 +13,8 @@ from django.conf import settings
 from . import defaults
 from .crontab import weekday_names
 
+# Seconds. The start of a run, its record and a row of history take some milliseconds.
+SHORT_INTERVAL = 0.1
 UNITS = ("years", "months", "weeks", "days")
 
 
@@ -74,6 +76,18 @@ def weekday_question(trigger: Any) -> str:
         f"cron from Sunday; write day_of_week={meant!r}, or use crontab() of jobstore.registry, "
         "which counts as cron does"
     )
+
+
+def interval_question(trigger: Any) -> str:
+    """Return what to say about an interval that is shorter than starts of runs take."""
+    for part in defaults.parts(trigger):
+        length = getattr(part, "interval", None)
+        if isinstance(length, dt.timedelta) and length.total_seconds() < SHORT_INTERVAL:
+            return (
+                f"an interval of {length.total_seconds():g} s is shorter than runs can be started "
+                "and recorded, so that most of its times are skipped; loop inside of one run"
+            )
+    return ""
 
 
 def _weekdays(trigger: CronTrigger) -> Iterable[Any]:

@@ -145,6 +145,8 @@ def _signature(key: Key, job_id: str, encoded: str, shown: list[Any]) -> str:
     """Return the signature; lengths keep the end of one value from passing for another's begin."""
     parts = [job_id, encoded]
     parts += [str(int(one)) if isinstance(one, int) else one or "" for one in shown]
+    # A member of an Enum is text that formats as something else than it is stored as.
+    parts = [str.__str__(part) for part in parts]
     message = "".join([f"{len(part)}:{part}" for part in parts])
     digest = hmac.digest(key.secret, message.encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -4,10 +4,12 @@ What is signed, and by which key, is told in signing.py.
 """
 
 import datetime as dt
+import inspect
 import pickle
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
+from apscheduler.util import ref_to_obj
 
 from . import defaults, signing
 from .schedules import describe
@@ -64,6 +66,12 @@ def _pickled(job: Job, protocol: int) -> bytes:
             "nested functions cannot be found again by another process; move the function to "
             "the top level of a module."
         )
+    if is_object(job.func) and not _leads_to(job.func_ref, job.func):
+        raise ValueError(
+            f"Job {job.id!r} cannot be stored: its function is an object of the type "
+            f"{type(job.func).__name__}, which APScheduler does not find again by "
+            f"{job.func_ref!r}; give the reference to it as text, such as 'package.module:name'."
+        )
     try:
         return pickle.dumps(job.__getstate__() | {MARKS: defaults.marks(job.trigger)}, protocol)
     except Exception as error:
@@ -71,6 +79,19 @@ def _pickled(job: Job, protocol: int) -> bytes:
             f"Job {job.id!r} cannot be stored: its arguments or its trigger cannot be pickled "
             f"({error}). Pass plain values, such as a primary key, and look objects up in the job."
         ) from error
+
+
+def is_object(func: Any) -> bool:
+    """Tell whether a callable is neither a function nor a class, such as what lru_cache makes."""
+    is_known = inspect.isfunction(func) or inspect.ismethod(func) or inspect.isbuiltin(func)
+    return not is_known and not inspect.isclass(func)
+
+
+def _leads_to(reference: str, func: Any) -> bool:
+    try:
+        return ref_to_obj(reference) is func
+    except LookupError:
+        return False
 
 
 def load(row: "DjangoJob | DueJob") -> dict[str, Any]:
@@ -177,7 +198,7 @@ def columns(job: Job) -> dict[str, Any]:
         "func": str(job.func_ref)[:255],
         "arguments": _storable(", ".join(arguments))[:2000],
         "trigger": _storable(describe(job.trigger))[:255],
-        "executor": job.executor,
+        "executor": str.__str__(job.executor),
         "coalesce": job.coalesce,
         "max_instances": job.max_instances,
         "misfire_grace_time": job.misfire_grace_time,

@@ -17,6 +17,7 @@ from typing import Any
 from apscheduler.job import Job
 from apscheduler.util import convert_to_datetime
 from django.db import connections, router
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from . import conf, defaults, state
@@ -33,7 +34,8 @@ from .declarations import (
     shown_path,
 )
 from .models import DjangoJob
-from .schedules import first_run_time, weekday_question
+from .schedule_checks import check_schedule, unknown_trigger
+from .schedules import first_run_time, interval_question, weekday_question
 
 JOB_OPTIONS = (
     "args",
@@ -63,9 +65,10 @@ KINDS: dict[str, tuple[Any, str]] = {
     "args": (list | tuple, "a list or a tuple"),
     "kwargs": (dict, "a dict"),
 }
-LENGTHS = ("weeks", "days", "hours", "minutes", "seconds")
 # Bytes of a stored state: a packet that a server does not take would end the session of all writes.
 LARGEST_STATE = 4_000_000
+# Seconds that a trigger may take to find the first run time.
+PATIENCE = 5.0
 
 
 def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
@@ -73,11 +76,16 @@ def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
         yield f"Job {declaration.id!r}: {question}."
 
 
-# Seconds that a trigger may take to find the first run time.
-PATIENCE = 5.0
+def _question_of_intervals(declaration: Declaration, job: Job) -> Iterable[str]:
+    if question := interval_question(job.trigger):
+        yield f"Job {declaration.id!r}: {question}."
+
 
 # Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
-QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [_question_of_weekdays]
+QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
+    _question_of_weekdays,
+    _question_of_intervals,
+]
 
 
 def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:
@@ -117,7 +125,7 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
         job = Job(
             scheduler,
             id=declaration.id,
-            func=declaration.func,
+            func=_importable(declaration.func),
             trigger=_trigger(declaration, scheduler),
             next_run_time=None,
             **options,
@@ -216,6 +224,14 @@ def fault_of(func: Any) -> str:
     return _fault_of_name(func, module, name)
 
 
+def _importable(func: Any) -> Any:
+    """Return a callable, or the reference to one that APScheduler would look for by its type.
+
+    Such are functions inside of an object, as `functools.lru_cache` and staticmethod make them.
+    """
+    return f"{func.__module__}:{func.__qualname__}" if state.is_object(func) else func
+
+
 def _fault_of_name(func: Any, module: str, name: str) -> str:
     """Return why the name of a function does not lead to it."""
     found: Any = sys.modules.get(module)
@@ -261,7 +277,8 @@ def _check_options(declaration: Declaration) -> None:
             raise TypeError(f"{name} is {what}")
     if not isinstance(declaration.run_at_start, bool):
         raise TypeError("run_at_start is True or False")
-    _check_schedule(trigger, [name for name in options if name not in JOB_OPTIONS], options)
+    _check_arguments(options)
+    check_schedule(trigger, options, [name for name in options if name not in JOB_OPTIONS])
     if moments := moments_of(declaration):
         raise ValueError(
             f"{', '.join(moments)} holds the moment of the start, so that the job would look "
@@ -269,21 +286,35 @@ def _check_options(declaration: Declaration) -> None:
         )
 
 
-def _check_schedule(trigger: Any, names: list[str], options: dict[str, Any]) -> None:
-    if names and hasattr(trigger, "get_next_fire_time"):
-        raise ValueError(
-            f"{', '.join(f'{name}=' for name in names)} has no effect beside a trigger object; "
-            "give it to the trigger"
+def _check_arguments(options: dict[str, Any]) -> None:
+    for key in options.get("kwargs", {}):
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} of kwargs is no name of an argument")
+    values = (*options.get("args", ()), *options.get("kwargs", {}).values())
+    if kind := next(filter(None, map(_kept_rows, values)), ""):
+        raise TypeError(
+            f"an argument holds a {kind}, which would be stored with the rows as they are now; "
+            "pass primary keys, and look the rows up in the job"
         )
-    if trigger is None:
-        raise TypeError('say when it runs: "cron", "interval", "date" or a trigger object')
-    if trigger == "interval" and not any(options.get(name) for name in LENGTHS):
-        raise ValueError(f"an interval needs a length: one of {', '.join(LENGTHS)} above 0")
+
+
+def _kept_rows(value: Any) -> str:
+    """Return the type of rows of a database that an argument holds; nothing if it holds none."""
+    if isinstance(value, QuerySet | Model):
+        return type(value).__name__
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return next(filter(None, map(_kept_rows, value)), "")
+    return ""
 
 
 def _trigger(declaration: Declaration, scheduler: Any) -> Any:
     given = {key: value for key, value in declaration.options.items() if key not in JOB_OPTIONS}
-    trigger = scheduler._create_trigger(declaration.trigger, given)
+    try:
+        trigger = scheduler._create_trigger(declaration.trigger, given)
+    except LookupError:
+        raise ValueError(unknown_trigger(declaration.trigger)) from None
     for part in _parts(trigger):
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length <= dt.timedelta(0):

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import declarations, registry
+from jobstore import declarations, registry, state
 from jobstore.models import DjangoJob, DjangoJobExecution
 from tests.jobfiles import JobFiles
 from tests.processes import ROOT
@@ -222,6 +223,85 @@ WRONG = {
         '@scheduled(Odd(), id="bad")\ndef bad(): pass',
         "finds no run time within",
     ),
+    "arguments without names": (
+        '@scheduled("bad", "cron", hour=3)\ndef bad(): pass',
+        "needs a name",
+    ),
+    "an interval without a name": (
+        'import datetime\n@scheduled("interval", datetime.timedelta(1), id="bad")\ndef bad(): pass',
+        "needs a name",
+    ),
+    "nothing at all": ("@scheduled()\ndef bad(): pass", "say when it runs"),
+    "a timedelta as trigger": (
+        'import datetime\n@scheduled(datetime.timedelta(minutes=5), id="bad")\ndef bad(): pass',
+        'write "interval", seconds=300',
+    ),
+    "a moment as trigger": (
+        'import datetime\n@scheduled(datetime.datetime(2030, 1, 1), id="bad")\ndef bad(): pass',
+        'write "date"',
+    ),
+    "a number as trigger": ('@scheduled(60, id="bad")\ndef bad(): pass', "not of the type int"),
+    "a line of a crontab as trigger": (
+        '@scheduled("0 2 * * *", id="bad")\ndef bad(): pass',
+        "write crontab('0 2 * * *')",
+    ),
+    "a capital letter": (
+        '@scheduled("Interval", id="bad", seconds=5)\ndef bad(): pass',
+        "'Interval' is no trigger",
+    ),
+    "a cron trigger without a field": (
+        '@scheduled("cron", id="bad")\ndef bad(): pass',
+        "every second",
+    ),
+    "several hours as a tuple": (
+        '@scheduled("cron", id="bad", hour=(8, 12))\ndef bad(): pass',
+        "hour='12,8'",
+    ),
+    "an empty hour": ('@scheduled("cron", id="bad", hour="")\ndef bad(): pass', "hour is empty"),
+    "a zone that there is not": (
+        '@scheduled("cron", id="bad", hour=3, timezone="Europe/Nowhere")\ndef bad(): pass',
+        "the time zone 'Europe/Nowhere' is not known",
+    ),
+    "an end that is no date": (
+        '@scheduled("cron", id="bad", hour=3, end_date="tomorrow")\ndef bad(): pass',
+        "end_date='tomorrow' is no date",
+    ),
+    "a day that the month has not": (
+        '@scheduled("date", id="bad", run_date="2030-02-31")\ndef bad(): pass',
+        "run_date='2030-02-31' is no date",
+    ),
+    "a word as the next run": (
+        '@scheduled("cron", id="bad", hour=3, next_run_time="now")\ndef bad(): pass',
+        "next_run_time='now' is no date",
+    ),
+    "text for seconds": (
+        '@scheduled("interval", id="bad", seconds="10")\ndef bad(): pass',
+        "seconds='10' is no number",
+    ),
+    "seconds that are no number": (
+        '@scheduled("interval", id="bad", seconds=float("nan"))\ndef bad(): pass',
+        "seconds=nan is no length",
+    ),
+    "text for jitter": (
+        '@scheduled("cron", id="bad", hour=3, jitter="5")\ndef bad(): pass',
+        "jitter='5' is no number",
+    ),
+    "a key that is no name": (
+        '@scheduled("cron", id="bad", hour=3, kwargs={1: 2})\ndef bad(**given): pass',
+        "the key 1 of kwargs",
+    ),
+    "rows of the database": (
+        "from jobstore.models import DjangoJob\n"
+        '@scheduled("cron", id="bad", hour=3, args=[[DjangoJob.objects.all()]])\n'
+        "def bad(rows): pass",
+        "pass primary keys",
+    ),
+    "a row of the database": (
+        "from jobstore.models import DjangoJob\n"
+        '@scheduled("cron", id="bad", hour=3, kwargs={"row": DjangoJob(id="x")})\n'
+        "def bad(row): pass",
+        "pass primary keys",
+    ),
     "L in a crontab": (
         "from apscheduler.triggers.cron import CronTrigger\n"
         '@scheduled(CronTrigger.from_crontab("0 0 L * *"), id="bad")\ndef bad(): pass',
@@ -383,6 +463,56 @@ scheduled("cron", id="object", hour=3)(Jobs().own)
     )
     found = files.collect()
     assert (list(found.jobs), found.problems) == (["a", "class", "object", "static"], [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "content",
+    [
+        'class Jobs:\n    @scheduled("date", id="job")\n    @staticmethod\n    def job(): pass',
+        '@scheduled("date", id="job")\n@functools.lru_cache\ndef job(): pass',
+        "class Quiet:\n"
+        "    def __init__(self, func): functools.update_wrapper(self, func)\n"
+        "    def __call__(self): return self.__wrapped__()\n"
+        '@scheduled("date", id="job")\n@Quiet\ndef job(): pass',
+    ],
+    ids=["staticmethod", "lru_cache", "an object"],
+)
+def test_a_function_inside_of_an_object_is_found_again(files: JobFiles, content: str) -> None:
+    files.declare("odd.py", f"import functools\n{content}")
+    assert files.problems() == {}
+    files.sync()
+    row = DjangoJob.objects.get()
+    found: Any = sys.modules[f"{files.package}.odd"]
+    for name in row.func.partition(":")[2].split("."):
+        found = getattr(found, name)
+    assert state.restore(row).func is found
+    assert found() is None
+
+
+@pytest.mark.django_db
+def test_an_id_that_is_a_member_of_an_enum_is_its_text(files: JobFiles) -> None:
+    files.declare(
+        "odd.py",
+        """
+        import enum
+        class Id(str, enum.Enum):
+            JOB = "job"
+        @scheduled("cron", id=Id.JOB, hour=3)
+        def job():
+            pass
+        """,
+    )
+    files.sync()
+    row = DjangoJob.objects.get()
+    assert (row.pk, state.restore(row).id) == ("job", "job")
+    assert files.sync() == []
+
+
+def test_an_interval_that_is_too_short_to_keep_is_told_and_runs(files: JobFiles) -> None:
+    files.declare("odd.py", '@scheduled("interval", id="job", seconds=0.000001)\ndef job(): pass')
+    [problem] = files.collect().problems
+    assert "most of its times are skipped" in problem.text and not problem.is_fatal
 
 
 def test_a_helper_that_declares_is_told_by_the_line_that_uses_it(files: JobFiles) -> None:
