@@ -10,13 +10,13 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError
+    from django.db import DatabaseError
 
     try:
         execute_from_command_line(sys.argv)
-    except (ImproperlyConfigured, OperationalError) as error:
+    except (ImproperlyConfigured, DatabaseError) as error:
         reason: str | None = str(error)
-        if isinstance(error, OperationalError):
+        if isinstance(error, DatabaseError):
             from jobstore.connecting import explain
 
             reason = explain(error)

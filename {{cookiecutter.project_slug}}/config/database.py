@@ -72,7 +72,7 @@ def _server(url: str, rest: str) -> dict[str, Any]:
     # As a URL is read: the user and the host end at the first of these.
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     account, at, _ = authority.rpartition("@")
-    path = rest[len(authority) :].partition("?")[0]
+    path = rest[len(authority) :]
     odd = re.search(r"[@\[\]]|%(?![0-9A-Fa-f]{2})", account)
     if odd or "@" in path or "#" in rest or (not at and "@" in rest):
         raise ValueError(f"cannot be read: {ENCODE}.")

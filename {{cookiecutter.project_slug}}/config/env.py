@@ -9,23 +9,23 @@ import ipaddress
 import os
 import re
 import zoneinfo
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from config.dotenv import read
-from jobstore.conf import Setting
+from jobstore.conf import Setting, is_address
 
 # What begins like this is meant for this project, so a name that nothing reads is a mistake.
 PREFIXES = ("APSCHEDULER_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_")
-# Read by Django itself, by its commands, by config/gunicorn.py or by compose.yaml.
+# Read by Django itself, by its commands or by compose.yaml.
 ELSEWHERE = {
     *("DJANGO_ALLOW_ASYNC_UNSAFE", "DJANGO_AUTO_COMPLETE", "DJANGO_COLORS"),
     *("DJANGO_RUNSERVER_HIDE_WARNING", "DJANGO_SETTINGS_MODULE", "DJANGO_TEST_PROCESSES"),
     *("DJANGO_WATCHMAN_TIMEOUT", "DATABASE_PASSWORD"),
-    *("WEB_BIND", "WEB_PORT", "WEB_THREADS", "WEB_WORKERS"),
+    "WEB_PORT",
 }
 SUPERUSER = re.compile(r"DJANGO_SUPERUSER_\w+")
 # What Kubernetes tells each container of services that are called "scheduler" or "database".
@@ -33,6 +33,13 @@ OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP
 
 # Where Django looks, if it is there.
 ZONES = Path("/usr/share/zoneinfo")
+
+# What a browser asks for, without what belongs to an address; a dot in front includes subdomains.
+HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]?#*]+)"
+ALLOWED_HOST = re.compile(rf"\*|{HOST}")
+ORIGIN = re.compile(rf"https?://(\*\.)?{HOST}(:\d+)?")
+# Of gunicorn, beside host:port.
+OTHER_BIND = re.compile(r"unix:.+|fd://\d+")
 
 QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
@@ -100,19 +107,41 @@ class Environment:
             return list(default)
         return [item for part in text.split(",") if (item := part.strip())]
 
+    def _checked(
+        self, name: str, default: Iterable[str], accepts: Callable[[str], Any], wanted: str
+    ) -> list[str]:
+        """Return a comma-separated variable as a list, or the default if an item is wrong."""
+        found = self.items(name, default)
+        wrong = next((item for item in found if not accepts(item)), None)
+        if wrong is None:
+            return found
+        self.problems.append(f"{name} has {wrong[:80]!a} in it; it must be {wanted}.")
+        return list(default)
+
     def networks(self, name: str, default: Iterable[str] = ()) -> list[str]:
         """Return a comma-separated variable that lists addresses and networks, or * for all."""
-        found = self.items(name, default)
-        for item in found:
-            try:
-                if item != "*":
-                    ipaddress.ip_network(item)
-            except ValueError:
-                self.problems.append(
-                    f"{name} has {item[:80]!a} in it; it must be a list of addresses and networks, "
-                    "such as 127.0.0.1,172.16.0.0/12."
-                )
-                return list(default)
+        wanted = "a list of addresses and networks, such as 127.0.0.1,172.16.0.0/12"
+        return self._checked(name, default, is_network, wanted)
+
+    def hosts(self, name: str, default: Iterable[str]) -> list[str]:
+        """Return a comma-separated variable that lists names under which the site is asked for."""
+        wanted = "a list of names without https://, port and path, such as example.com"
+        found = self._checked(name, default, ALLOWED_HOST.fullmatch, wanted)
+        if not found:
+            self.problems.append(f"{name} is empty; it must be {wanted}.")
+        return found
+
+    def origins(self, name: str) -> list[str]:
+        """Return a comma-separated variable that lists origins: scheme, host, and perhaps port."""
+        wanted = "a list of origins, with scheme and without path, such as https://example.com"
+        return self._checked(name, (), ORIGIN.fullmatch, wanted)
+
+    def binds(self, name: str, default: Iterable[str]) -> list[str]:
+        """Return a comma-separated variable that lists where gunicorn listens."""
+        wanted = "host:port with a port from 1 to 65535, such as 127.0.0.1:8000, or unix:/a/path"
+        found = self._checked(name, default, is_bind, wanted)
+        if not found:
+            self.problems.append(f"{name} is empty; it must be {wanted}.")
         return found
 
     def zone(self, name: str, default: str) -> str:
@@ -158,6 +187,20 @@ class Environment:
             and not SUPERUSER.fullmatch(name)
             and not OF_KUBERNETES.fullmatch(name)
         }
+
+
+def is_network(text: str) -> bool:
+    """Whether a text is an address, a network, or * for all."""
+    try:
+        return text == "*" or bool(ipaddress.ip_network(text))
+    except ValueError:
+        return False
+
+
+def is_bind(text: str) -> bool:
+    """Whether gunicorn can listen there; port 0 is any that is free."""
+    host, _, port = text.rpartition(":")
+    return bool(OTHER_BIND.fullmatch(text)) or is_address(f"{host}:1" if port == "0" else text)
 
 
 def is_zone(name: str) -> bool:

@@ -12,18 +12,25 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # gunicorn puts the folder that it was started in there, which may be another.
 sys.path.insert(0, str(BASE_DIR))
 
-from config.env import Environment  # noqa: E402
 from jobstore.logs import LineFormatter  # noqa: E402
 
-env = Environment(BASE_DIR / ".env")
+# Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
+try:
+    # Not by `import`: gunicorn takes the name `config` for a setting of its own.
+    settings = importlib.import_module("config.settings")
+except ImproperlyConfigured as error:
+    sys.exit(f"{error}")
+# Workers import them anew, so that those that SIGHUP starts have the code of then.
+for module in [name for name in sys.modules if name.split(".")[0] in ("config", "jobstore")]:
+    del sys.modules[module]
 
-bind = env.items("WEB_BIND", ["127.0.0.1:8000"])
+bind = settings.WEB_BIND
 
 # Threads wait for the database without blocking each other; two processes survive one crash. No
 # thread waits for a client: config/worker.py says how.
 worker_class = "config.worker.BufferingWorker"
-workers = env.whole("WEB_WORKERS", default=2, least=1, most=1000, unit="processes")
-threads = env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads")
+workers = settings.WEB_WORKERS
+threads = settings.WEB_THREADS
 
 # Open at once in each process, with or without a request. Then the oldest that has sent no whole
 # one gives way. Far below the usual limit of 1024 files.
@@ -45,24 +52,13 @@ graceful_timeout = 20
 timeout = 60
 
 # Whose X-Forwarded-Proto is believed: addresses or networks, comma-separated.
-forwarded_allow_ips = ",".join(env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1"]))
+forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 
 # From them, too, the path and the script's name are taken as they are in the request alone.
 forwarder_headers = ""
 
 accesslog = "-"
 errorlog = "-"
-
-# Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
-try:
-    env.refuse_mistakes()
-    # Not by `import`: gunicorn takes the name `config` for a setting of its own.
-    importlib.import_module("config.settings")
-except ImproperlyConfigured as error:
-    sys.exit(f"{error}")
-# Workers import them anew, so that those that SIGHUP starts have the code of then.
-for module in [name for name in sys.modules if name.split(".")[0] in ("config", "jobstore")]:
-    del sys.modules[module]
 
 
 def _is_no_probe(record: logging.LogRecord) -> bool:

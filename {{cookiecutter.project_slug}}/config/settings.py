@@ -30,8 +30,8 @@ SECRET_KEY_FALLBACKS = env.items("DJANGO_SECRET_KEY_FALLBACKS")
 
 # --- Who may ask, and how ---------------------------------------------------------------------
 
-ALLOWED_HOSTS = env.items("DJANGO_ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
-CSRF_TRUSTED_ORIGINS = env.items("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
+CSRF_TRUSTED_ORIGINS = env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 # One switch for everything that only makes sense behind TLS, so that plain http on localhost
 # works and production cannot forget half of it. gunicorn, not Django, decides whether a proxy's
@@ -79,10 +79,14 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+# Used by config/gunicorn.py; read here, so that every command tells what is wrong with them.
+WEB_BIND = env.binds("WEB_BIND", ["127.0.0.1:8000"])
+WEB_WORKERS = env.whole("WEB_WORKERS", default=2, least=1, most=1000, unit="processes")
+WEB_THREADS = env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads")
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1"])
+
 # In each process; the other half of its threads goes on with pages.
-LOGINS_AT_ONCE = max(
-    1, env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads") // 2
-)
+LOGINS_AT_ONCE = max(1, WEB_THREADS // 2)
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"

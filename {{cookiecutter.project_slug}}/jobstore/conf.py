@@ -67,7 +67,9 @@ class Setting:
         if self.kind == "text":
             return isinstance(value, str)
         numbers = (int,) if self.kind == "whole" else (int, float)
-        if isinstance(value, bool) or not isinstance(value, numbers) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers):
+            return False
+        if isinstance(value, float) and not math.isfinite(value):
             return False
         return self.least <= value <= self.most
 

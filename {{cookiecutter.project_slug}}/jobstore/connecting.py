@@ -14,6 +14,7 @@ SILENT = re.compile(
     r"|timeout expired|Temporary failure in name resolution|Network is unreachable|No route to host"
     r"|Can't connect|Unknown (MySQL |MariaDB )?server host|\(200[235]\b"
 )
+FOREIGN_FILE = re.compile(r"file is not a database")
 UNWRITABLE = re.compile(r"unable to open database file|readonly database")
 
 
@@ -49,4 +50,6 @@ def explain(error: Exception, using: str = "default") -> str | None:
             f"{os.geteuid()} of this process, on the host as well if they are mounted from there. "
             "If the file should be another, correct DATABASE_URL."
         )
+    if FOREIGN_FILE.search(text):
+        return f"{settings['NAME']} is no SQLite database: correct DATABASE_URL, or move it away."
     return None

@@ -88,6 +88,8 @@ NONSENSE = [
     ("SCHEDULER_THREADS", ""),
     ("SCHEDULER_EXTRA", "allow"),
     ("SCHEDULER_DETECTOR", "maybe"),
+    ("SCHEDULER_THREADS", "9" * 20),
+    ("DATABASE_CONN_MAX_AGE", "9" * 20),
     ("DJANGO_HTTPS", "enabled"),
     ("DJANGO_DEBUG", "flase"),
     ("DJANGO_HSTS_SECONDS", "-1"),
@@ -106,6 +108,60 @@ def test_a_value_that_makes_no_sense_is_refused_by_name_with_what_would_be_right
 ) -> None:
     for name, value in NONSENSE:
         assert_quotes(home.refusal(**{name: value}), name, value)
+
+
+def test_a_number_of_hundreds_of_digits_is_refused_in_one_line(home: Home) -> None:
+    line = home.refusal(SCHEDULER_THREADS="1" * 400)
+    assert line.startswith("SCHEDULER_THREADS is '111") and "must be a whole number" in line
+
+
+LISTS = [
+    ("DJANGO_ALLOWED_HOSTS", "https://example.com"),
+    ("DJANGO_ALLOWED_HOSTS", "example.com/"),
+    ("DJANGO_ALLOWED_HOSTS", "localhost,example.com:8000"),
+    ("DJANGO_ALLOWED_HOSTS", "example.com www.example.com"),
+    ("DJANGO_ALLOWED_HOSTS", "::1"),
+    ("DJANGO_CSRF_TRUSTED_ORIGINS", "example.com"),
+    ("DJANGO_CSRF_TRUSTED_ORIGINS", "https://example.com/"),
+    ("DJANGO_CSRF_TRUSTED_ORIGINS", "https://*"),
+    ("WEB_BIND", "8000"),
+    ("WEB_BIND", "localhost"),
+    ("WEB_BIND", "127.0.0.1:99999"),
+    ("WEB_BIND", "http://localhost:8000"),
+    ("FORWARDED_ALLOW_IPS", "nginx"),
+    ("FORWARDED_ALLOW_IPS", "10.0.0.1 10.0.0.2"),
+]
+
+
+def test_a_list_with_a_wrong_item_is_refused_by_every_command_naming_the_item(home: Home) -> None:
+    for name, value in LISTS:
+        line = home.refusal(**{name: value})
+        wrong = value.split(",")[-1]
+        assert line.startswith(f"{name} has {wrong!a} in it; it must be "), line
+
+
+@pytest.mark.parametrize("name", ["DJANGO_ALLOWED_HOSTS", "WEB_BIND"])
+def test_a_list_that_must_not_be_empty_is_refused_if_it_is(home: Home, name: str) -> None:
+    assert home.refusal(**{name: " , "}).startswith(f"{name} is empty; it must be ")
+
+
+def test_lists_that_make_sense_are_accepted(home: Home) -> None:
+    done = home.run(
+        *PROGRAMS["check"],
+        DJANGO_ALLOWED_HOSTS="*,.example.com,[::1],127.0.0.1,my_host",
+        DJANGO_CSRF_TRUSTED_ORIGINS="https://*.example.com,http://localhost:8000,https://[::1]:8443",
+        WEB_BIND="[::]:8000,unix:/run/web.sock,fd://3,:8000",
+        FORWARDED_ALLOW_IPS="*",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_is_no_database_is_told_in_one_line(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("This is no database." * 100)
+    file.chmod(0o600)
+    line = home.refusal(DATABASE_URL=f"sqlite:///{file}")
+    assert "notes.txt is no SQLite database" in line
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -161,6 +217,7 @@ URLS = {
     f"postgres://app:{PASSWORD}?x@db/app": "? as %3F",
     f"mysql://app:{PASSWORD}#x@db/app": "# as %23",
     f"postgres://app:{PASSWORD}@x@db/app": "@ as %40",
+    f"postgres://app:{PASSWORD}@x/y?z@db/app": "@ as %40",
     f"postgres://app:{PASSWORD}%x@db/app": "% as %25",
     f"mysql://app:{PASSWORD}[x@db/app": "[ as %5B",
     f"postgres://app:{PASSWORD}@db:port/app": "its port",

@@ -5,7 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobstore import conf
+from jobstore.conf import Setting
 from jobstore.housekeeping import prune
+from jobstore.management.arguments import judged
+
+# Zero is for who asks for it here: it deletes all that has ended.
+AGE = Setting(kind="number", unit="days", most=36_500)
+ROWS = Setting(kind="whole", unit="rows")
 
 
 class Command(BaseCommand):
@@ -17,13 +23,13 @@ class Command(BaseCommand):
         """Declare --days and --keep-per-job."""
         parser.add_argument(
             "--days",
-            type=float,
+            type=judged(AGE),
             default=conf.get("JOB_HISTORY_DAYS"),
             help="delete runs that are older (default: JOB_HISTORY_DAYS, %(default)s)",
         )
         parser.add_argument(
             "--keep-per-job",
-            type=int,
+            type=judged(ROWS),
             default=conf.get("JOB_HISTORY_PER_JOB"),
             help="of each job keep at most so many (default: JOB_HISTORY_PER_JOB, %(default)s)",
         )

@@ -32,12 +32,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare --check and --dry-run."""
-        parser.add_argument(
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument(
             "--check",
             action="store_true",
             help="validate settings and declared jobs without a database, and exit",
         )
-        parser.add_argument(
+        instead.add_argument(
             "--dry-run",
             action="store_true",
             help="print what a start would add, update and retire, and exit",
@@ -92,7 +93,7 @@ class Command(BaseCommand):
         )
         for change in changes:
             self.stdout.write(f"{change.action:<7} {change.job_id}  {change.trigger}")
-        self.stdout.write(f"{len(changes)} changes; nothing was written.")
+        self.stdout.write(f"Changes: {len(changes)}; nothing was written.")
 
     def _wait_for_database(self, using: str) -> None:
         patience = conf.get("SCHEDULER_DATABASE_WAIT_SECONDS")
@@ -106,9 +107,10 @@ class Command(BaseCommand):
                 place = settings["HOST"] or settings["NAME"]
                 text = " ".join(str(error).split())
                 if time.monotonic() >= deadline:
+                    reason = f"{text}. Check that DATABASE_URL is right."
                     raise CommandError(
-                        f"The database at {place} did not answer within {patience:g} s: {text}. "
-                        + (explain(error, using) or "Check that DATABASE_URL is right.")
+                        f"The database at {place} did not answer within {patience:g} s. "
+                        + (explain(error, using) or reason)
                     ) from error
                 logger.warning("Waiting for the database at %s: %s", place, text)
                 time.sleep(2.0)

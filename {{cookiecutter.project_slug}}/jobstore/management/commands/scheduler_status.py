@@ -9,10 +9,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, router
 
 from jobstore import status
+from jobstore.conf import DAY, Setting
+from jobstore.management.arguments import judged
 from jobstore.models import DjangoJob
 
 # Seconds between two looks at what is running.
 POLL = 2.0
+TIMEOUT = Setting(kind="number", unit="seconds", default=3600, most=30 * DAY)
 
 
 class Command(BaseCommand):
@@ -36,16 +39,18 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--timeout",
-            type=float,
-            default=3600.0,
-            help="seconds that --wait-for-jobs waits at most (3600)",
+            type=judged(TIMEOUT),
+            help=f"seconds that --wait-for-jobs waits at most ({TIMEOUT.default})",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ask, print, and exit with the code that scripts look at."""
+        if options["timeout"] is not None and not options["wait_for_jobs"]:
+            raise CommandError("--timeout says how long --wait-for-jobs waits; add that as well.")
         try:
             if options["wait_for_jobs"]:
-                self._wait_for_jobs(options["timeout"])
+                timeout = options["timeout"]
+                self._wait_for_jobs(TIMEOUT.default if timeout is None else timeout)
                 return
             seen = status.overview(router.db_for_read(DjangoJob))
         except (DatabaseError, InterfaceError) as error:
