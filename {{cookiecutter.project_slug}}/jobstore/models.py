@@ -199,6 +199,8 @@ class DjangoJob(models.Model):
 
         if self.retired_at:
             return f"{self.id} (retired)"
+        if self.quarantined_at:
+            return f"{self.id} (quarantined)"
         if self.next_run_time is None:
             return f"{self.id} (paused)"
         return f"{self.id} (next run at: {get_local_dt_format(self.next_run_time)})"

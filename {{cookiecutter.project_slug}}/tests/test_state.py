@@ -2,6 +2,8 @@
 
 import base64
 import datetime as dt
+import enum
+import functools
 import pickle
 from typing import Any
 
@@ -197,6 +199,45 @@ def test_a_lambda_is_refused_with_advice() -> None:
 def test_an_argument_that_cannot_be_pickled_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="primary key"):
         state.values(complete(job(args=[callables.release])))
+
+
+class Doubled:
+    """A decorator that leaves an object in the place of a function."""
+
+    def __init__(self, func: Any) -> None:
+        functools.update_wrapper(self, func)
+
+    def __call__(self) -> None:
+        """Do nothing."""
+
+
+@functools.lru_cache
+def cached() -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize("func", [cached, Doubled(callables.note)], ids=["lru_cache", "an object"])
+def test_a_function_that_would_not_be_found_again_is_refused_with_advice(func: Any) -> None:
+    with pytest.raises(ValueError, match="give the reference to it as text"):
+        state.values(complete(job(func)))
+    by_text = stored(job("tests.test_state:cached"))
+    assert state.restore(by_text).func is cached
+
+
+class Names(str, enum.Enum):  # noqa: UP042 - the kind that formats as its member's name
+    """Texts that are members of an Enum."""
+
+    QUICK = "quick"
+
+
+@pytest.mark.parametrize("name", [Names.QUICK, "quick"])
+def test_text_that_is_a_member_of_an_enum_is_signed_as_it_is_stored(name: str) -> None:
+    scheduler = BackgroundScheduler(timezone="UTC")
+    added = complete(scheduler.add_job(callables.note, "interval", minutes=1, id=name))
+    added._modify(executor=name)
+    row = DjangoJob(pk="quick", **state.values(added))
+    row.executor = "quick"  # as it comes from the database
+    assert state.restore(row).func is callables.note
 
 
 def test_an_id_that_is_too_long_is_refused() -> None:

@@ -94,7 +94,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         ),
         ("Process", {"fields": ("process", "epoch")}),
         ("Result", {"fields": ("result_text", "note_text")}),
-        ("Exception", {"fields": ("exception_type", "exception_text", "traceback_text")}),
+        ("What went wrong", {"fields": ("exception_type", "exception_text", "traceback_text")}),
     )
 
     scheduled = moment_of("run_time", "scheduled time", sortable=True)

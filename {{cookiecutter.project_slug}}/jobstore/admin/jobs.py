@@ -76,10 +76,10 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
 
     list_display = (
         "id",
-        "function",
-        "trigger_in_words",
         "next_run",
         "last",
+        "trigger_in_words",
+        "function",
         "average_run_time",
         "running_now",
     )
@@ -166,8 +166,9 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
             return format_html("{} {}", badge("retired"), moment(job.retired_at))
         if job.quarantined_at:
             return format_html(
-                '{} <span class="jobstore-reason">{}</span>',
+                '{} <span class="jobstore-reason" title="{}">{}</span>',
                 badge("quarantined"),
+                job.quarantine_reason,
                 job.quarantine_reason,
             )
         return badge("paused") if job.next_run_time is None else moment(job.next_run_time)

@@ -33,4 +33,6 @@ def mark(job: Any) -> SafeString | str:
     if problem is None:
         return ""
     word = "not as declared" if problem.is_fatal else "questionable"
-    return format_html(' {} <span class="jobstore-reason">{}</span>', badge(word), problem)
+    kind = "" if problem.is_fatal else " jobstore-questionable"
+    text = ' {} <span class="jobstore-reason{}" title="{}">{}</span>'
+    return format_html(text, badge(word), kind, problem, problem)

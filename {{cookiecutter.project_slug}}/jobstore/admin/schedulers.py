@@ -23,10 +23,10 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
     list_display = (
         "process",
         "role_now",
+        "last_sign_of_life",
+        "started",
         "epoch",
         "lease_ends",
-        "started",
-        "last_sign_of_life",
         "stopped",
     )
     list_filter = ("role",)
