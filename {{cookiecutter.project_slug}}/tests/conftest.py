@@ -23,6 +23,7 @@ pytest_plugins = ["jobstore.testing"]
 # What asks no database, or only whether it answers: SQLite's turn tells all that there is to know.
 WITHOUT_SERVER = (
     *("test_bounded.py", "test_crontab.py", "test_discovery.py", "test_environment.py"),
+    "test_fresh_start.py",
     *("test_logs.py", "test_plan.py", "test_probe_server.py", "test_settings.py"),
     *("test_signals.py", "test_texts.py", "test_throttle.py", "test_web.py"),
 )

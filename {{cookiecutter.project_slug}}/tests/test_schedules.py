@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from jobstore import registry
+from jobstore import fresh_start, registry
 from jobstore.admin.words import in_words
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DeclarationProblem, DjangoJob, database_now
@@ -161,7 +161,10 @@ def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_declared")
-def test_check_tells_of_numbers_and_shows_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_tells_of_numbers_and_shows_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fresh_start, "SEEDS", ())  # where nothing declares these jobs
     call_command("runapscheduler", check=True)
     output = capsys.readouterr()
     assert "job  cron[day_of_week='mon', hour='3']  first run" in output.out

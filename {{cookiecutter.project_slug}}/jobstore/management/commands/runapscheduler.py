@@ -12,10 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from jobstore import children, conf, ending, health, job_checks, registry
+from jobstore import children, conf, ending, fresh_start, health, job_checks, registry
 from jobstore.checks import LEAVE
 from jobstore.connecting import explain
-from jobstore.declarations import one_line
+from jobstore.declarations import Collected, Problem, one_line
 from jobstore.scheduler import SchedulerProcess
 from jobstore.schedules import describe
 from jobstore.util import release_connections
@@ -69,9 +69,19 @@ class Command(BaseCommand):
         for problem in (*found.problems, *found.ended.values()):
             if not problem.is_fatal:
                 self.stderr.write(self.style.WARNING(str(problem)))
-        if found.fatal:
-            raise CommandError("\n".join(map(str, found.fatal)))
+        fatal = [*found.fatal, *self._unsteady(found)]
+        if fatal:
+            raise CommandError("\n".join(map(str, fatal)))
         self.stdout.write(self.style.SUCCESS(f"{len(found.jobs)} declared jobs are valid."))
+
+    def _unsteady(self, found: Collected) -> list[Problem]:
+        """Return what is wrong with declarations that are others in each process."""
+        try:
+            return fresh_start.problems(found)
+        except fresh_start.NoAnswer as error:
+            text = f"Whether the declarations are the same in each process is not known: {error}."
+            self.stderr.write(self.style.WARNING(text))
+            return []
 
     def _validate_declarations(self, process: SchedulerProcess) -> None:
         """Import what declares jobs before competing; refuse what is wrong if that is asked for."""
