@@ -5,6 +5,8 @@ import re
 
 from django.db import connections
 
+from .texts import flattened
+
 REFUSED = re.compile(
     r"password authentication failed|no password supplied|Access denied for user|\(1045\b"
 )
@@ -23,7 +25,7 @@ def explain(error: Exception, using: str = "default") -> str | None:
 
     :param using: alias of the database that the error came from.
     """
-    text = " ".join(str(error).split())
+    text = flattened(error, limit=10_000)
     settings = connections[using].settings_dict
     port = f":{settings['PORT']}" if settings["PORT"] else ""
     place = f"{settings['HOST']}{port}" if settings["HOST"] else str(settings["NAME"])

@@ -16,8 +16,9 @@ from typing import Any
 from apscheduler.job import Job
 from django.conf import settings
 
-from . import conf, defaults, replacing, texts
+from . import conf, defaults, replacing
 from .models import DjangoJob
+from .texts import flattened
 
 # How objects without a text of their own are shown, which differs in every process.
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -114,18 +115,7 @@ class Declaration:
 def name_of(func: Any) -> str:
     """Return "module.name" of a callable, or its text if it has no name."""
     name = getattr(func, "__qualname__", None)
-    return f"{func.__module__}.{name}" if name else one_line(func)
-
-
-def one_line(value: Any) -> str:
-    """Return the text of anybody's object on one line, not too long, whatever its `str` raises."""
-    try:
-        text = str(value)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        text = f"{type(value).__name__} without a text"
-    return texts.one_line(" ".join(text.split()))
+    return f"{func.__module__}.{name}" if name else flattened(func)
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -223,7 +213,7 @@ def _joined(values: Iterable[Any]) -> str:
 
 def _without_address(text: str) -> str:
     if ADDRESS.search(text):
-        raise UnstableText(one_line(text))
+        raise UnstableText(flattened(text))
     return text
 
 

@@ -15,7 +15,8 @@ from types import ModuleType
 from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
-from .declarations import Problem, is_interrupt, one_line, shown_path
+from .declarations import Problem, is_interrupt, shown_path
+from .texts import flattened
 
 # What Django, or a test runner, takes such names of an app for.
 RESERVED = {"apps", "models", "admin", "tests", "migrations", "management", "templatetags"}
@@ -72,7 +73,7 @@ def _import_folder(
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        yield Problem(package, f"The folder cannot be read: {one_line(error)}", shown_path(real))
+        yield Problem(package, f"The folder cannot be read: {flattened(error)}", shown_path(real))
         return
     for entry in entries:
         name = entry.stem if entry.suffix == ".py" else entry.name
@@ -145,7 +146,7 @@ def _import(name: str, file: Path | None = None) -> Problem | None:
     except BaseException as error:  # SystemExit and the like as well
         if is_interrupt(error):
             raise
-        text = f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
+        text = f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")
         return Problem(
             name[:255],
             f"The module {name} cannot be imported, so its jobs are left out: {text}",

@@ -23,6 +23,7 @@ from .presence import Presence
 from .recorder import MAX_WAITING
 from .requested import RequestedRuns
 from .runs import ClaimedJob, Run, runs_of
+from .texts import flattened
 from .util import (
     as_aware,
     get_django_internal_datetime,
@@ -235,7 +236,7 @@ class Dispatcher:
             # A row that somebody has locked must not hold up the other jobs.
             if not connections[self.using].is_usable():
                 raise
-            logger.warning("A job cannot be quarantined now: %s", " ".join(str(error).split()))
+            logger.warning("A job cannot be quarantined now: %s", flattened(error))
 
     def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: Taken) -> None:
         has_rivals = bool(self.saturated) or self._is_expected(now)

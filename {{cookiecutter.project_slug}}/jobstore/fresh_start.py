@@ -172,7 +172,7 @@ def _answer(process: "subprocess.Popen[bytes]", output: IO[str], deadline: float
         if line.startswith(MARK):
             answer: Answer = json.loads(line.removeprefix(MARK))
             return answer
-    from .declarations import one_line
+    from .texts import flattened
 
-    last = f": {one_line(lines[-1])}" if lines else ""
+    last = f": {flattened(lines[-1])}" if lines else ""
     raise NoAnswer(f"another interpreter that imported them ended with {code}{last}")

@@ -21,7 +21,7 @@ from django.db import DatabaseError, InterfaceError
 from . import conf, metrics, status
 from .models import SchedulerInstance
 from .probe_server import ProbeServer
-from .texts import one_line
+from .texts import flattened
 from .throttle import Throttled
 from .util import release_connections
 
@@ -106,7 +106,7 @@ def scheduler(using: str) -> Answer:
     try:
         seen = status.verdict(using)
     except (DatabaseError, InterfaceError) as error:
-        text = one_line(" ".join(str(error).split()))
+        text = flattened(error)
         logger.warning("A probe looked at the schedulers, and the database failed: %s", text)
         return UNAVAILABLE, silent_database(text)
     return (UNAVAILABLE if seen["reason"] else OK), seen

@@ -43,7 +43,7 @@ from .repeated import RepeatedFailure
 from .results import STATUS, DjangoResultStoreMixin, describe_event
 from .runs import ClaimedJob, Run
 from .schedules import weekday_question
-from .texts import one_line
+from .texts import flattened, one_line
 from .util import (
     as_aware,
     get_apscheduler_datetime,
@@ -309,7 +309,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self._back_off()
         except Exception as error:
             if isinstance(error, DatabaseError | InterfaceError):
-                self._claiming.happened(f"the database fails: {' '.join(str(error).split())}")
+                self._claiming.happened(f"the database fails: {flattened(error)}")
             else:
                 text = f"the claim failed: {error!r}"
                 self._claiming.happened(text, level=logging.ERROR, error=error)
@@ -343,7 +343,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             first = known[0] if known else outside_event_loop(dispatcher.first_run_time)
             self._planning.over()
         except Exception as error:
-            self._planning.happened(f"the database fails: {' '.join(str(error).split())}")
+            self._planning.happened(f"the database fails: {flattened(error)}")
             outside_event_loop(release_connections)
             self._back_off()
             return self._in(self._backoff)

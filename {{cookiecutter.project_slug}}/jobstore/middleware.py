@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 
 from . import health, limits, probe
 from .models import DjangoJob
-from .texts import one_line
+from .texts import flattened
 from .throttle import Throttled
 
 logger = logging.getLogger("jobstore.health")
@@ -52,7 +52,7 @@ def _ready() -> health.Answer:
         with limits.limited_look(using), connections[using].cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError) as error:
-        text = one_line(" ".join(str(error).split()))
+        text = flattened(error)
         logger.warning("The web is not ready, the database does not answer: %s", text)
         return health.UNAVAILABLE, health.silent_database(text)
     return _live()

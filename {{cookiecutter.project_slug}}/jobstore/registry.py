@@ -18,12 +18,12 @@ from .declarations import (
     Place,
     Problem,
     name_of,
-    one_line,
     place_of_call,
 )
 from .jobstores import DjangoJobStore
 from .lease import Term
 from .sync import Change, bring_in_line
+from .texts import flattened
 from .validation import build, prepare, questions_of, set_first_run
 
 __all__ = [
@@ -79,9 +79,9 @@ def scheduled(
     def decorate(func: F) -> F:
         fault = "" if id is None else _fault_of_id(id)
         if unnamed:
-            fault = f"{one_line(repr(unnamed[0]))} needs a name, {UNNAMED}"
+            fault = f"{flattened(repr(unnamed[0]))} needs a name, {UNNAMED}"
         if not callable(func):
-            fault = f"{one_line(func)} cannot be called; declare a function"
+            fault = f"{flattened(func)} cannot be called; declare a function"
         _record(
             Declaration(
                 _id_of(id, func), func, trigger, options, on_lost, run_at_start, place, fault
@@ -94,7 +94,7 @@ def scheduled(
 
 def _id_of(given: Any, func: Any) -> str:
     return (
-        one_line(name_of(func))
+        flattened(name_of(func))
         if given is None
         # A member of an Enum is text that formats as something else than it is stored as.
         else str.__str__(given)
@@ -105,7 +105,7 @@ def _id_of(given: Any, func: Any) -> str:
 
 def _fault_of_id(given: Any) -> str:
     if not isinstance(given, str):
-        return f"its id {one_line(repr(given))} is no text; write it in quotes"
+        return f"its id {flattened(repr(given))} is no text; write it in quotes"
     if not given.strip():
         return "its id is empty; leave id= out, or name the job"
     return ""
@@ -146,7 +146,7 @@ def _gathered(problems: list[Problem]) -> list[tuple[Declaration, Problem | None
 
 def _clash(same: list[Declaration]) -> Problem:
     lines = " and ".join(dict.fromkeys(_shown(other.place) for other in same))
-    names = " and ".join(dict.fromkeys(one_line(name_of(other.func)) for other in same))
+    names = " and ".join(dict.fromkeys(flattened(name_of(other.func)) for other in same))
     return same[0].problem(
         f"Job {same[0].id!r} is declared {len(same)} times ({names}; {lines}), so none of them is "
         "carried out: give each an id of its own, and each function a name of its own."

@@ -31,6 +31,7 @@ from .declared import DeclaredJobs
 from .jobstores import DjangoJobStore
 from .presence import Presence
 from .repeated import RepeatedFailure
+from .texts import flattened
 from .util import get_local_dt_format, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -150,7 +151,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             return False
         except (DatabaseError, InterfaceError) as error:
             release_connections()
-            text = " ".join(str(error).split())
+            text = flattened(error)
             self._preparing.happened(text)
             # The lease could be renewed all the time, so it is not the database that is away.
             lasts = self._preparing.seconds > conf.get("SCHEDULER_HUNG_SECONDS")

@@ -15,7 +15,7 @@ from django.db.models.expressions import DatabaseDefault
 
 from . import discovery, replacing
 from .claim import assert_holder
-from .declarations import Collected, Declaration, DeclarationError, NeverRuns, Problem, one_line
+from .declarations import Collected, Declaration, DeclarationError, NeverRuns, Problem
 from .jobstores import DjangoJobStore, initial_values
 from .lease import Term
 from .losses import ended_by_themselves
@@ -28,6 +28,7 @@ from .models import (
     first_version,
 )
 from .schedules import describe
+from .texts import flattened
 from .util import as_aware
 from .validation import set_first_run
 from .wake import announce
@@ -389,7 +390,7 @@ def _is_of_values(error: Exception) -> bool:
 
 
 def _unwritten(declaration: Declaration, error: Exception) -> Problem:
-    text = f"Job {declaration.id!r} cannot be stored, its stored job stays: {one_line(error)}"
+    text = f"Job {declaration.id!r} cannot be stored, its stored job stays: {flattened(error)}"
     return declaration.problem(f"{text.rstrip('.')}.")
 
 

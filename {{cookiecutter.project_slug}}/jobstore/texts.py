@@ -23,5 +23,19 @@ def one_line(text: object, limit: int = LIMIT) -> str:
     return "".join(one if one.isprintable() else _escaped(one) for one in shown)
 
 
+def flattened(value: object, limit: int = LIMIT) -> str:
+    """Return the text of anybody's object, an error's for example, on one line, with single spaces.
+
+    It is cut as by `one_line`, and does not fail, whatever `str` of the object raises.
+    """
+    try:
+        text = str(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = f"{type(value).__name__} without a text"
+    return one_line(" ".join(text.split()), limit)
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

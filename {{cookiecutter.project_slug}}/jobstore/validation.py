@@ -30,12 +30,12 @@ from .declarations import (
     is_interrupt,
     moments_of,
     name_of,
-    one_line,
     shown_path,
 )
 from .models import DjangoJob
 from .schedule_checks import check_schedule, unknown_trigger
 from .schedules import first_run_time, interval_question, weekday_question
+from .texts import flattened
 
 JOB_OPTIONS = (
     "args",
@@ -153,7 +153,7 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
             given = declaration.options["next_run_time"]
             first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")
         elif first is None:
-            raise NeverRuns(f"its trigger {one_line(trigger)} has no run time left")
+            raise NeverRuns(f"its trigger {flattened(trigger)} has no run time left")
         job._modify(next_run_time=first)
 
 
@@ -186,7 +186,7 @@ def _limited() -> Iterator[None]:
 @contextlib.contextmanager
 def _named(declaration: Declaration) -> Iterator[None]:
     """Let every error name the job, and be a DeclarationError, whatever code of users raises."""
-    about = f"Job {declaration.id!r} ({one_line(name_of(declaration.func))})"
+    about = f"Job {declaration.id!r} ({flattened(name_of(declaration.func))})"
     try:
         yield
     except NeverRuns as error:
@@ -194,7 +194,7 @@ def _named(declaration: Declaration) -> Iterator[None]:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        text = one_line(error) or type(error).__name__
+        text = flattened(error) or type(error).__name__
         if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
             text = f"{type(error).__name__}: {text}"
         raise DeclarationError(f"{about}: {text.rstrip('.')}.") from error
@@ -352,4 +352,4 @@ def _check_limits(job: Job, scheduler: Any) -> None:
     known = {"default", *scheduler._executors}
     if job.executor not in known:
         names = ", ".join(sorted(known))
-        raise ValueError(f"there is no executor {one_line(job.executor)!r}, only {names}")
+        raise ValueError(f"there is no executor {flattened(job.executor)!r}, only {names}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobstore.texts import one_line
+from jobstore.texts import flattened, one_line
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,24 @@ def test_a_long_text_is_cut() -> None:
 
 def test_what_is_no_text_is_shown_as_one() -> None:
     assert one_line(ValueError("one\ntwo")) == "one\\ntwo"
+
+
+class WithoutText:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (ValueError("one\n\n  two\t"), "one two"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("x" * 501, "x" * 499 + "…"),
+        (WithoutText(), "WithoutText without a text"),
+    ],
+    ids=["white space", "terminal code", "too long", "without a text"],
+)
+def test_the_text_of_anything_is_flattened(value: object, shown: str) -> None:
+    assert flattened(value) == shown

@@ -15,9 +15,10 @@ from django.db.migrations.executor import MigrationExecutor
 from jobstore import children, conf, ending, fresh_start, health, job_checks, registry
 from jobstore.checks import LEAVE
 from jobstore.connecting import explain
-from jobstore.declarations import Collected, Problem, one_line
+from jobstore.declarations import Collected, Problem
 from jobstore.scheduler import SchedulerProcess
 from jobstore.schedules import describe
+from jobstore.texts import flattened
 from jobstore.util import release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -65,7 +66,7 @@ class Command(BaseCommand):
         for job_id, (_, job) in found.jobs.items():
             first = f"first run {job.next_run_time}" if job.next_run_time else "paused"
             first = "never runs" if job_id in found.ended else first
-            self.stdout.write(f"{one_line(job_id)}  {one_line(describe(job.trigger))}  {first}")
+            self.stdout.write(f"{flattened(job_id)}  {flattened(describe(job.trigger))}  {first}")
         for problem in (*found.problems, *found.ended.values()):
             if not problem.is_fatal:
                 self.stderr.write(self.style.WARNING(str(problem)))
@@ -115,7 +116,7 @@ class Command(BaseCommand):
             except (DatabaseError, InterfaceError) as error:
                 settings = connections[using].settings_dict
                 place = settings["HOST"] or settings["NAME"]
-                text = " ".join(str(error).split())
+                text = flattened(error)
                 if time.monotonic() >= deadline:
                     reason = f"{text}. Check that DATABASE_URL is right."
                     raise CommandError(

@@ -12,6 +12,7 @@ from jobstore import status
 from jobstore.conf import DAY, Setting
 from jobstore.management.arguments import judged
 from jobstore.models import DjangoJob
+from jobstore.texts import flattened
 
 # Seconds between two looks at what is running.
 POLL = 2.0
@@ -54,7 +55,7 @@ class Command(BaseCommand):
                 return
             seen = status.overview(router.db_for_read(DjangoJob))
         except (DatabaseError, InterfaceError) as error:
-            text = " ".join(str(error).split())
+            text = flattened(error)
             if options["json"]:
                 self.stdout.write(json.dumps({"status": "unknown", "reason": text}))
             raise CommandError(f"The database does not answer: {text}", returncode=2) from error
