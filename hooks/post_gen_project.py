@@ -8,6 +8,9 @@ from pathlib import Path
 # As JSON an answer is data whatever it holds: quotes and backslashes arrive escaped.
 ANSWERS: dict[str, str] = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
+# Beside .env, and like it never in git or in an image.
+SECRETS = ".secrets"
+
 # Files that belong to one choice: the project keeps those of the answers, and loses the others.
 FILES_OF: dict[str, dict[str, tuple[str, ...]]] = {
     "database": {
@@ -37,18 +40,27 @@ def remove(path: Path) -> None:
         folder.rmdir()
 
 
-def environment() -> str:
-    """Return the text of .env, with fresh secrets.
+def fresh() -> dict[str, str]:
+    """Return the text of each file of a secret. The former keys that are still accepted are none.
 
-    Their alphabet (A-Z a-z 0-9 - _) needs no quoting in .env files, in Compose or in a URL.
+    Their alphabet (A-Z a-z 0-9 - _) needs no quoting anywhere, in a URL or in SQL neither.
     """
+    texts = {"django_secret_key": secrets.token_urlsafe(48) + "\n", "django_secret_key_fallbacks": ""}
+    if ANSWERS["database"] != "sqlite":
+        texts["database_password"] = secrets.token_urlsafe(32) + "\n"
+    return texts
+
+
+def environment() -> str:
+    """Return the text of .env."""
     hosts = dict.fromkeys([ANSWERS["domain_name"], "localhost", "127.0.0.1"])
     lines = [
-        "# Settings of this machine. It holds secrets: git ignores it, and so must you.",
-        "# .env.example explains every variable.",
+        "# Settings of this machine, which git ignores. .env.example explains every variable.",
         "# Containers and volumes are named after it, so that no other project meets this one's database.",
         f"COMPOSE_PROJECT_NAME={ANSWERS['project_slug']}-{secrets.token_hex(3)}",
-        f"DJANGO_SECRET_KEY={secrets.token_urlsafe(48)}",
+        "# Containers read the same files of .secrets/, together with database_password.",
+        f"DJANGO_SECRET_KEY_FILE={SECRETS}/django_secret_key",
+        f"DJANGO_SECRET_KEY_FALLBACKS_FILE={SECRETS}/django_secret_key_fallbacks",
         "DJANGO_DEBUG=false",
         f"DJANGO_HTTPS={'true' if ANSWERS['proxy'] == 'caddy' else 'false'}",
         *hsts(),
@@ -57,11 +69,6 @@ def environment() -> str:
         "# Outside the containers; inside them compose.yaml sets another.",
         "DATABASE_URL=sqlite:///var/db.sqlite3",
     ]
-    if ANSWERS["database"] != "sqlite":
-        lines += [
-            "# Of the database container, which keeps the one it was first started with.",
-            f"DATABASE_PASSWORD={secrets.token_urlsafe(32)}",
-        ]
     return "\n".join(lines) + "\n"
 
 
@@ -71,15 +78,27 @@ def hsts() -> list[str]:
     return ["DJANGO_HSTS_SECONDS=0"] if local else []
 
 
-def write_environment() -> bool:
-    """Write .env for its owner's eyes only; return False when there was one, which is kept."""
+def write_new(name: str, text: str, mode: int) -> bool:
+    """Write a file; return False when there was one of this name, which is kept."""
     try:
-        descriptor = os.open(".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write(environment())
+        file.write(text)
+    # Whatever the umask.
+    Path(name).chmod(mode)
     return True
+
+
+def write_secrets() -> list[str]:
+    """Write the files of secrets that are not there, and return the names of those that were.
+
+    Users of containers, who are others, may read a file that is mounted there. Other users of this
+    machine cannot enter the folder.
+    """
+    Path(SECRETS).mkdir(mode=0o700, exist_ok=True)
+    return [name for name, text in fresh().items() if not write_new(f"{SECRETS}/{name}", text, 0o644)]
 
 
 def address() -> str:
@@ -103,11 +122,14 @@ def note_on_the_path(folder: str) -> str:
 def main() -> None:
     """Finish the project and say how to go on."""
     drop_what_was_not_chosen()
-    secrets_are = "new, in .env" if write_environment() else "the ones you had: .env was kept as it is"
+    kept = [] if write_new(".env", environment(), 0o600) else [".env"]
+    kept += [f"{SECRETS}/{name}" for name in write_secrets()]
+    slug = ANSWERS["project_slug"]
+    as_it_was = f"\nThese files were kept as they were: {', '.join(kept)}." if kept else ""
     print(f"""
-Your project is in {ANSWERS["project_slug"]}/, its secrets are {secrets_are}. Next:
+Your project is in {slug}/, its secrets in {slug}/{SECRETS}/.{as_it_was} Next:
 
-    cd {ANSWERS["project_slug"]}
+    cd {slug}
     docker compose up --wait
     docker compose exec web python manage.py createsuperuser
 

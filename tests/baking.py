@@ -38,6 +38,10 @@ class Baked:
         """Return the text of a file."""
         return (self.path / name).read_text(encoding="utf-8")
 
+    def secrets(self) -> set[str]:
+        """Return the names of the files of secrets, relative to the project."""
+        return {name for name in self.files() if name.startswith(".secrets/")}
+
     def environment(self) -> dict[str, str]:
         """Return the variables that .env sets."""
         lines = [line for line in self.read(".env").splitlines() if line and not line.startswith("#")]

@@ -27,6 +27,8 @@ FILES = {
     ".env.example",
     ".gitattributes",
     ".gitignore",
+    ".secrets/django_secret_key",
+    ".secrets/django_secret_key_fallbacks",
     "Dockerfile",
     "README.md",
     "compose.yaml",
@@ -43,8 +45,12 @@ FILES = {
     "var/run/.gitignore",
 }
 FILES_OF = {
-    "postgresql": {"requirements/postgresql.in", "requirements/postgresql.txt"},
-    "mariadb": {"requirements/mariadb.in", "requirements/mariadb.txt"},
+    "postgresql": {
+        ".secrets/database_password",
+        "requirements/postgresql.in",
+        "requirements/postgresql.txt",
+    },
+    "mariadb": {".secrets/database_password", "requirements/mariadb.in", "requirements/mariadb.txt"},
     "caddy": {"deploy/Caddyfile"},
     "github": {".github/workflows/ci.yml"},
     "gitlab": {".gitlab-ci.yml"},

@@ -73,7 +73,7 @@ def test_no_download_is_left(run: Run) -> None:
 
 
 def test_no_secret_or_local_file_came_along(run: Run) -> None:
-    assert run("ls -A | grep -xE '.env|.git|.venv|db.sqlite3'; echo none") == "none"
+    assert run("ls -A | grep -xE '.env|.secrets|.git|.venv|db.sqlite3'; echo none") == "none"
     assert run("printenv DJANGO_SECRET_KEY DATABASE_PASSWORD DATABASE_URL; echo none") == "none"
 
 
@@ -109,6 +109,8 @@ def test_sqlite_in_a_mounted_folder_of_somebody_else_is_told(
     environment = (
         "--env=DATABASE_URL=sqlite:////data/db.sqlite3",
         f"--env-file={project(database, 'none')}/.env",
+        f"--volume={project(database, 'none')}/.secrets/django_secret_key:/app/.secrets/django_secret_key:ro",
+        "--env=DJANGO_SECRET_KEY_FALLBACKS_FILE=",
     )
     options = ("run", "--rm", *environment, f"--volume={tmp_path}:/data", image)
     done = docker(*options, "python", "manage.py", "migrate", check=False)

@@ -12,6 +12,7 @@ from stacks import Container, Stack, docker
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(400)]
 
 PROBE = ("python", "-I", "-S", "-E", "jobstore/probe.py")
+SECRETS = ("django_secret_key", "database_password")
 # What the sample job writes each time it really runs, and what is known of each of its runs.
 LINE = "jobs.heartbeat: "
 RUNS = """
@@ -34,19 +35,21 @@ class Service:
 
     def release(self, version: str, replicas: int, order: str, extra: str) -> None:
         """Start the service, or update it to this version."""
-        settings = (self.stack.path / ".env").read_text().splitlines()
-        password = next(line.partition("=")[2] for line in settings if line.startswith("DATABASE_PASSWORD="))
         scheduler = {
             "image": f"{self.stack.name}-app",
             "command": ["python", "manage.py", "runapscheduler"],
             "init": True,
             "env_file": ".env",
             "environment": {
-                "DATABASE_URL": f"postgres://app:{password}@db:5432/app",
+                "DATABASE_URL": "postgres://app@db:5432/app",
+                **{f"{name.upper()}_FILE": f"/run/secrets/{name}" for name in SECRETS},
+                # There are none, and a Swarm keeps no empty secret.
+                "DJANGO_SECRET_KEY_FALLBACKS_FILE": "",
                 "SCHEDULER_EXTRA": extra,
                 "SCHEDULER_VERSION": version,
             },
             "networks": ["net"],
+            "secrets": list(SECRETS),
             "healthcheck": {
                 "test": ["CMD", *PROBE, "live"],
                 "start_period": "20s",
@@ -59,7 +62,10 @@ class Service:
             "deploy": {"replicas": replicas, "endpoint_mode": "dnsrr", "update_config": {"order": order}},
         }
         networks = {"net": {"external": True, "name": self.network}}
-        text = json.dumps({"version": "3.8", "services": {"scheduler": scheduler}, "networks": networks})
+        # The Swarm's own secrets, filled from the files of the project.
+        secrets = {name: {"file": f".secrets/{name}"} for name in SECRETS}
+        services = {"scheduler": scheduler}
+        text = json.dumps({"version": "3.8", "services": services, "networks": networks, "secrets": secrets})
         deploy = ("stack", "deploy", "--resolve-image=never", "--detach=true", "--compose-file=-")
         docker(*deploy, self.network, input=text, cwd=self.stack.path)
 

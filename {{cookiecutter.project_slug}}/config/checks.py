@@ -1,5 +1,6 @@
 """System checks of the environment: likely mistakes with which the project starts all the same."""
 
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -42,3 +43,28 @@ def cut_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         for key in values
         if len(key) < KEY_LENGTH
     ]
+
+
+@register()
+def exposed_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """A copy of the project without the modes of its files shows its secrets to this machine."""
+    env: Environment | None = getattr(settings, "ENVIRONMENT", None)
+    files = [file for file in (env.files if env else {}).values() if exposed(file)]
+    return [
+        Warning(
+            f"Other users of this machine can read {file}.",
+            hint=f"chmod 700 {file.parent}",
+            id="config.W003",
+        )
+        for file in files
+        # Elsewhere, as in /run/secrets of a container, modes are not ours to judge.
+        if file.is_relative_to(settings.BASE_DIR)
+    ]
+
+
+def exposed(file: Path) -> bool:
+    """Whether users other than its owner can read a file and enter its folder."""
+    mine, folder = file.stat(), file.parent.stat()
+    # What is mounted by itself lies in another folder on the host.
+    together = mine.st_dev == folder.st_dev
+    return together and any(mine.st_mode & 4 * who and folder.st_mode & who for who in (0o10, 0o1))

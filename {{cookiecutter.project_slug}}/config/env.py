@@ -15,6 +15,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config import secretfile
 from config.dotenv import read
 from jobstore.conf import Setting, is_address
 
@@ -24,8 +25,7 @@ PREFIXES = ("APSCHEDULER_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_"
 ELSEWHERE = {
     *("DJANGO_ALLOW_ASYNC_UNSAFE", "DJANGO_AUTO_COMPLETE", "DJANGO_COLORS"),
     *("DJANGO_RUNSERVER_HIDE_WARNING", "DJANGO_SETTINGS_MODULE", "DJANGO_TEST_PROCESSES"),
-    *("DJANGO_WATCHMAN_TIMEOUT", "DATABASE_PASSWORD"),
-    "WEB_PORT",
+    *("DJANGO_WATCHMAN_TIMEOUT", "WEB_PORT"),
 }
 SUPERUSER = re.compile(r"DJANGO_SUPERUSER_\w+")
 # What Kubernetes tells each container of services that are called "scheduler" or "database".
@@ -51,23 +51,43 @@ class Environment:
         """Add to the environment what `file` says and the environment does not."""
         self.known: set[str] = set()
         self.problems: list[str] = []
-        values, problems = read(file, but=os.environ)
+        # Names whose value could not be had, which has been said; and the files that were read.
+        self.missed: set[str] = set()
+        self.files: dict[str, Path] = {}
+        self.folder = file.parent
+        # NAME and NAME_FILE say one thing: either in the environment wins over both in the file.
+        said = {name.removesuffix("_FILE") for name in os.environ}
+        values, problems = read(file, but=said | {f"{name}_FILE" for name in said})
         self.problems += problems
         os.environ.update(values)
 
-    def raw(self, name: str) -> str | None:
-        """Return a variable, or the content of the file that NAME_FILE names; None if unset."""
+    def raw(self, name: str, empty: bool = False, exact: bool = False) -> str | None:
+        """Return a variable, or the content of the file that NAME_FILE names; None if unset.
+
+        :param empty: whether such a file may be empty.
+        :param exact: whether another program reads the file too, and drops line breaks alone.
+        """
         self.known.add(name)
-        place = os.environ.get(f"{name}_FILE")
+        place = os.environ.get(f"{name}_FILE", "").strip()
         if not place:
             return os.environ.get(name)
-        try:
-            # Most secret files end with a line break.
-            return Path(place).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-            self.problems.append(f"{name}_FILE names {place!a}, which cannot be read: {reason}.")
+        problem = ""
+        if os.environ.get(name):
+            problem = (
+                f"{name} and {name}_FILE are both set: remove one. compose.yaml reads secrets from "
+                "files, since `docker inspect` shows what variables hold."
+            )
+        else:
+            try:
+                value = secretfile.read(self.folder / place, empty, exact)
+            except ValueError as error:
+                problem = f"{name}_FILE names {place!a}, which {error}"
+        if problem:
+            self.missed.add(name)
+            self.problems.append(problem)
             return None
+        self.files[name] = self.folder / place
+        return value
 
     def get(self, name: str, setting: Setting, default: Any = None) -> Any:
         """Return a variable as its setting wants it, or a default when it is unset or wrong."""
@@ -101,11 +121,14 @@ class Environment:
         return str(self.get(name, Setting(kind="choice", default=default, choices=tuple(choices))))
 
     def items(self, name: str, default: Iterable[str] = ()) -> list[str]:
-        """Return a comma-separated variable as a list, without white space and empty items."""
-        text = self.raw(name)
+        """Return a comma-separated variable as a list, without white space and empty items.
+
+        In a file, which may be empty, each item may have a line of its own.
+        """
+        text = self.raw(name, empty=True)
         if text is None:
             return list(default)
-        return [item for part in text.split(",") if (item := part.strip())]
+        return [item for part in re.split(r"[,\n]", text) if (item := part.strip())]
 
     def _checked(
         self, name: str, default: Iterable[str], accepts: Callable[[str], Any], wanted: str
@@ -158,14 +181,29 @@ class Environment:
 
     def secret(self, name: str, remedy: str) -> str:
         """Return a variable that must be set and is never shown; `remedy` says how to get one."""
-        value = self.text(name)
-        if not value:
-            state = "is not set" if self.raw(name) is None else "is empty"
+        raw = self.raw(name)
+        value = (raw or "").strip()
+        if not value and name not in self.missed:
+            state = "is not set" if raw is None else "is empty"
             self.problems.append(f"{name} {state}. {remedy}")
-        elif QUOTED.fullmatch(value):
+        self._distrust(name, value)
+        return value
+
+    def password(self, name: str) -> str:
+        """Return a variable that is never shown and may be unset; empty if it is.
+
+        Its file is the one that the database's container reads as well.
+        """
+        value = self.raw(name, exact=True) or ""
+        self._distrust(name, value)
+        return value
+
+    def _distrust(self, name: str, value: str) -> None:
+        if QUOTED.fullmatch(value):
             # `docker run --env-file` takes quotes for a part of the value; Compose and .env do not.
             self.problems.append(f"{name} begins and ends with quotes: write it without them.")
-        return value
+        elif len(value.splitlines()) > 1:
+            self.problems.append(f"{name} has more than one line: leave only the one that counts.")
 
     def refuse(self, problem: str) -> None:
         """Add a mistake that was found elsewhere: one sentence that says what would be right."""

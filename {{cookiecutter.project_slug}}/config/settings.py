@@ -1,8 +1,8 @@
 """Django's settings, all in one file, in the order in which a request meets them.
 
 Every value that differs between machines is read from the environment (or from `.env`, which
-`.env.example` explains line by line). A secret may also be read from a file: set
-`DJANGO_SECRET_KEY_FILE` instead of `DJANGO_SECRET_KEY`, and so on for every variable.
+`.env.example` explains line by line). Secrets are read from files, which `docker inspect` does not
+show: `DJANGO_SECRET_KEY_FILE` takes the place of `DJANGO_SECRET_KEY`, and so on for every variable.
 
 A value that makes no sense is refused: the last lines name all that were found. Variables of your
 own are read with `env` above those lines.
@@ -146,14 +146,18 @@ def default_database() -> dict[str, Any]:
             settings = parse(url, BASE_DIR)
         except ValueError as error:
             env.refuse(f"DATABASE_URL {error}")
-    elif not DEBUG:
+    elif not DEBUG and "DATABASE_URL" not in env.missed:
         env.refuse(f"DATABASE_URL is not set. Set it, for example to {EXAMPLES}.")
+    password = env.password("DATABASE_PASSWORD")
     max_age = env.whole("DATABASE_CONN_MAX_AGE", default=60, unit="seconds")
     pool_size = env.whole("DATABASE_POOL_SIZE", default=0, most=10_000, unit="connections")
     if settings["ENGINE"].endswith("sqlite3"):
         keep_private(settings["NAME"])
         settings["OPTIONS"] = SQLITE_OPTIONS | settings.get("OPTIONS", {})
         return settings
+    if password and settings.get("PASSWORD"):
+        env.refuse("DATABASE_URL has a password in it, and DATABASE_PASSWORD is set: remove one.")
+    settings["PASSWORD"] = password or settings.get("PASSWORD")
     options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
     # A cursor on the server does not outlive the transaction where a pooler lends sessions.
     settings |= {

@@ -33,8 +33,8 @@ def explain(error: Exception, using: str = "default") -> str | None:
         return (
             f"The database at {place} refused the password of user {settings['USER']!r}. In "
             "containers its volume keeps the password that it was first filled with: put that one "
-            "back into .env; or, if nothing in the volume is needed, remove it with "
-            "`docker compose down --volumes` and start again."
+            "back into .secrets/database_password; or, if nothing in the volume is needed, remove "
+            "it with `docker compose down --volumes` and start again."
         )
     if UNKNOWN.search(text):
         return (

@@ -1,62 +1,19 @@
 """A variable that makes no sense is refused in one sentence, whichever program reads it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.copies import copy_code
+from tests.copies import KEY, MIGRATE, Home
 
 pytestmark = pytest.mark.slow
 
-KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
-
-MIGRATE = ("manage.py", "migrate")
 PROGRAMS = {
     "migrate": MIGRATE,
     "check": ("manage.py", "check"),
     "scheduler": ("manage.py", "runapscheduler"),
     "web": ("-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py"),
 }
-
-
-class Home:
-    """A copy of the code without a .env, where programs are started with few variables."""
-
-    def __init__(self, path: Path) -> None:
-        """Copy the code there."""
-        self.path = path
-        copy_code(path)
-
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run Python there. A variable that is given as "-" is left out."""
-        usual = {
-            "PATH": os.environ["PATH"],
-            "DJANGO_SECRET_KEY": KEY,
-            "DJANGO_HTTPS": "false",
-            "DATABASE_URL": f"sqlite:///{self.path}/db.sqlite3",
-            "WEB_BIND": "127.0.0.1:0",
-        }
-        environment = {k: v for k, v in (usual | variables).items() if v != "-"}
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    def refusal(self, *arguments: str, **variables: str) -> str:
-        """Return the one line with which a program refuses to start."""
-        done = self.run(*(arguments or MIGRATE), **variables)
-        assert done.returncode == 1, done.stderr + done.stdout
-        assert done.stdout == ""
-        assert "Traceback" not in done.stderr
-        [line] = done.stderr.splitlines()
-        return line
 
 
 @pytest.fixture(scope="module")
@@ -281,14 +238,6 @@ def test_a_key_that_was_cut_is_warned_about_without_showing_it(home: Home) -> No
     assert done.returncode == 0
     assert "config.W002" in done.stderr and "15 characters" in done.stderr
     assert "cut-at-a-dollar" not in done.stderr
-
-
-def test_a_secret_file_that_is_not_there_is_named(home: Home) -> None:
-    done = home.run(*MIGRATE, DJANGO_SECRET_KEY_FILE="/run/secrets/none")
-    assert done.stderr.splitlines()[0] == (
-        "DJANGO_SECRET_KEY_FILE names '/run/secrets/none', which cannot be read: "
-        "No such file or directory."
-    )
 
 
 # --- Proxies --------------------------------------------------------------------------------------
