@@ -541,7 +541,8 @@ class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ign
     """Keeps jobs in memory and their history in the Django database.
 
     The lease does not guard it: every scheduler runs its own. History is written as events occur,
-    and what occurs while the database is away is not in it.
+    and what occurs while the database is away is not in it. A run whose process died stays
+    "Started execution" until it is old enough to be pruned.
     """
 
     def add_job(self, job: Job) -> None:

@@ -352,6 +352,8 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
         """Delete finished history, in batches; return the number of rows deleted.
 
+        Runs of jobs in memory are deleted by age although nothing is known of their end.
+
         :param max_age: seconds; runs scheduled longer ago than this are deleted.
         :param keep_per_job: of each job, the number of newest runs to keep, and as many rows of
             times that were missed, skipped or cancelled; None for all.
@@ -371,16 +373,24 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         finished = self.using(using).exclude(status__in=DjangoJobExecution.UNFINISHED)
         cutoff = database_now(using) - dt.timedelta(seconds=max_age)
         # A row that times are still counted in is as young as the last of them.
-        old = finished.filter(Q(last_run_time=None) | Q(last_run_time__lte=cutoff))
+        ended = finished.filter(Q(last_run_time=None) | Q(last_run_time__lte=cutoff))
+        # Nobody finds that a process is gone that left no row: one with jobs in memory.
+        nobodys = self.using(using).filter(status=DjangoJobExecution.SENT, instance=None)
+        old = ended | nobodys
         deleted = self._delete(old.filter(run_time__lte=cutoff).order_by())
         if keep_per_job is not None:
             # Each kind on its own: what was skipped or missed must not push out what ran.
             ran = Case(When(status__in=DjangoJobExecution.NOT_RUN, then=0), default=1)
             newest_first = Window(
-                RowNumber(), partition_by=[F("job_id"), ran], order_by=F("run_time").desc()
+                RowNumber(), partition_by=[F("job_id"), F("ran")], order_by=F("run_time").desc()
             )
-            surplus = finished.annotate(position=newest_first).filter(position__gt=keep_per_job)
-            deleted += self._delete(surplus.order_by())
+            numbered = finished.annotate(ran=ran, position=newest_first)
+            # Numbered once, however many are deleted: of each job, the newest that goes.
+            goes = numbered.order_by().filter(position=keep_per_job + 1)
+            for job_id, has_run, run_time in list(goes.values_list("job_id", "ran", "run_time")):
+                kind = Q(status__in=DjangoJobExecution.NOT_RUN)
+                older = finished.filter(~kind if has_run else kind, job=job_id)
+                deleted += self._delete(older.filter(run_time__lte=run_time).order_by())
         return deleted
 
     def _delete(self, rows: models.QuerySet["DjangoJobExecution"]) -> int:

@@ -32,7 +32,7 @@ WITHOUT_SERVER = (
 collect_ignore = {
     "postgresql": [*WITHOUT_SERVER],
     "mysql": [*WITHOUT_SERVER, "test_wake.py"],
-    "sqlite": ["test_wake.py", "test_limits.py", "test_locked.py"],
+    "sqlite": ["test_wake.py", "test_limits.py", "test_locked.py", "test_late_commit.py"],
 }[connection.vendor]
 
 

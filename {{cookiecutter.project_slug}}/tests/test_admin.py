@@ -635,6 +635,49 @@ def test_retiring_keeps_the_history(admin_client: Client) -> None:
     assert audit() == ["Retired."]
 
 
+@pytest.mark.parametrize(
+    ("action", "changes"),
+    [
+        ("run_selected_jobs", {}),
+        ("pause_selected_jobs", {}),
+        ("resume_selected_jobs", {"next_run_time": None}),
+        ("retire_selected_jobs", {}),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_an_action_that_cannot_be_written_into_the_audit_is_undone(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, action: str, changes: dict[str, Any]
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise RuntimeError("killed between the two")
+
+    store()
+    DjangoJob.objects.filter(pk="job").update(**changes)
+    before = DjangoJob.objects.values().get()
+    monkeypatch.setattr(LogEntry, "save", fail)
+    monkeypatch.setattr(LogEntry.objects, "bulk_create", fail)
+    with pytest.raises(RuntimeError):
+        act(admin_client, action, "job", post="yes")
+    assert DjangoJob.objects.values().get() == before
+    assert not Run.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_is_not_cancelled_without_the_audit(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise RuntimeError("killed between the two")
+
+    store()
+    request = DjangoJob.objects.get().request_run("test")
+    monkeypatch.setattr(LogEntry, "save", fail)
+    form = {"action": "cancel_selected_requests", "_selected_action": [request.pk]}
+    with pytest.raises(RuntimeError):
+        admin_client.post(RUNS, form)
+    assert Run.objects.get().status == Run.REQUESTED
+
+
 # --- History -------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,13 @@
 """History is pruned by age and by number; what is needed stays."""
 
 import datetime as dt
+import itertools
+import uuid
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from jobstore import models
 from jobstore.housekeeping import prune
@@ -14,8 +18,10 @@ pytestmark = pytest.mark.django_db
 DAY = dt.timedelta(days=1)
 
 
-def run(job_id: str, age: dt.timedelta, status: str = DjangoJobExecution.SUCCESS) -> None:
-    DjangoJobExecution.objects.create(
+def run(
+    job_id: str, age: dt.timedelta, status: str = DjangoJobExecution.SUCCESS
+) -> DjangoJobExecution:
+    return DjangoJobExecution.objects.create(
         job_id=job_id, status=status, run_time=database_now("default") - age
     )
 
@@ -41,7 +47,9 @@ def test_of_each_job_the_newest_runs_are_kept() -> None:
 
 @pytest.mark.parametrize("status", DjangoJobExecution.UNFINISHED)
 def test_what_is_not_finished_is_never_deleted(status: str) -> None:
-    run("a", 31 * DAY, status)
+    unfinished = run("a", 31 * DAY, status)
+    # A process has it, and others look after that.
+    DjangoJobExecution.objects.filter(pk=unfinished.pk).update(instance=uuid.uuid4())
     assert prune(days=30, keep_per_job=0).runs == 0
 
 
@@ -71,6 +79,49 @@ def test_deleting_goes_on_over_many_batches(monkeypatch: pytest.MonkeyPatch) -> 
     for hours in range(5):
         run("a", 31 * DAY + dt.timedelta(hours=hours))
     assert prune(days=30).runs == 5
+
+
+def test_what_is_deleted_by_number_is_numbered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "BATCH", 2)
+    for job_id in ("a", "b", "c"):
+        for hours in range(3 if job_id == "c" else 9):
+            age = dt.timedelta(hours=hours)
+            run(job_id, age)
+            run(job_id, age + dt.timedelta(minutes=1), DjangoJobExecution.MISSED)
+    with CaptureQueriesContext(connection) as queries:
+        assert prune(days=30, keep_per_job=4).runs == 2 * 2 * 5
+    sent = [query["sql"] for query in queries]
+    assert sum("ROW_NUMBER" in one for one in sent) == 1
+    now = database_now("default")
+    for job_id, status in itertools.product(
+        "ab", (DjangoJobExecution.SUCCESS, DjangoJobExecution.MISSED)
+    ):
+        rest = DjangoJobExecution.objects.filter(job=job_id, status=status)
+        assert rest.count() == 4
+        assert all(now - one.run_time < dt.timedelta(hours=4) for one in rest)
+    assert DjangoJobExecution.objects.filter(job="c").count() == 6
+
+
+def test_all_may_be_deleted_by_number_but_what_is_not_finished() -> None:
+    run("a", DAY)
+    run("a", 2 * DAY, DjangoJobExecution.CANCELLED)
+    run("a", 3 * DAY, DjangoJobExecution.SENT)
+    run("a", 4 * DAY, DjangoJobExecution.REQUESTED)
+    assert prune(days=30, keep_per_job=0).runs == 2
+    assert set(DjangoJobExecution.objects.values_list("status", flat=True)) == {
+        DjangoJobExecution.SENT,
+        DjangoJobExecution.REQUESTED,
+    }
+
+
+def test_a_run_of_a_job_in_memory_whose_process_died_goes_once_it_is_old() -> None:
+    old = run("a", 31 * DAY, DjangoJobExecution.SENT)
+    run("a", 29 * DAY, DjangoJobExecution.SENT)
+    owned = run("b", 31 * DAY, DjangoJobExecution.SENT)
+    DjangoJobExecution.objects.filter(pk=owned.pk).update(instance=uuid.uuid4())
+    run("b", 32 * DAY, DjangoJobExecution.REQUESTED)
+    assert prune(days=30).runs == 1
+    assert not DjangoJobExecution.objects.filter(pk=old.pk).exists()
 
 
 def test_the_name_of_the_peer_is_kept() -> None:
