@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import types
 from collections.abc import Container
 from typing import Any
 
@@ -60,6 +61,14 @@ def changes(before: Found) -> list[str]:
         for name in PROCESS
         if after[name] != before[name]
     ]
+
+
+def not_begun(result: Any) -> list[str]:
+    """Return a sentence if a job returned work that nobody does, such as a generator."""
+    kind = type(result)
+    if kind in (types.GeneratorType, types.AsyncGeneratorType):
+        return [f"It returned a {kind.__name__}, of which nothing ran: loop over it in the job."]
+    return []
 
 
 def transactions() -> set[str]:

@@ -214,6 +214,7 @@ def _carry_out(
         if inspect.iscoroutine(result):
             result = coroutines.run(result, run)
         children.leave_if_forked(run.pid, None)
+        run.say(*leftovers.not_begun(result))
         run.details = bounded.of_result(result)
         return result
     except BaseException as error:
@@ -270,6 +271,7 @@ async def _carry_out_here(
     try:
         result = await func(*args, **kwargs)
         children.leave_if_forked(run.pid, None)
+        run.say(*leftovers.not_begun(result))
         if bounded.is_plain(result):
             run.details = bounded.of_result(result)
         else:

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -379,3 +380,17 @@ def _count(_: int) -> int:
     from jobstore.models import DjangoJob
 
     return DjangoJob.all_objects.filter(pk="nobody").count()
+
+
+def return_generator() -> Iterator[int]:
+    """Return work that nobody does."""
+    return (number for number in range(3))
+
+
+async def return_async_generator() -> AsyncIterator[int]:
+    """Return work that nobody does."""
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+
+    return numbers()

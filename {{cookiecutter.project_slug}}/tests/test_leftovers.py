@@ -110,6 +110,21 @@ def test_what_changes_for_the_whole_process_is_said(
     assert run(misdeeds.look).note == ""
 
 
+@pytest.mark.parametrize(
+    ("job", "kind"),
+    [
+        (misdeeds.return_generator, "generator"),
+        (misdeeds.return_async_generator, "async_generator"),
+    ],
+)
+def test_a_generator_that_is_returned_is_said_to_have_done_nothing(
+    run: Callable[..., DjangoJobExecution], job: Callable[..., Any], kind: str
+) -> None:
+    ended = run(job)
+    assert ended.status == Run.SUCCESS
+    assert ended.note == f"It returned a {kind}, of which nothing ran: loop over it in the job."
+
+
 def test_the_page_of_a_run_shows_its_note(
     run: Callable[..., DjangoJobExecution], client: Client
 ) -> None:
