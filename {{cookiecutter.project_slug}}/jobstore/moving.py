@@ -151,8 +151,8 @@ class Source:
         """Return the latest time in the newest batch of runs, aware; None without any run."""
         times: list[dt.datetime] = []
         for row in self._runs("ORDER BY id DESC"):
-            times.append(as_aware(self.when(row.run_time)))
             with contextlib.suppress(ValueError):  # is reported when it is to be copied
+                times.append(as_aware(self.when(row.run_time)))
                 if (finished := moment(row)) is not None:
                     times.append(finished)
         return max(times, default=None)
@@ -163,8 +163,13 @@ class Source:
         rows = DjangoJobExecution.objects.using(self.alias).raw(query, parameters)
         return list(rows)
 
-    def when(self, stored: dt.datetime) -> dt.datetime:
-        """Return a time of the old tables as this project stores times."""
+    def when(self, stored: dt.datetime | None) -> dt.datetime:
+        """Return a time of the old tables as this project stores times.
+
+        :raises ValueError: if there is none, as where SQLite holds text that is no time.
+        """
+        if stored is None:
+            raise ValueError("its time cannot be read")
         if self._zone is None:
             return stored
         if stored.tzinfo is not None:
@@ -245,6 +250,8 @@ def store_jobs(reports: list[JobReport]) -> Iterator[JobReport]:
 
 
 def _examine(row: DjangoJob, source: Source, report: JobReport, allowed: Collection[str]) -> None:
+    if not isinstance(row.job_state, bytes | memoryview):
+        raise UnreadableRow("it has no state, which would be bytes")
     loaded = _unpickle(bytes(row.job_state), allowed)
     try:
         job = _assemble(row.pk, loaded)
@@ -384,6 +391,8 @@ def _run(row: DjangoJobExecution, source: Source) -> DjangoJobExecution:
     It is not lost either: it is `finished` minus `run_time`. Raises ValueError for what only SQLite
     could hold.
     """
+    if not (isinstance(row.job_id, str) and isinstance(row.status, str)):
+        raise ValueError("it names no job, or no status")
     if len(row.job_id) > state.MAX_ID or "\x00" in row.job_id:
         raise ValueError(f"a job's id has at most {state.MAX_ID} characters, and no NUL")
     run = DjangoJobExecution(

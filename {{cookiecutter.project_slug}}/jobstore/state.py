@@ -66,7 +66,8 @@ def _pickled(job: Job, protocol: int) -> bytes:
             "nested functions cannot be found again by another process; move the function to "
             "the top level of a module."
         )
-    if is_object(job.func) and not _leads_to(job.func_ref, job.func):
+    # An import knows no more than the reference.
+    if job.func is not None and is_object(job.func) and not _leads_to(job.func_ref, job.func):
         raise ValueError(
             f"Job {job.id!r} cannot be stored: its function is an object of the type "
             f"{type(job.func).__name__}, which APScheduler does not find again by "

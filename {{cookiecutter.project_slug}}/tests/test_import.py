@@ -438,6 +438,21 @@ def test_a_job_that_cannot_be_read_is_reported_and_stops_no_other(
     assert set(DjangoJob.objects.values_list("pk", flat=True)) == {"a", "c"}
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others hold what a column is for")
+def test_values_of_another_type_are_reported_and_stop_nothing(old: OldTables, take: Import) -> None:
+    old.execute(f"INSERT INTO {moving.JOBS} VALUES ('text', NULL, 'hello')")  # noqa: S608
+    old.add_job("good")
+    old.add_run(job_id="good")
+    run = "INSERT INTO {} VALUES (%s, 'Executed', %s, NULL, %s, NULL, NULL, 'good')"
+    old.execute(run.format(moving.RUNS), 8, "never", None)
+    old.execute(run.format(moving.RUNS), 9, old.time(NOON + MINUTE), "soon")
+    said = take().out
+    assert re.search("^unreadable +text  it has no state", said, re.M)
+    assert "its time cannot be read" in said
+    assert "Runs: 3 read = 1 imported" in said
+    assert DjangoJob.objects.get().pk == "good"
+
+
 def test_a_job_that_cannot_be_stored_is_reported_and_stops_no_other(
     old: OldTables, take: Import
 ) -> None:

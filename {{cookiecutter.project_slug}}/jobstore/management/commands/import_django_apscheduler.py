@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import re
 from collections import Counter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from jobstore.util import as_aware
 
 # Runs after which a line says how far it is.
 STEP = 10_000
+REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 # An old scheduler that wrote so recently may still be running.
 RECENT = dt.timedelta(minutes=10)
 
@@ -46,6 +48,7 @@ class Command(BaseCommand):
             "--allow",
             action="append",
             default=[],
+            type=_reference,
             metavar="MODULE:NAME",
             help="a function or class outside of this project that jobs may use; may be repeated",
         )
@@ -153,6 +156,12 @@ class Command(BaseCommand):
                     "keep more, raise JOB_HISTORY_DAYS, and JOB_HISTORY_PER_JOB, first."
                 )
             )
+
+
+def _reference(text: str) -> str:
+    if not REFERENCE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!a} is no MODULE:NAME, such as os.path:exists")
+    return text
 
 
 def _zone(name: str) -> ZoneInfo:
