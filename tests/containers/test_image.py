@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from baking import Baked
 from stacks import Project, docker
 
 Run = Callable[..., str]
@@ -81,6 +82,21 @@ def test_process_cannot_change_its_code(run: Run) -> None:
     places = "/app /app/jobs /app/var /venv/bin /venv/lib"
     writable = f"for place in {places}; do test -w $place && echo $place; done; echo none"
     assert run(writable) == "none"
+
+
+def test_an_image_of_a_project_that_only_its_owner_can_read_can_read_itself(
+    bake: Callable[..., Baked],
+) -> None:
+    project = bake(database="sqlite").path
+    for path in project.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    name = f"test-image-{uuid.uuid4().hex[:8]}"
+    docker("build", "--tag", name, str(project), timeout=300)
+    try:
+        unreadable = "find /app ! -readable -o -type d ! -executable"
+        assert docker("run", "--rm", name, "sh", "-c", unreadable).stdout == ""
+    finally:
+        docker("image", "rm", "--force", name, check=False)
 
 
 def test_static_files_are_collected(run: Run) -> None:
