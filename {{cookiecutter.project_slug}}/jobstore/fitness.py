@@ -19,6 +19,8 @@ class Fitness:
         self.loop_problem = ""
         # Why the stored jobs are not this process's to run; gone as soon as another look finds so.
         self.key_problem = ""
+        # Why nobody answers probes here. The jobs run all the same.
+        self.probe_problem = ""
         self._failure = ""
         self._setbacks = 0
         self._again_at = 0.0
@@ -27,6 +29,11 @@ class Fitness:
     def problem(self) -> str:
         """What is wrong, in one sentence; empty if nothing is."""
         return self.loop_problem or self.key_problem or self._failure
+
+    @property
+    def shown(self) -> str:
+        """What people are to see beside this process: what is wrong, be it only with probes."""
+        return self.problem or self.probe_problem
 
     @property
     def may_compete(self) -> bool:

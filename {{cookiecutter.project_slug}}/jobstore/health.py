@@ -192,14 +192,13 @@ def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
     try:
         server = ProbeServer(address, pages.respond)
     except (OSError, ValueError) as error:
-        logger.error(
-            "Probes are not answered: SCHEDULER_HEALTH_ADDRESS=%s cannot be used (%s).%s",
-            address,
-            error,
-            " If another project has that port, give this one its own."
-            if getattr(error, "errno", None) == errno.EADDRINUSE
-            else "",
+        problem = (
+            f"Probes are not answered: SCHEDULER_HEALTH_ADDRESS={address} cannot be used ({error})."
         )
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            problem += " If another project has that port, give this one its own."
+        logger.error("%s", problem)
+        process.presence.fitness.probe_problem = problem
         if isinstance(error, OSError):
             again = threading.Thread(
                 target=_serve_later, args=(process, address, pages), name="jobstore-health-bind"
@@ -221,5 +220,6 @@ def _serve_later(process: "SchedulerProcess", address: str, pages: Pages) -> Non
         except OSError:
             continue
         logger.info("Probes are answered at %s from now on.", address)
+        process.presence.fitness.probe_problem = ""
         server.start()
         return

@@ -414,9 +414,9 @@ class Presence:
         elif not problem and self.role == Role.UNFIT:
             self._next_look = 0.0
             self._become(Role.STARTING)
-        if problem != self._written_problem:
-            self._write(problem=problem)
-            self._written_problem = problem
+        if (shown := self.fitness.shown) != self._written_problem:
+            self._write(problem=shown)
+            self._written_problem = shown
 
     def _look_at_keys(self) -> None:
         """See, before competing, whether this process could read most of the jobs."""
@@ -607,7 +607,7 @@ class Presence:
             role=self.role,
             started_at=now,
             heartbeat_at=now,
-            problem=self.fitness.problem,
+            problem=self.fitness.shown,
         )
         self._registered = True
 
