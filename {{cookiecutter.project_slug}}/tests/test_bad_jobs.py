@@ -253,6 +253,19 @@ def test_the_page_of_jobs_tells_what_is_wrong_and_marks_the_job(admin_client: Cl
     )
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_fatal", [True, False])
+def test_jobs_that_are_only_questionable_are_not_shown_as_wrong(
+    admin_client: Client, is_fatal: bool
+) -> None:
+    problem("odd", is_fatal=False)
+    problem(is_fatal=is_fatal)
+    page = admin_client.get("/admin/jobstore/djangojob/").content.decode()
+    assert ("What the code declares is not right." in page) is is_fatal
+    assert ("What the code declares is questionable." in page) is not is_fatal
+    assert ("(it runs all the same)" in page) is is_fatal
+
+
 def test_the_status_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     problem()
     with pytest.raises(CommandError):  # nobody is active
