@@ -444,8 +444,8 @@ def test_values_of_another_type_are_reported_and_stop_nothing(old: OldTables, ta
     old.add_job("good")
     old.add_run(job_id="good")
     run = "INSERT INTO {} VALUES (%s, 'Executed', %s, NULL, %s, NULL, NULL, 'good')"
-    old.execute(run.format(moving.RUNS), 8, "never", None)
-    old.execute(run.format(moving.RUNS), 9, old.time(NOON + MINUTE), "soon")
+    old.execute(run.format(moving.RUNS), 8000, "never", None)
+    old.execute(run.format(moving.RUNS), 9000, old.time(NOON + MINUTE), "soon")
     said = take().out
     assert re.search("^unreadable +text  it has no state", said, re.M)
     assert "its time cannot be read" in said
