@@ -17,7 +17,7 @@ def main() -> None:
     except (ImproperlyConfigured, DatabaseError) as error:
         reason: str | None = str(error)
         if isinstance(error, DatabaseError):
-            from jobstore.connecting import explain
+            from jobstore.database.connecting import explain
 
             reason = explain(error)
         if reason is None or "--traceback" in sys.argv:

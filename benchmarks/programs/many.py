@@ -49,11 +49,11 @@ def made(scheduler: BackgroundScheduler, job: spec.Job, options: dict[str, Any])
 
 def ours() -> tuple[Any, Callable[[Job], Any]]:
     """Return the manager, and what makes a row of a job: each state is signed for its id."""
-    from jobstore import state  # type: ignore[import-not-found]
     from jobstore.models import DjangoJob  # type: ignore[import-not-found]
+    from jobstore.storage import serializer  # type: ignore[import-not-found]
 
     return DjangoJob.all_objects, lambda job: DjangoJob(
-        id=job.id, next_run_time=job.next_run_time, **state.values(job)
+        id=job.id, next_run_time=job.next_run_time, **serializer.values(job)
     )
 
 

@@ -26,7 +26,7 @@ READ = """
     SELECT id, version, next_run_time, job_state FROM jobstore_djangojob
     WHERE next_run_time <= clock_timestamp() ORDER BY next_run_time, id LIMIT 500
 """
-# As jobstore/claim.py has it.
+# As jobstore/claims/claim.py has it.
 CLAIM = """
     WITH term AS (
         SELECT holder, epoch FROM jobstore_schedulerlease
@@ -48,7 +48,7 @@ CLAIM = """
     ON CONFLICT (job_id, run_time) DO NOTHING
     RETURNING id, job_id
 """
-# As jobstore/recorder.py has it.
+# As jobstore/history/recorder.py has it.
 END = """
     UPDATE jobstore_djangojobexecution AS run
     SET status = result.status, finished = result.finished, started_at = result.started_at,

@@ -11,7 +11,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402
 from jobstore import registry  # type: ignore[import-not-found]  # noqa: E402
-from jobstore.scheduler import SchedulerProcess  # type: ignore[import-not-found]  # noqa: E402
+from jobstore.process.scheduler import SchedulerProcess  # type: ignore[import-not-found]  # noqa: E402
 
 statements = 0
 

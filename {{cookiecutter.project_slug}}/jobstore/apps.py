@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
 
-from . import defaults  # noqa: F401 - before anybody's trigger is made
+from jobstore.schedules import trigger_defaults  # noqa: F401 - before anybody's trigger is made
 
 
 class JobStoreConfig(AppConfig):
@@ -15,7 +15,9 @@ class JobStoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the checks, which registers them, and prepare connections that are made later."""
-        from . import checks, children, job_checks, limits  # noqa: F401
+        from jobstore import forks
+        from jobstore.checks import configuration, declared_jobs  # noqa: F401
+        from jobstore.database import timeouts
 
-        connection_created.connect(limits.notice_silence)
-        connection_created.connect(children.note_connection)
+        connection_created.connect(timeouts.notice_silence)
+        connection_created.connect(forks.note_connection)

@@ -7,7 +7,7 @@ import logging
 from django.db import router
 from django.db.models import Exists, OuterRef
 
-from .models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 
 logger = logging.getLogger(__name__)
 

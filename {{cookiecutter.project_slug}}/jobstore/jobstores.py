@@ -32,19 +32,23 @@ from django.db import (
 )
 from django.db.models import Min
 
-from . import claim, conf, defaults, replacing, state
-from .dispatch import Dispatcher, LacksKeys, Settled, Taken
-from .due import DueJob
-from .lease import waiting_jobs
-from .models import REPLACED, DjangoJob, DjangoJobExecution
-from .presence import Presence
-from .recorder import Recorder, Result
-from .repeated import RepeatedFailure
-from .results import STATUS, DjangoResultStoreMixin, describe_event
-from .runs import ClaimedJob, Run
-from .schedules import weekday_question
-from .texts import flattened, one_line
-from .util import (
+from jobstore import conf
+from jobstore.claims import claim
+from jobstore.claims.dispatcher import Dispatcher, LacksKeys, Settled, Taken
+from jobstore.claims.due import DueJob
+from jobstore.database.notifications import announce
+from jobstore.execution.run import ClaimedJob, Run
+from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
+from jobstore.history.recorder import Recorder, Result
+from jobstore.leadership.lease import waiting_jobs
+from jobstore.leadership.presence import Presence
+from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
+from jobstore.process.repeated import RepeatedFailure
+from jobstore.schedules import trigger_defaults
+from jobstore.schedules.wording import weekday_question
+from jobstore.storage import replacement, serializer
+from jobstore.texts import flattened, one_line
+from jobstore.util import (
     as_aware,
     get_apscheduler_datetime,
     get_django_internal_datetime,
@@ -52,7 +56,6 @@ from .util import (
     release_connections,
     retry_on_db_operational_error,
 )
-from .wake import announce
 
 logger = logging.getLogger("jobstore.store")
 
@@ -195,7 +198,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         Raises ConflictingIdError if there is one with its id, and ValueError, saying what to do,
         if it cannot be stored.
         """
-        defaults.settle_grace(job)
+        trigger_defaults.settle_grace(job)
         outside_event_loop(self._add, job)
         if question := weekday_question(job.trigger):
             logger.warning("Job %r: %s.", job.id, question)
@@ -225,7 +228,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         operators did: a paused job stays paused, and the next run time stays unless the trigger
         or an explicit `next_run_time` is new.
         """
-        defaults.settle_grace(job)
+        trigger_defaults.settle_grace(job)
         if not isinstance(job, ClaimedJob):  # whose next time the claim has written already
             outside_event_loop(self._update, job)
 
@@ -234,10 +237,10 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         using = self.using
         rows = DjangoJob.objects.using(using).filter(pk=job.id)
         with transaction.atomic(using=using):
-            if job._jobstore_alias is None and replacing.is_as_computed(job):
+            if job._jobstore_alias is None and replacement.is_as_computed(job):
                 stored = rows.select_for_update().first()
                 if stored is not None:
-                    replacing.keep_schedule(job, stored)
+                    replacement.keep_schedule(job, stored)
             try:
                 found = rows.update(**self._values(job))
             except DataError as error:
@@ -386,7 +389,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         """
         try:
             return self.restore_or_raise(row)
-        except state.UnreadableState as error:
+        except serializer.UnreadableState as error:
             if self._told_unreadable.get(row.pk) != row.version:
                 self._told_unreadable[row.pk] = row.version
                 logger.error("Job %r cannot be restored here: %s", row.pk, one_line(error))
@@ -398,7 +401,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         :raises UnreadableState: if it cannot be restored.
         """
         # Without an alias it would pass for a job that is written for the first time.
-        return state.restore(row, self._scheduler, self._alias or "")
+        return serializer.restore(row, self._scheduler, self._alias or "")
 
     def _values(self, job: Job) -> dict[str, Any]:
         return {
@@ -406,7 +409,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             "quarantined_at": None,
             "quarantine_reason": "",
             "retired_at": None,
-            **state.values(job, self.pickle_protocol),
+            **serializer.values(job, self.pickle_protocol),
         }
 
     # --- Events ---------------------------------------------------------------------------------
@@ -547,12 +550,12 @@ class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ign
 
     def add_job(self, job: Job) -> None:
         """Keep a job. Raises ConflictingIdError if there is one with its id."""
-        defaults.settle_grace(job)
+        trigger_defaults.settle_grace(job)
         super().add_job(job)
 
     def update_job(self, job: Job) -> None:
         """Keep a changed job. Raises JobLookupError if there is none with its id."""
-        defaults.settle_grace(job)
+        trigger_defaults.settle_grace(job)
         super().update_job(job)
 
 

@@ -4,7 +4,7 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from .texts import one_line
+from jobstore.texts import one_line
 
 # Characters of a record, and of a line of a traceback.
 LIMIT = 10_000

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from django.db import DatabaseError, InterfaceError, connections, router
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
-from . import health, limits, probe
-from .models import DjangoJob
-from .texts import flattened
-from .throttle import Throttled
+from jobstore import probe
+from jobstore.database import timeouts
+from jobstore.health import answers
+from jobstore.health.throttle import Throttled
+from jobstore.models import DjangoJob
+from jobstore.texts import flattened
 
 logger = logging.getLogger("jobstore.health")
 
@@ -23,8 +25,8 @@ class HealthMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        late = (health.UNAVAILABLE, health.silent_database())
-        self._pages: dict[str, Callable[[], health.Answer]] = {
+        late = (answers.UNAVAILABLE, answers.silent_database())
+        self._pages: dict[str, Callable[[], answers.Answer]] = {
             "/health/live": _live,
             "/health/ready": Throttled(_ready, late),
             "/health/scheduler": Throttled(_scheduler, late),
@@ -39,24 +41,24 @@ class HealthMiddleware:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         code, body = page()
         headers = {"Cache-Control": "no-store", probe.HEADER: probe.identity()}
-        return JsonResponse(health.public(body), status=code, headers=headers)
+        return JsonResponse(answers.public(body), status=code, headers=headers)
 
 
-def _live() -> health.Answer:
-    return health.OK, {"status": "ok", "cause": ""}
+def _live() -> answers.Answer:
+    return answers.OK, {"status": "ok", "cause": ""}
 
 
-def _ready() -> health.Answer:
+def _ready() -> answers.Answer:
     using = router.db_for_read(DjangoJob)
     try:
-        with limits.limited_look(using), connections[using].cursor() as cursor:
+        with timeouts.limited_look(using), connections[using].cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError) as error:
         text = flattened(error)
         logger.warning("The web is not ready, the database does not answer: %s", text)
-        return health.UNAVAILABLE, health.silent_database(text)
+        return answers.UNAVAILABLE, answers.silent_database(text)
     return _live()
 
 
-def _scheduler() -> health.Answer:
-    return health.scheduler(router.db_for_read(DjangoJob))
+def _scheduler() -> answers.Answer:
+    return answers.scheduler(router.db_for_read(DjangoJob))

@@ -14,7 +14,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from .wake import announce
+from jobstore.database.notifications import announce
 
 # Rows that one statement deletes or cancels.
 BATCH = 1000
@@ -195,7 +195,7 @@ class DjangoJob(models.Model):
         )
 
     def __str__(self) -> str:
-        from .util import get_local_dt_format
+        from jobstore.util import get_local_dt_format
 
         if self.retired_at:
             return f"{self.id} (retired)"
@@ -252,11 +252,11 @@ class DjangoJob(models.Model):
         Raises `state.UnreadableState` for a job that cannot be restored, and ValueError for one
         whose trigger has no more run times or raises.
         """
-        from . import state
-        from .schedules import first_run_time
-        from .util import as_aware, get_django_internal_datetime
+        from jobstore.schedules.wording import first_run_time
+        from jobstore.storage import serializer
+        from jobstore.util import as_aware, get_django_internal_datetime
 
-        job = state.restore(self)
+        job = serializer.restore(self)
         now = as_aware(database_now(router.db_for_write(DjangoJob)))
         try:
             next_run_time = first_run_time(job.trigger, timezone.localtime(now))
@@ -595,7 +595,7 @@ def database_now(using: str) -> dt.datetime:
     """
     from django.db import connections
 
-    from .util import get_django_internal_datetime
+    from jobstore.util import get_django_internal_datetime
 
     connection = connections[using]
     now = dt.datetime.now(dt.UTC)

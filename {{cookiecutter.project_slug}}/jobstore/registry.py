@@ -8,9 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from . import discovery
-from .crontab import crontab
-from .declarations import (
+from jobstore.declarations import discovery
+from jobstore.declarations.declaration import (
     Collected,
     Declaration,
     DeclarationError,
@@ -20,11 +19,12 @@ from .declarations import (
     name_of,
     place_of_call,
 )
-from .jobstores import DjangoJobStore
-from .lease import Term
-from .sync import Change, bring_in_line
-from .texts import flattened
-from .validation import build, prepare, questions_of, set_first_run
+from jobstore.declarations.sync import Change, bring_in_line
+from jobstore.declarations.validation import build, prepare, questions_of, set_first_run
+from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.lease import Term
+from jobstore.schedules.crontab import crontab
+from jobstore.texts import flattened
 
 __all__ = [
     "Change",

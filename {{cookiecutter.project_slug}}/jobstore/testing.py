@@ -20,14 +20,15 @@ from apscheduler.job import Job
 from django.conf import settings
 from django.utils import timezone
 
-from . import registry, runs
-from .declarations import Collected, Declaration, DeclarationError, NeverRuns
-from .jobstores import DjangoJobStore
-from .models import DjangoJob, DjangoJobExecution
-from .plan import plan
-from .scheduler import SchedulerProcess
-from .util import get_django_internal_datetime
-from .validation import set_first_run
+from jobstore import registry
+from jobstore.claims.plan import plan
+from jobstore.declarations.declaration import Collected, Declaration, DeclarationError, NeverRuns
+from jobstore.declarations.validation import set_first_run
+from jobstore.execution import run as runs
+from jobstore.jobstores import DjangoJobStore
+from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.process.scheduler import SchedulerProcess
+from jobstore.util import get_django_internal_datetime
 
 # A day, or a moment in the project's TIME_ZONE unless it says another: "2026-11-01 03:30".
 Moment = dt.datetime | dt.date | str

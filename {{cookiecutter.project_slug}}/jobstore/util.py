@@ -14,8 +14,8 @@ from django import db
 from django.conf import settings
 from django.utils import formats, timezone
 
-from . import conf
-from .texts import one_line
+from jobstore import conf
+from jobstore.texts import one_line
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -46,7 +46,7 @@ async def count_later() -> int:
 
 def name_run() -> str:
     """Tell which run this is."""
-    from jobstore.runs import current_run
+    from jobstore.execution.run import current_run
 
     run = current_run()
     assert run is not None

@@ -14,9 +14,11 @@ from typing import Any
 
 from django.db import connection
 
-from jobstore import claim as claims
-from jobstore import lease, losses, recorder, state
-from jobstore.claim import Claimed, NotHolder
+from jobstore.claims import claim as claims
+from jobstore.claims.claim import Claimed, NotHolder
+from jobstore.claims.plan import MAX_RUN_TIMES, Plan
+from jobstore.history import recorder
+from jobstore.leadership import lease, losses
 from jobstore.models import (
     DjangoJob,
     DjangoJobExecution,
@@ -24,7 +26,7 @@ from jobstore.models import (
     SchedulerLease,
     database_now,
 )
-from jobstore.plan import MAX_RUN_TIMES, Plan
+from jobstore.storage import serializer
 
 SENT = DjangoJobExecution.SENT
 REQUESTED = DjangoJobExecution.REQUESTED
@@ -184,7 +186,7 @@ class Checker:
         """Check that a job moved on by its own trigger, and no time on the way is forgotten."""
         assert row.retired_at is None and row.quarantined_at is None, f"{row.pk} is out of service"
         assert after.version > row.version
-        job = state.restore(row)
+        job = serializer.restore(row)
         assert str(job.trigger) == str(plan.job.trigger), "claimed for a schedule that is gone"
         passed, following = self._passed(job, after.next_run_time)
         assert after.next_run_time == following and (following is None) == bool(after.retired_at)

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.test import override_settings
 
 from jobstore import registry
-from jobstore.declarations import Collected
+from jobstore.declarations.declaration import Collected
+from jobstore.declarations.sync import Change
 from jobstore.jobstores import DjangoJobStore
-from jobstore.sync import Change
 
 HEAD = "from jobstore.registry import scheduled\n"
 

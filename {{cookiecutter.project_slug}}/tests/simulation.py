@@ -25,11 +25,12 @@ from django.db import OperationalError, connection, connections
 from django.db.models import F
 from pytest_django.fixtures import Settings
 
-from jobstore import lease, state
+from jobstore.execution.run import Run
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease
+from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
-from jobstore.presence import Presence
-from jobstore.runs import Run
+from jobstore.storage import serializer
 from tests.checker import Checker
 
 LONG_AGO = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -277,14 +278,14 @@ class World:
         self._read: list[str] = []
         self._broken: AssertionError | None = None
         for place, audited in {
-            "jobstore.claim.claim": self._claim,
-            "jobstore.claim.claim_requests": self._audited(self.checker.claim_requests),
-            "jobstore.lease.acquire": self._acquire,
+            "jobstore.claims.claim.claim": self._claim,
+            "jobstore.claims.claim.claim_requests": self._audited(self.checker.claim_requests),
+            "jobstore.leadership.lease.acquire": self._acquire,
             "jobstore.jobstores.DjangoJobStore.finish": self._finishing(),
-            "jobstore.recorder.write": self._audited(self.checker.write),
-            "jobstore.losses.mark_lost": self._audited(self.checker.mark_lost),
+            "jobstore.history.recorder.write": self._audited(self.checker.write),
+            "jobstore.leadership.losses.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
-            "jobstore.leftovers.close_connections": lambda **_: [],
+            "jobstore.execution.leftovers.close_connections": lambda **_: [],
         }.items():
             monkeypatch.setattr(place, audited)
         with self.checker.edit(*JOBS):
@@ -595,7 +596,7 @@ class World:
 
     def _resume_job(self, job_id: str) -> None:
         if job := DjangoJob.objects.filter(pk=job_id).first():
-            with contextlib.suppress(ValueError, state.UnreadableState):
+            with contextlib.suppress(ValueError, serializer.UnreadableState):
                 job.resume()
 
     def _request(self, job_id: str) -> None:

@@ -15,14 +15,9 @@ from django.db import connection
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from jobstore import status
-from jobstore.job_checks import declared_jobs
-from jobstore.models import (
-    DeclarationProblem,
-    DjangoJob,
-    DjangoJobExecution,
-    SchedulerInstance,
-)
+from jobstore.checks.declared_jobs import declared_jobs
+from jobstore.health import status
+from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution, SchedulerInstance
 from tests.conftest import eventually
 from tests.jobfiles import JobFiles
 from tests.processes import ROOT, SchedulerCommand, free_port

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobstore import bounded, tracebacks
+from jobstore.history import bounded, tracebacks
 from tests import misdeeds
 from tests.misdeeds import Hostile, HostileError, HostileText
 

@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from jobstore import catch_up
-from jobstore.plan import Plan, plan
+from jobstore.claims.plan import Plan, plan
+from jobstore.schedules import catch_up
 from tests import strategies
 from tests.test_plan import job
 

@@ -7,7 +7,7 @@ from django.core.checks import run_checks
 from django.db import connections
 from pytest_django.fixtures import Settings
 
-from jobstore import checks
+from jobstore.checks import configuration
 
 
 def found() -> set[str]:
@@ -103,7 +103,7 @@ server:/two /srv/two\040words cifs rw 0 0
     ],
 )
 def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(place: str, kind: str) -> None:
-    assert checks.filesystem_of(Path(place), MOUNTS) == kind
+    assert configuration.filesystem_of(Path(place), MOUNTS) == kind
 
 
 def test_sqlite_on_a_network_file_system_is_refused(
@@ -112,5 +112,5 @@ def test_sqlite_on_a_network_file_system_is_refused(
     on_sqlite_at(tmp_path / "db.sqlite3", monkeypatch)
     assert found() == set()
     mounts = f"{MOUNTS}server:/three {tmp_path} nfs4 rw 0 0\n"
-    monkeypatch.setattr(checks, "mounted", lambda: mounts)
+    monkeypatch.setattr(configuration, "mounted", lambda: mounts)
     assert found() == {"jobstore.E008"}

@@ -9,11 +9,11 @@ from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db.models import F
 
-from jobstore import lease
-from jobstore.claim import NotHolder, claim, claim_requests
+from jobstore.claims.claim import NotHolder, claim, claim_requests
+from jobstore.claims.plan import Plan, plan
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
-from jobstore.plan import Plan, plan
 from tests import callables
 
 pytestmark = pytest.mark.django_db

@@ -66,6 +66,6 @@ def test_a_traceback_is_to_be_had(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["deadlock detected", "no such table: x", ""])
 def test_an_error_of_another_kind_is_left_alone(text: str) -> None:
-    from jobstore.connecting import explain
+    from jobstore.database.connecting import explain
 
     assert explain(Exception(text)) is None

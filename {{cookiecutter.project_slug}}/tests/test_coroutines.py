@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from jobstore import coroutines
+from jobstore.execution import coroutines
 from jobstore.models import DjangoJob, DjangoJobExecution
 from tests import callables, misdeeds, plain
 from tests.conftest import StartScheduler, eventually

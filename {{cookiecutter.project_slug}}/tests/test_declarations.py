@@ -12,8 +12,10 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import declarations, registry, state
+from jobstore import registry
+from jobstore.declarations import declaration
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.storage import serializer
 from tests.jobfiles import JobFiles
 from tests.processes import ROOT
 
@@ -314,7 +316,7 @@ WRONG = {
 def test_one_bad_declaration_does_not_stop_other_jobs(
     files: JobFiles, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.validation.PATIENCE", 0.5)
+    monkeypatch.setattr("jobstore.declarations.validation.PATIENCE", 0.5)
     wrong, text = WRONG[content]
     path = files.declare("bad.py", wrong)
     files.declare("good.py", GOOD)
@@ -486,7 +488,7 @@ def test_a_function_inside_of_an_object_is_found_again(files: JobFiles, content:
     found: Any = sys.modules[f"{files.package}.odd"]
     for name in row.func.partition(":")[2].split("."):
         found = getattr(found, name)
-    assert state.restore(row).func is found
+    assert serializer.restore(row).func is found
     assert found() is None
 
 
@@ -505,7 +507,7 @@ def test_an_id_that_is_a_member_of_an_enum_is_its_text(files: JobFiles) -> None:
     )
     files.sync()
     row = DjangoJob.objects.get()
-    assert (row.pk, state.restore(row).id) == ("job", "job")
+    assert (row.pk, serializer.restore(row).id) == ("job", "job")
     assert files.sync() == []
 
 
@@ -565,7 +567,7 @@ print(Declaration("a", work, "cron", {"args": values}).digest)
 )
 def test_the_text_of_what_is_stable_already_is_its_own(value: object) -> None:
     """Or the next version of this code would take every job for changed, and write it anew."""
-    assert declarations.stable_text(value) == repr(value)
+    assert declaration.stable_text(value) == repr(value)
 
 
 # --- What databases hold -------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import pytest
 from django.db import DatabaseError, connection, connections
 from pytest_django.fixtures import Settings
 
-from jobstore import lease
-from jobstore.detector import Detector
+from jobstore.leadership import lease
+from jobstore.leadership.session_lock import Detector
 from jobstore.models import SchedulerInstance, SchedulerLease
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests.conftest import StartScheduler, eventually
 from tests.processes import SchedulerCommand
 

@@ -21,8 +21,8 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
-from jobstore.presence import Presence
 from jobstore.util import as_aware, get_django_internal_datetime
 from tests import callables
 from tests.conftest import StartScheduler, eventually

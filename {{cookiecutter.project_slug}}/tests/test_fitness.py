@@ -10,11 +10,13 @@ import pytest
 from django.db import DatabaseError, OperationalError, ProgrammingError
 from pytest_django.fixtures import Settings
 
-from jobstore import health, lease, registry
+from jobstore import registry
+from jobstore.health import answers
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease
+from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJobExecution, SchedulerInstance, SchedulerLease, database_now
-from jobstore.presence import Presence
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.processes import SchedulerCommand
@@ -33,7 +35,7 @@ def start_process(
     """Return a function that starts what `runapscheduler` runs, as a standby where it is second."""
     settings.SCHEDULER_EXTRA = "standby"
     settings.SCHEDULER_LEASE_SECONDS = 60.0  # so that nobody gets it by waiting
-    monkeypatch.setattr("jobstore.fitness.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE", 0.5)
     monkeypatch.setattr(registry, "sync", lambda *args, **options: [])
     started: list[SchedulerProcess] = []
 
@@ -57,7 +59,7 @@ def is_free() -> bool:
 
 
 def is_ready(process: SchedulerProcess) -> bool:
-    return health.ready(process)[0] == health.OK
+    return answers.ready(process)[0] == answers.OK
 
 
 def broken(error: BaseException) -> Callable[[], None]:
@@ -81,7 +83,7 @@ def test_a_process_that_cannot_prepare_is_not_ready_and_gives_the_lease_up(
 ) -> None:
     process = start_process(broken(error))
     eventually(is_free)
-    assert str(error) in health.ready(process)[1]["reason"]
+    assert str(error) in answers.ready(process)[1]["reason"]
     row = eventually(lambda: SchedulerInstance.objects.filter(role=Role.UNFIT).first())
     assert str(error) in row.problem
 
@@ -120,7 +122,7 @@ def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProce
     may_go_on = threading.Event()
     process = start_process(lambda: may_go_on.wait(10))
     eventually(lambda: process.presence.term)
-    assert "in line with the code" in health.ready(process)[1]["reason"]
+    assert "in line with the code" in answers.ready(process)[1]["reason"]
     may_go_on.set()
     eventually(lambda: is_ready(process))
 
@@ -162,7 +164,7 @@ def test_a_database_that_fails_for_long_while_preparing_makes_it_unfit(
     settings.SCHEDULER_HUNG_SECONDS = 1.5
     process = start_process(broken(OperationalError("no such table")))
     eventually(is_free)
-    assert "no such table" in health.ready(process)[1]["reason"]
+    assert "no such table" in answers.ready(process)[1]["reason"]
 
 
 def test_claims_that_always_fail_make_it_unfit(
@@ -173,11 +175,11 @@ def test_claims_that_always_fail_make_it_unfit(
 
     process = start_process()
     eventually(lambda: is_ready(process))
-    monkeypatch.setattr("jobstore.due.due_jobs", fail)
+    monkeypatch.setattr("jobstore.claims.due.due_jobs", fail)
     settings.SCHEDULER_HUNG_SECONDS = 2.0
     process.scheduler.add_job(callables.note, id="job")
     eventually(is_free)
-    assert "no such column" in health.ready(process)[1]["reason"]
+    assert "no such column" in answers.ready(process)[1]["reason"]
     monkeypatch.undo()
     eventually(lambda: is_ready(process))
     eventually(lambda: "ran" in callables.calls)
@@ -193,7 +195,7 @@ def test_a_loop_whose_thread_has_ended_gives_the_lease_up(start_process: StartPr
 
     process.scheduler._event.wait = wait
     eventually(is_free)
-    for question in (health.live, health.ready):
+    for question in (answers.live, answers.ready):
         assert "The scheduling loop has ended" in question(process)[1]["reason"]
     row = eventually(lambda: SchedulerInstance.objects.filter(role=Role.UNFIT).first())
     assert "The scheduling loop has ended" in row.problem
@@ -230,7 +232,7 @@ def test_a_loop_that_is_stuck_gives_the_lease_up_until_it_moves_again(
         other = start_process()
         settings.SCHEDULER_HUNG_SECONDS = 1.0
         eventually(lambda: other.presence.term)
-        assert "silent" in health.ready(process)[1]["reason"]
+        assert "silent" in answers.ready(process)[1]["reason"]
         assert process.presence.role == Role.UNFIT
     settings.SCHEDULER_HUNG_SECONDS = 30.0
     eventually(lambda: process.presence.role == Role.STANDBY)
@@ -285,7 +287,7 @@ def test_the_thread_that_renews_the_lease_is_started_again_if_it_ended(
     eventually(lambda: process.presence._thread is not former)
     time.sleep(0.1)
     eventually(lambda: is_ready(process))
-    assert health.live(process)[0] == health.OK
+    assert answers.live(process)[0] == answers.OK
 
 
 def test_what_the_handler_of_an_outage_raises_does_not_end_the_thread(
@@ -301,8 +303,8 @@ def test_what_the_handler_of_an_outage_raises_does_not_end_the_thread(
 
     thread = process.presence._thread
     assert thread is not None
-    monkeypatch.setattr("jobstore.lease.renew", fail)
-    monkeypatch.setattr("jobstore.presence.release_connections", fail)
+    monkeypatch.setattr("jobstore.leadership.lease.renew", fail)
+    monkeypatch.setattr("jobstore.leadership.presence.release_connections", fail)
     eventually(raised.is_set)
     time.sleep(0.5)
     monkeypatch.undo()
@@ -328,8 +330,8 @@ def test_a_lease_that_is_won_while_stepping_back_does_not_stay_taken(
         time.sleep(0.5)
         return original(*args, **options)
 
-    monkeypatch.setattr("jobstore.presence.PATIENCE", patience)
-    monkeypatch.setattr("jobstore.fitness.FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("jobstore.leadership.presence.PATIENCE", patience)
+    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE", 60.0)
     monkeypatch.setattr(lease, "acquire", slow)
     process = start_process()
     assert asked.wait(10)
@@ -343,7 +345,7 @@ def test_a_repeated_failure_is_logged_once_and_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("jobstore.scheduler.RETRY", 0.02)
+    monkeypatch.setattr("jobstore.process.scheduler.RETRY", 0.02)
     caplog.set_level("INFO")
     left = iter([RuntimeError("odd")] * 50)
 

@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
 from jobstore.models import DjangoJobExecution
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 

@@ -17,9 +17,11 @@ from django.db import DatabaseError
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from jobstore import health, lease, metrics, probe
+from jobstore import probe
+from jobstore.health import answers, metrics
+from jobstore.leadership import lease
 from jobstore.models import SchedulerInstance, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests.conftest import eventually
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +37,7 @@ def process(transactional_db: None) -> Iterator[SchedulerProcess]:
 
 @pytest.fixture
 def address(process: SchedulerProcess) -> Iterator[str]:
-    server = health.serve(process, "127.0.0.1:0")
+    server = answers.serve(process, "127.0.0.1:0")
     assert server is not None
     yield f"127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -69,9 +71,9 @@ def test_a_surplus_scheduler_is_alive_but_not_ready_and_names_the_holder(
     process.start()
     try:
         eventually(lambda: process.presence.role == SchedulerInstance.Role.SURPLUS)
-        assert health.live(process)[0] == health.OK
-        code, body = health.ready(process)
-        assert code == health.UNAVAILABLE
+        assert answers.live(process)[0] == answers.OK
+        code, body = answers.ready(process)
+        assert code == answers.UNAVAILABLE
         assert "elsewhere:7 is the active scheduler" in body["reason"]
     finally:
         process.stop()
@@ -83,7 +85,7 @@ def test_a_starting_scheduler_is_not_ready(transactional_db: None) -> None:
     process.start()
     try:
         eventually(lambda: process.presence.sight)
-        assert "Waiting for the lease" in health.ready(process)[1]["reason"]
+        assert "Waiting for the lease" in answers.ready(process)[1]["reason"]
     finally:
         process.stop()
 
@@ -94,37 +96,37 @@ def test_a_hung_loop_is_not_alive(process: SchedulerProcess, settings: Settings)
         process.scheduler.wakeup()
         time.sleep(0.3)
         settings.SCHEDULER_HUNG_SECONDS = 0.2
-        assert "silent" in health.live(process)[1]["reason"]
+        assert "silent" in answers.live(process)[1]["reason"]
 
 
 def test_a_database_that_is_away_makes_it_not_ready_but_alive(
     process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     eventually(lambda: process.presence.term)
-    monkeypatch.setattr(health, "DATABASE_SILENCE", 0.5)
+    monkeypatch.setattr(answers, "DATABASE_SILENCE", 0.5)
 
     def gone(*args: object, **options: object) -> None:
         raise DatabaseError("gone")
 
     monkeypatch.setattr(lease, "renew", gone)
     monkeypatch.setattr(lease, "acquire", gone)
-    eventually(lambda: "gone" in health.ready(process)[1]["reason"])
-    assert health.live(process)[0] == health.OK
+    eventually(lambda: "gone" in answers.ready(process)[1]["reason"])
+    assert answers.live(process)[0] == answers.OK
     monkeypatch.undo()
 
 
 def test_a_draining_scheduler_is_ready_and_not_active(process: SchedulerProcess) -> None:
     eventually(lambda: process.presence.term)
     process.presence.drain()
-    assert health.ready(process)[0] == health.OK
-    assert health.active(process)[0] == health.UNAVAILABLE
+    assert answers.ready(process)[0] == answers.OK
+    assert answers.active(process)[0] == answers.UNAVAILABLE
 
 
 def test_an_address_that_is_taken_is_reported_and_does_not_stop_the_scheduler(
     process: SchedulerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert health.serve(process, f"127.0.0.1:{taken.getsockname()[1]}") is None
+        assert answers.serve(process, f"127.0.0.1:{taken.getsockname()[1]}") is None
     assert "SCHEDULER_HEALTH_ADDRESS" in caplog.text
 
 
@@ -199,10 +201,10 @@ def test_a_standby_is_healthy_and_names_the_active_one(
     process.start()
     try:
         eventually(lambda: process.presence.role == SchedulerInstance.Role.STANDBY)
-        code, body = health.ready(process)
-        assert (code, body["role"], body["holder"]) == (health.OK, "standby", "elsewhere:7")
-        code, body = health.active(process)
-        assert code == health.UNAVAILABLE
+        code, body = answers.ready(process)
+        assert (code, body["role"], body["holder"]) == (answers.OK, "standby", "elsewhere:7")
+        code, body = answers.active(process)
+        assert code == answers.UNAVAILABLE
         assert "elsewhere:7 is the active scheduler" in body["reason"]
     finally:
         process.stop()
@@ -215,13 +217,13 @@ def test_a_standby_without_its_database_is_not_ready(
     hold_the_lease()
     process = SchedulerProcess()
     process.presence.role = SchedulerInstance.Role.STANDBY
-    monkeypatch.setattr(health, "DATABASE_SILENCE", 0.0)
-    assert "database does not answer" in health.ready(process)[1]["reason"]
+    monkeypatch.setattr(answers, "DATABASE_SILENCE", 0.0)
+    assert "database does not answer" in answers.ready(process)[1]["reason"]
 
 
 def test_an_active_scheduler_tells_all_about_itself(process: SchedulerProcess) -> None:
     eventually(lambda: process.presence.term)
-    _, body = health.ready(process)
+    _, body = answers.ready(process)
     assert body["role"] == "active"
     assert body["epoch"] == 1
     assert body["holder"] == body["process"] == f"{process.presence.host}:{os.getpid()}"
@@ -262,10 +264,10 @@ def test_no_value_breaks_a_line_of_the_metrics(process: SchedulerProcess) -> Non
 def test_an_address_that_becomes_free_is_taken(
     process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "BIND_RETRY", 0.1)
+    monkeypatch.setattr(answers, "BIND_RETRY", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert health.serve(process, address) is None
+        assert answers.serve(process, address) is None
     eventually(lambda: probe.ask("live", address)[0])
 
 

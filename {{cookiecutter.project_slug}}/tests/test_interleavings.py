@@ -20,9 +20,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.db import DatabaseError, connections
 from django.db.models import F
 
-from jobstore import lease
-from jobstore.dispatch import Taken
+from jobstore.claims.dispatcher import Taken
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from tests.simulation import BEGINNING, LONG_AGO, SECOND, Loop, Process, World, by_hand, work
 
@@ -171,7 +171,7 @@ def test_claimers_and_editors_at_the_same_time_keep_the_promises(
 ) -> None:
     hurry = Hurry(processes=4)
     monkeypatch.setattr("jobstore.models.database_now", lambda using: hurry.now)
-    monkeypatch.setattr("jobstore.leftovers.close_connections", lambda **_: [])
+    monkeypatch.setattr("jobstore.execution.leftovers.close_connections", lambda **_: [])
     hurry.run(rows=600, seconds=60)
 
     keys = [(job_id, run_time) for job_id, run_time, _ in hurry.started]

@@ -9,7 +9,7 @@ from pytest_django.fixtures import Settings
 from jobs.housekeeping import prune_history
 from jobstore import registry
 from jobstore.models import DjangoJobExecution, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from jobstore.testing import JobRunner
 
 pytestmark = pytest.mark.django_db

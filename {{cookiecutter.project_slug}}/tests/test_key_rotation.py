@@ -20,11 +20,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
-from jobstore import health, rotation, signing, status
-from jobstore.claim import NotHolder
+from jobstore.claims.claim import NotHolder
+from jobstore.health import answers, status
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
+from jobstore.storage import key_rotation, signing
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.processes import SchedulerCommand
@@ -85,9 +86,9 @@ def test_what_a_fallback_signed_is_signed_anew_in_service_or_not(rotate: Any) ->
     DjangoJob.objects.filter(pk="quarantined").update(quarantined_at=FUTURE)
     DjangoJob.objects.filter(pk="retired").retire()
     rotate(NEW, OLD)
-    assert rotation.key_use("default") == rotation.KeyUse(fallback=4)
-    assert rotation.sign_anew("default", free).signed == 4
-    assert rotation.key_use("default") == rotation.KeyUse(current=4)
+    assert key_rotation.key_use("default") == key_rotation.KeyUse(fallback=4)
+    assert key_rotation.sign_anew("default", free).signed == 4
+    assert key_rotation.key_use("default") == key_rotation.KeyUse(current=4)
     rotate(NEW)
     assert signed() == {"current"}
 
@@ -96,7 +97,7 @@ def test_signing_anew_changes_nothing_but_the_signature(rotate: Any) -> None:
     add("job")
     before = DjangoJob.objects.values().get()
     rotate(NEW, OLD)
-    rotation.sign_anew("default", free)
+    key_rotation.sign_anew("default", free)
     after = DjangoJob.objects.values().get()
     assert after.pop("version") > before.pop("version")
     assert bytes(after.pop("job_state")) != bytes(before.pop("job_state"))
@@ -104,19 +105,19 @@ def test_signing_anew_changes_nothing_but_the_signature(rotate: Any) -> None:
 
 
 def test_many_jobs_are_signed_anew_in_batches(rotate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotation, "BATCH", 3)
+    monkeypatch.setattr(key_rotation, "BATCH", 3)
     for number in range(8):
         add(f"job-{number}")
     rotate(NEW, OLD)
     fences: list[int] = []
-    assert rotation.sign_anew("default", lambda: fences.append(1)).signed == 8
+    assert key_rotation.sign_anew("default", lambda: fences.append(1)).signed == 8
     assert (len(fences), signed()) == (3, {"current"})
 
 
 def test_a_process_that_lost_the_lease_in_between_signs_no_more(
     rotate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rotation, "BATCH", 1)
+    monkeypatch.setattr(key_rotation, "BATCH", 1)
     add("a")
     add("b")
     rotate(NEW, OLD)
@@ -127,8 +128,8 @@ def test_a_process_that_lost_the_lease_in_between_signs_no_more(
             raise NotHolder
 
     with pytest.raises(NotHolder):
-        rotation.sign_anew("default", fence)
-    assert rotation.key_use("default") == rotation.KeyUse(current=1, fallback=1)
+        key_rotation.sign_anew("default", fence)
+    assert key_rotation.key_use("default") == key_rotation.KeyUse(current=1, fallback=1)
 
 
 def test_what_cannot_be_verified_is_not_signed(rotate: Any) -> None:
@@ -136,7 +137,7 @@ def test_what_cannot_be_verified_is_not_signed(rotate: Any) -> None:
     DjangoJob.objects.update(arguments="'something else'")
     before = DjangoJob.objects.values().get()
     rotate(NEW, OLD)
-    renewal = rotation.sign_anew("default", free)
+    renewal = key_rotation.sign_anew("default", free)
     assert (renewal.signed, renewal.unreadable) == (0, ["forged"])
     assert DjangoJob.objects.values().get() == before
 
@@ -147,8 +148,8 @@ def test_jobs_of_the_former_format_are_signed_anew_as_they_would_run() -> None:
     row = former(job(args=["something"]))
     row.arguments = "'shown by whoever wrote to the table'"
     row.save()
-    assert rotation.key_use("default") == rotation.KeyUse(former=1)
-    assert rotation.sign_anew("default", free).signed == 1
+    assert key_rotation.key_use("default") == key_rotation.KeyUse(former=1)
+    assert key_rotation.sign_anew("default", free).signed == 1
     assert signed() == {"current"}
     assert DjangoJob.objects.get().arguments == "'something'"
 
@@ -159,7 +160,7 @@ def test_one_query_counts_without_reading_the_states(rotate: Any) -> None:
     with CaptureQueriesContext(
         connection,
     ) as captured:
-        rotation.key_use("default")
+        key_rotation.key_use("default")
     assert len(captured) <= 2
 
 
@@ -170,7 +171,7 @@ def test_a_start_signs_anew_what_the_old_key_signed(
     add("added")
     rotate(NEW, OLD)
     start_scheduler()
-    eventually(lambda: rotation.key_use("default") == rotation.KeyUse(current=1))
+    eventually(lambda: key_rotation.key_use("default") == key_rotation.KeyUse(current=1))
 
 
 # --- What is said about it ------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def test_status_and_check_say_that_a_former_key_is_still_needed(rotate: Any) -> 
 def test_status_and_check_say_when_a_former_key_is_no_longer_needed(rotate: Any) -> None:
     add("job")
     rotate(NEW, OLD)
-    rotation.sign_anew("default", free)
+    key_rotation.sign_anew("default", free)
     assert "No job needs DJANGO_SECRET_KEY_FALLBACKS any more. Sessions" in said()
     assert list(checked()) == ["jobstore.I021"]
 
@@ -292,7 +293,7 @@ def test_a_process_refuses_when_it_knows_the_keys_of_too_few_jobs(
     rotate(NEW)
     for number in range(known):
         add(f"known-{number}")
-    problem = rotation.problem("default")
+    problem = key_rotation.problem("default")
     assert bool(problem) is is_refused
     if is_refused:
         assert f"{unknown} of {known + unknown}" in problem
@@ -305,7 +306,7 @@ def test_jobs_out_of_service_do_not_keep_a_process_from_starting(rotate: Any) ->
     DjangoJob.objects.filter(pk__lte="job-1").retire()
     DjangoJob.objects.filter(retired_at=None).update(quarantined_at=FUTURE)
     rotate(NEW)
-    assert rotation.problem("default") == ""
+    assert key_rotation.problem("default") == ""
 
 
 def test_jobs_of_the_former_format_do_not_keep_a_process_from_starting() -> None:
@@ -316,7 +317,7 @@ def test_jobs_of_the_former_format_do_not_keep_a_process_from_starting() -> None
     encoded = former(job())
     DjangoJob.objects.update(job_state=encoded.job_state)
     # They are those of another job, but of the former format: only verifying tells.
-    assert "4 of 4" in rotation.problem("default")
+    assert "4 of 4" in key_rotation.problem("default")
     DjangoJob.objects.all().delete()
     for name in ("a", "b", "c"):
         row = former(job())
@@ -324,7 +325,7 @@ def test_jobs_of_the_former_format_do_not_keep_a_process_from_starting() -> None
         if name == "a":
             row.pk = "job"
         row.save()
-    assert "3 of 3" in rotation.problem("default")
+    assert "3 of 3" in key_rotation.problem("default")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -342,8 +343,8 @@ def test_a_scheduler_with_a_wrong_key_is_not_ready_and_takes_no_job_out_of_servi
     try:
         eventually(lambda: SchedulerInstance.objects.filter(role=Role.UNFIT).exists())
         time.sleep(1)
-        code, body = health.ready(process)
-        assert code != health.OK and "FALLBACKS" in str(body)
+        code, body = answers.ready(process)
+        assert code != answers.OK and "FALLBACKS" in str(body)
         assert "FALLBACKS" in SchedulerInstance.objects.get().problem
         rows = DjangoJob.objects.filter(pk__startswith="job-").order_by("pk")
         assert list(rows.values()) == before
@@ -357,7 +358,7 @@ def test_a_scheduler_with_a_wrong_key_is_not_ready_and_takes_no_job_out_of_servi
 def test_a_scheduler_with_a_wrong_key_recovers_once_the_key_is_right(
     rotate: Any, start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.presence.KEY_RETRY", 0.2)
+    monkeypatch.setattr("jobstore.leadership.presence.KEY_RETRY", 0.2)
     for number in range(3):
         add(f"job-{number}")
     rotate(NEW)
@@ -365,7 +366,7 @@ def test_a_scheduler_with_a_wrong_key_recovers_once_the_key_is_right(
     eventually(lambda: store.presence.role == Role.UNFIT)
     rotate(NEW, OLD)
     eventually(lambda: store.presence.role == Role.ACTIVE)
-    eventually(lambda: rotation.key_use("default") == rotation.KeyUse(current=3))
+    eventually(lambda: key_rotation.key_use("default") == key_rotation.KeyUse(current=3))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -399,9 +400,9 @@ def test_jobs_whose_key_is_lost_can_be_given_up(rotate: Any) -> None:
         add(f"lost-{number}")
     rotate(NEW)
     add("known")
-    assert rotation.problem("default")
-    assert rotation.give_up_unreadable("default", free) == 3
-    assert rotation.problem("default") == ""
+    assert key_rotation.problem("default")
+    assert key_rotation.give_up_unreadable("default", free) == 3
+    assert key_rotation.problem("default") == ""
     kept = DjangoJob.objects.filter(quarantined_at__isnull=False)
     assert {job.pk for job in kept} == {"lost-0", "lost-1", "lost-2"}
     assert "given it up" in kept[0].quarantine_reason
@@ -457,7 +458,9 @@ def test_a_key_is_rotated_in_real_processes_and_no_job_is_lost(
     deploys.start(NEW, OLD)
     rotate(NEW)
     everything = declared.count() + 1
-    eventually(lambda: rotation.key_use("default") == rotation.KeyUse(current=everything), 40)
+    eventually(
+        lambda: key_rotation.key_use("default") == key_rotation.KeyUse(current=everything), 40
+    )
     deploys.start(NEW)
     ran = Run.objects.filter(job="tick", status=Run.SUCCESS).count()
     eventually(lambda: Run.objects.filter(job="tick", status=Run.SUCCESS).count() > ran + 2, 40)

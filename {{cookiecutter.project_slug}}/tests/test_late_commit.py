@@ -7,8 +7,8 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from pytest_django.fixtures import Settings
 
-from jobstore import claim as claims
-from jobstore import dispatch
+from jobstore.claims import claim as claims
+from jobstore.claims import dispatcher
 from jobstore.models import DjangoJob, DjangoJobExecution
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -24,7 +24,7 @@ def test_a_late_commit_is_waited_for_as_long_as_the_settings_allow_one(
 ) -> None:
     settings.SCHEDULER_LEASE_SECONDS = lease
     settings.SCHEDULER_STATEMENT_SECONDS = statement
-    assert dispatch.late_commit().total_seconds() == seconds
+    assert dispatcher.late_commit().total_seconds() == seconds
 
 
 class LateServer:

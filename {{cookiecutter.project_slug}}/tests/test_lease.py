@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from jobstore import lease
+from jobstore.leadership import lease
 from jobstore.models import SchedulerLease, database_now
 
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import DatabaseError
 from pytest_django.fixtures import Settings
 
-from jobstore import lease, losses, registry
+from jobstore import registry
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease, losses
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.processes import SchedulerCommand
@@ -65,7 +66,7 @@ def left_run(owner: SchedulerInstance) -> DjangoJobExecution:
 def test_a_run_that_a_process_left_is_found_while_another_is_active(
     start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch, role: Role
 ) -> None:
-    monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
     scheduler = start_scheduler()
     scheduler.add_job(callables.note, "interval", seconds=0.5, id="job")
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).exists())
@@ -112,8 +113,8 @@ def test_a_run_is_not_tried_again_before_the_thread_that_runs_it_has_ended(
 def test_a_scheduler_that_does_not_wait_keeps_its_runs_until_they_end(
     start_scheduler: StartScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.presence.HEARTBEAT", 0.5)
-    monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.leadership.presence.HEARTBEAT", 0.5)
+    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
     former = start_scheduler()
     former.add_job(callables.block, "interval", hours=1, id="job")
     DjangoJob.objects.update(on_lost=DjangoJob.OnLost.RERUN)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from jobstore import claim as claims
-from jobstore import dispatch
+from jobstore.claims import claim as claims
+from jobstore.claims import dispatcher
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from tests import callables
 from tests.conftest import StartScheduler, eventually
@@ -74,7 +74,7 @@ def test_other_jobs_start_on_time_beside_a_locked_one(
     start_scheduler: StartScheduler, locked: list[Locked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The locked job is overdue all the time, which must not hide when the next one is due."""
-    monkeypatch.setattr(dispatch, "LAST_RETRY", 60.0)
+    monkeypatch.setattr(dispatcher, "LAST_RETRY", 60.0)
     scheduler = start_scheduler()
     every_second(scheduler, "locked")
     eventually(lambda: callables.calls)

@@ -15,10 +15,11 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from django.db import InterfaceError, OperationalError
 
-from jobstore import claim, registry
+from jobstore import registry
+from jobstore.claims import claim
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables, hazards, misdeeds
 from tests.conftest import eventually
 from tests.statements import Statements, statements_of_threads

@@ -7,7 +7,8 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import losses, models, registry
+from jobstore import models, registry
+from jobstore.leadership import losses
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.registry import scheduled
 from tests import callables

@@ -17,10 +17,10 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
-from jobstore import recorder
-from jobstore.lease import Sight, Term
+from jobstore.history import recorder
+from jobstore.leadership.lease import Sight, Term
+from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.presence import Presence
 from tests import callables, plain
 from tests.conftest import StartScheduler, eventually
 from tests.plain import store_job

@@ -12,12 +12,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 from django.db.models import Sum
 
-from jobstore import claim as claims
-from jobstore import lease, outcomes
-from jobstore.claim import claim
+from jobstore.claims import claim as claims
+from jobstore.claims import outcomes
+from jobstore.claims.claim import claim
+from jobstore.claims.plan import Plan, plan
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership import lease
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.plan import Plan, plan
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.plain import store_job

@@ -10,9 +10,9 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from pytest_django.fixtures import Settings
 
-from jobstore import claim
+from jobstore.claims import claim
+from jobstore.claims.prefetch import Pace
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.pace import Pace
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.statements import statements_of_threads
@@ -56,7 +56,7 @@ def test_more_is_claimed_at_once_although_all_has_ended_while_a_claim_took_long(
         return real(*args)
 
     monkeypatch.setattr(claim, "claim", slow)
-    monkeypatch.setattr("jobstore.dispatch.BUSY_WAIT", 60.0)
+    monkeypatch.setattr("jobstore.claims.dispatcher.BUSY_WAIT", 60.0)
     add_many(start_scheduler(threads=2), callables.note, 600)
     eventually(lambda: len(callables.calls) == 600, timeout=20)
 
@@ -94,7 +94,7 @@ def test_a_long_job_whose_turn_it_is_is_not_overtaken_by_short_ones(
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let the test say what time it is."""
     value = [100.0]
-    monkeypatch.setattr("jobstore.pace.time.monotonic", lambda: value[0])
+    monkeypatch.setattr("jobstore.claims.prefetch.time.monotonic", lambda: value[0])
     return value
 
 

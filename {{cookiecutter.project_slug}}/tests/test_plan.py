@@ -11,7 +11,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from jobstore.plan import MAX_RUN_TIMES, UnusableTrigger, plan
+from jobstore.claims.plan import MAX_RUN_TIMES, UnusableTrigger, plan
 from tests import callables
 
 NOON = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)

@@ -14,9 +14,11 @@ from apscheduler.triggers.date import DateTrigger
 from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
-from jobstore import conf, health, status
+from jobstore import conf
+from jobstore.health import answers as health
+from jobstore.health import status
 from jobstore.models import DjangoJob, SchedulerInstance, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import eventually
 from tests.processes import SchedulerCommand, WebCommand, free_port, get
@@ -219,7 +221,7 @@ def test_jobs_that_wait_for_the_one_busy_worker_are_no_fault(one_worker: Schedul
 def test_a_loop_that_stands_still_excuses_nothing(
     one_worker: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.presence.SATURATION_LASTS", 0.5)
+    monkeypatch.setattr("jobstore.leadership.presence.SATURATION_LASTS", 0.5)
     now = database_now("default")
     for name in ("first", "second"):
         one_worker.scheduler.add_job(callables.block, DateTrigger(now), id=name)

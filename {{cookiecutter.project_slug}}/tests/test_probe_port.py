@@ -8,9 +8,10 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from jobstore import health, registry
+from jobstore import registry
+from jobstore.health import answers
 from jobstore.models import DjangoJobExecution, SchedulerInstance
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import eventually
 
@@ -23,7 +24,7 @@ NOT_ANSWERED = "Probes are not answered: SCHEDULER_HEALTH_ADDRESS="
 def process(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[SchedulerProcess]:
     """What `runapscheduler` runs, not started."""
     monkeypatch.setattr(registry, "sync", lambda *args, **options: [])
-    monkeypatch.setattr(health, "BIND_RETRY", 0.2)
+    monkeypatch.setattr(answers, "BIND_RETRY", 0.2)
     one = SchedulerProcess()
     yield one
     if one.scheduler.running:
@@ -39,7 +40,7 @@ def test_a_port_that_another_has_is_told_beside_the_process_until_it_is_free(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        assert health.serve(process, address) is None
+        assert answers.serve(process, address) is None
         process.start()
         eventually(SchedulerInstance.objects.filter(role="active").exists)
         instance = SchedulerInstance.objects.get()
@@ -56,7 +57,7 @@ def test_a_port_that_another_has_is_told_beside_the_process_until_it_is_free(
 def test_an_address_that_cannot_be_used_is_told_and_the_process_is_fit(
     process: SchedulerProcess, address: str
 ) -> None:
-    assert health.serve(process, address) is None
+    assert answers.serve(process, address) is None
     process.start()
     eventually(SchedulerInstance.objects.filter(role="active").exists)
     time.sleep(0.5)  # two renewals

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from jobstore import health, probe, probe_server
-from jobstore.probe_server import ProbeServer
+from jobstore import probe
+from jobstore.health import answers as health
+from jobstore.health import server as probe_server
+from jobstore.health.server import ProbeServer
 from tests.conftest import eventually
 from tests.proxy import reset
 

@@ -32,9 +32,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jobstore import state
+from jobstore.claims.plan import MAX_RUN_TIMES, plan
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
-from jobstore.plan import MAX_RUN_TIMES, plan
+from jobstore.storage import serializer
 from tests import callables, strategies
 from tests.simulation import Loop, Process, by_hand, work
 
@@ -153,7 +153,7 @@ class Reference:
 
 def stored(job: Job, due: dt.datetime) -> DjangoJob:
     """Return the row of a job, as it would be stored."""
-    return DjangoJob(pk=job.id, next_run_time=due.astimezone(dt.UTC), **state.values(job))
+    return DjangoJob(pk=job.id, next_run_time=due.astimezone(dt.UTC), **serializer.values(job))
 
 
 @st.composite
@@ -190,7 +190,7 @@ def test_a_look_finds_what_apscheduler_finds(data: st.DataObject) -> None:
             break
         now = data.draw(looks(reference.due, trigger))
         running = data.draw(st.sampled_from([0, 0, 1, limits["max_instances"]]))
-        planned = plan(state.restore(row, reference.loop), 1, now, running=running)
+        planned = plan(serializer.restore(row, reference.loop), 1, now, running=running)
         expected = reference.look(now, running)
         if running >= limits["max_instances"]:
             expected = [(SKIPPED, time) for _, time in expected]
@@ -324,7 +324,7 @@ def test_a_job_comes_back_from_its_signed_state_as_it_was(
         work, trigger, args=args, kwargs={"more": args}, id="job", next_run_time=first
     )
     job._modify(executor="default", **limits)
-    restored = state.restore(stored(job, first), loop)
+    restored = serializer.restore(stored(job, first), loop)
     before, after = job.__getstate__(), restored.__getstate__()
     old, new = before.pop("trigger"), after.pop("trigger")
     assert before == after
@@ -385,7 +385,7 @@ def test_a_late_run_counts_as_missed_even_while_too_many_run() -> None:
 def test_a_long_absence_is_caught_up_in_portions_where_apscheduler_takes_all_at_once() -> None:
     reference = Reference(every_minute(), NOON, coalesce=False, misfire_grace_time=None)
     now, portions = NOON + 30 * HOUR, []
-    job = state.restore(stored(reference.job, NOON), reference.loop)
+    job = serializer.restore(stored(reference.job, NOON), reference.loop)
     while job.next_run_time <= now:
         planned = plan(job, 1, now)
         portions.append(planned.start)
@@ -431,7 +431,7 @@ def test_a_job_keeps_to_its_triggers_zone_whatever_zone_its_first_time_was_given
     runs = []
     for days in range(3):
         now = due + dt.timedelta(days=days)
-        planned = plan(state.restore(row, reference.loop), 1, now)
+        planned = plan(serializer.restore(row, reference.loop), 1, now)
         runs += [time.astimezone(zone).day for time in planned.start]
         row.next_run_time = planned.next_run_time
     assert runs == [1, 2, 3]

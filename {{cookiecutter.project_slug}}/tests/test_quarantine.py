@@ -13,9 +13,9 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from jobstore import quarantine, signing, state
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, SchedulerLease
+from jobstore.storage import quarantine, serializer, signing
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 
@@ -42,8 +42,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> DjangoJob:
     """A job in quarantine since its function is gone."""
     keep(Moody(hours=1))
     monkeypatch.delattr(callables, "note")
-    with pytest.raises(state.UnreadableState) as error:
-        state.restore(DjangoJob.objects.get())
+    with pytest.raises(serializer.UnreadableState) as error:
+        serializer.restore(DjangoJob.objects.get())
     quarantine.put(DjangoJob.objects.get(), str(error.value), "default")
     job: DjangoJob = DjangoJob.objects.get()
     return job
@@ -232,15 +232,15 @@ def test_a_start_leaves_what_needs_an_executor_that_is_not_there(
 
 
 def test_a_pickle_without_a_signature_is_named_and_not_read() -> None:
-    with pytest.raises(state.UnreadableState, match="import_django_apscheduler"):
-        state.load(DjangoJob(pk="old", job_state=pickle.dumps({"id": "old"})))
+    with pytest.raises(serializer.UnreadableState, match="import_django_apscheduler"):
+        serializer.load(DjangoJob(pk="old", job_state=pickle.dumps({"id": "old"})))
 
 
 def test_a_state_of_a_newer_format_is_refused() -> None:
     keep(IntervalTrigger(hours=1))
     row = DjangoJob.objects.get()
-    newer = {**state.load(row), "version": 2}
+    newer = {**serializer.load(row), "version": 2}
     shown = {name: getattr(row, name) for name in signing.SHOWN}
     row.job_state = signing.sign("report", pickle.dumps(newer), shown)
-    with pytest.raises(state.UnreadableState, match="version"):
-        state.restore(row)
+    with pytest.raises(serializer.UnreadableState, match="version"):
+        serializer.restore(row)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from jobstore import recorder
+from jobstore.history import recorder
+from jobstore.history.recorder import Recorder, Result
 from jobstore.models import DjangoJobExecution, database_now
-from jobstore.recorder import Recorder, Result
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

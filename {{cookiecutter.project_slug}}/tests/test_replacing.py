@@ -27,10 +27,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from jobstore import defaults, registry, replacing, signing, state
+from jobstore import registry
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob
 from jobstore.registry import scheduled
+from jobstore.schedules import trigger_defaults
+from jobstore.storage import replacement, serializer, signing
 from jobstore.util import as_aware, get_django_internal_datetime
 from tests import callables
 
@@ -184,13 +186,13 @@ def make_job(trigger: BaseTrigger, next_run_time: dt.datetime | None) -> Job:
 def stored(job: Job) -> DjangoJob:
     """Return a job's row, as another process finds it."""
     next_run_time = get_django_internal_datetime(job.next_run_time)
-    return DjangoJob(pk=job.id, next_run_time=next_run_time, **state.values(job))
+    return DjangoJob(pk=job.id, next_run_time=next_run_time, **serializer.values(job))
 
 
 def replaced(old: BaseTrigger, new: BaseTrigger) -> Job:
     """Return the job that replaces one which is due at a time that only its row knows."""
     job = make_job(new, FIRST + 1000 * DAY)
-    replacing.keep_schedule(job, stored(make_job(old, FIRST + HOUR)))
+    replacement.keep_schedule(job, stored(make_job(old, FIRST + HOUR)))
     return job
 
 
@@ -203,7 +205,7 @@ def test_a_trigger_that_is_made_again_on_another_day_means_the_same(
     old = trigger.make()
     Clock.at = FIRST + later
     new = trigger.make()
-    assert replacing.identity(new) == replacing.identity(old)
+    assert replacement.identity(new) == replacement.identity(old)
     job = replaced(old, new)
     assert job.next_run_time == FIRST + HOUR
     # Nor does it begin anew after the next pause.
@@ -250,7 +252,7 @@ def test_a_moment_that_is_given_taken_away_or_changed_takes_effect(
     old = change[0].make()
     Clock.at = FIRST + later
     new = change[1].make()
-    assert replacing.identity(new) != replacing.identity(old)
+    assert replacement.identity(new) != replacement.identity(old)
     assert replaced(old, new).next_run_time == FIRST + 1000 * DAY
 
 
@@ -263,10 +265,10 @@ def test_a_trigger_that_was_stored_many_times_means_the_same(
     old = trigger.make()
     row = stored(make_job(old, FIRST + HOUR))
     for _ in range(2):  # as a job is that somebody modifies
-        row = stored(state.restore(row))
+        row = stored(serializer.restore(row))
     Clock.at = FIRST + later
     job = make_job(trigger.make(), FIRST + 1000 * DAY)
-    replacing.keep_schedule(job, row)
+    replacement.keep_schedule(job, row)
     assert job.next_run_time == FIRST + HOUR
 
 
@@ -279,10 +281,10 @@ def test_a_trigger_that_older_code_stored_means_the_same(
     old = make_job(trigger.make(), FIRST + HOUR)
     row = stored(old)
     pickled = pickle.dumps(old.__getstate__())
-    row.job_state = signing.sign("job", pickled, state.columns(old))
+    row.job_state = signing.sign("job", pickled, serializer.columns(old))
     Clock.at = FIRST + later
     job = make_job(trigger.make(), FIRST + 1000 * DAY)
-    replacing.keep_schedule(job, row)
+    replacement.keep_schedule(job, row)
     assert job.next_run_time == FIRST + HOUR
 
 
@@ -306,19 +308,19 @@ def test_a_stored_state_holds_plain_times_that_older_code_can_read(trigger: Writ
 def test_a_copy_is_still_known_to_count_from_when_it_was_made(
     trigger: Written, copied: Callable[[Any], Any]
 ) -> None:
-    assert defaults.has_default_moment(copied(trigger.make()))
+    assert trigger_defaults.has_default_moment(copied(trigger.make()))
 
 
 @pytest.mark.parametrize("trigger", WITHOUT_MOMENT, ids=lambda one: one.kind.__name__)
 def test_a_start_taken_from_another_trigger_was_given(trigger: Written) -> None:
-    name = defaults.moment_of(trigger.make())
+    name = trigger_defaults.moment_of(trigger.make())
     options = dict(trigger.options) | {name: getattr(trigger.make(), name)}
-    assert not defaults.has_default_moment(trigger.kind(**options))
+    assert not trigger_defaults.has_default_moment(trigger.kind(**options))
 
 
 def test_a_start_that_is_given_by_position_was_given() -> None:
-    assert not defaults.has_default_moment(IntervalTrigger(0, 0, 1, 0, 0, "2031-01-01"))
-    assert not defaults.has_default_moment(DateTrigger("2031-01-01"))
+    assert not trigger_defaults.has_default_moment(IntervalTrigger(0, 0, 1, 0, 0, "2031-01-01"))
+    assert not trigger_defaults.has_default_moment(DateTrigger("2031-01-01"))
 
 
 class OwnInterval(IntervalTrigger):  # type: ignore[misc]
@@ -331,7 +333,7 @@ class OwnInterval(IntervalTrigger):  # type: ignore[misc]
 def test_a_derived_trigger_without_a_start_means_the_same() -> None:
     first = OwnInterval()
     Clock.at += DAY
-    assert replacing.identity(first) == replacing.identity(OwnInterval())
+    assert replacement.identity(first) == replacement.identity(OwnInterval())
 
 
 class Plain:
@@ -368,9 +370,9 @@ def test_a_trigger_of_a_project_is_recognised_in_another_process(
     kind: type[OwnTrigger], value: object
 ) -> None:
     one, other = kind(value), kind(copy.deepcopy(value))
-    assert replacing.identity(one) == replacing.identity(other)
-    assert " at 0x" not in replacing.identity(one)
-    assert replacing.identity(kind(Plain(2))) != replacing.identity(one)
+    assert replacement.identity(one) == replacement.identity(other)
+    assert " at 0x" not in replacement.identity(one)
+    assert replacement.identity(kind(Plain(2))) != replacement.identity(one)
 
 
 def test_triggers_are_recognised_whatever_the_seed_of_hashes() -> None:
@@ -528,7 +530,7 @@ def test_a_program_that_adds_its_job_again_keeps_its_schedule(
     scheduler.add_job(callables.note, trigger.make(), id="job", replace_existing=True)
     after = DjangoJob.objects.get()
     assert after.next_run_time == before.next_run_time
-    assert repr(state.restore(after).trigger) == repr(state.restore(before).trigger)
+    assert repr(serializer.restore(after).trigger) == repr(serializer.restore(before).trigger)
 
 
 @pytest.mark.parametrize("kind", ["interval", "cron", "calendarinterval", "date"])
@@ -584,7 +586,7 @@ def test_nothing_of_a_retired_job_passes_to_a_new_one_of_its_id() -> None:
     own = {
         field.attname
         for field in DjangoJob._meta.concrete_fields
-        if field.attname not in state.columns(make_job(IntervalTrigger(hours=1), FIRST))
+        if field.attname not in serializer.columns(make_job(IntervalTrigger(hours=1), FIRST))
         and field.name not in ("id", "version", "job_state", "next_run_time")
     }
     store.add_job(make_job(IntervalTrigger(hours=1), FIRST))

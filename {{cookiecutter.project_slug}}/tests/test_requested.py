@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from jobstore import requested
+from jobstore.claims import requests
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from tests import callables
@@ -145,7 +145,7 @@ def test_a_request_that_nobody_could_start_for_long_is_missed(
     scheduler.add_job(
         callables.note, "interval", hours=1, id="job", misfire_grace_time=grace, max_instances=9
     )
-    late = max(grace, requested.GRACE)
+    late = max(grace, requests.GRACE)
     now = database_now("default")
     stale = Run.objects.create(
         job_id="job", status=Run.REQUESTED, run_time=now - (late + 5) * SECOND, requested_by="x"
@@ -174,7 +174,7 @@ def test_a_job_that_may_be_late_without_limit_takes_requests_however_old(
 def test_a_request_that_only_waits_for_a_worker_does_not_go_stale(
     start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requested, "GRACE", 0.5)
+    monkeypatch.setattr(requests, "GRACE", 0.5)
     scheduler = start_scheduler(threads=1)
     scheduler.add_job(callables.block, "interval", hours=1, id="blocks", misfire_grace_time=1)
     scheduler.add_job(callables.note, "interval", hours=1, id="job", misfire_grace_time=1)

@@ -11,7 +11,8 @@ from apscheduler.events import EVENT_JOB_ERROR
 from apscheduler.executors.pool import ProcessPoolExecutor
 from pytest_django.fixtures import Settings
 
-from jobstore import bounded, recorder, runs
+from jobstore.execution import run as runs
+from jobstore.history import bounded, recorder
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJobExecution
 from tests import callables, misdeeds

@@ -7,14 +7,9 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from jobstore import losses
 from jobstore.jobstores import DjangoJobStore
-from jobstore.models import (
-    DjangoJob,
-    DjangoJobExecution,
-    DjangoJobExecutionManager,
-    database_now,
-)
+from jobstore.leadership import losses
+from jobstore.models import DjangoJob, DjangoJobExecution, DjangoJobExecutionManager, database_now
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.jobfiles import JobFiles

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.signals import setting_changed
 from pytest_django.plugin import DjangoDbBlocker
 
-from jobstore import health
+from jobstore.health import answers
 from jobstore.housekeeping import prune
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from tests import callables
@@ -88,7 +88,7 @@ def test_jobs_run_and_leave_their_history_there(start_scheduler: StartScheduler)
     eventually(lambda: Run.objects.using(ALIAS).filter(status=Run.SUCCESS).count() >= 2)
     eventually(lambda: Run.objects.using(ALIAS).filter(status=Run.ERROR).exists())
     assert SchedulerLease.objects.using(ALIAS).get().epoch == 1
-    assert health.scheduler(ALIAS)[0] == health.OK
+    assert answers.scheduler(ALIAS)[0] == answers.OK
     scheduler.pause_job("tick")
     scheduler.remove_job("tick")
     assert not scheduler.get_jobs()

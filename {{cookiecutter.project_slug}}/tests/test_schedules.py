@@ -17,12 +17,13 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from jobstore import fresh_start, registry
+from jobstore import registry
 from jobstore.admin.words import in_words
+from jobstore.checks import fresh_start
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DeclarationProblem, DjangoJob, database_now
 from jobstore.registry import crontab, scheduled
-from jobstore.schedules import describe, first_run_time, weekday_question
+from jobstore.schedules.wording import describe, first_run_time, weekday_question
 from jobstore.util import as_aware
 from tests import callables
 

@@ -18,7 +18,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from pytest_django.fixtures import Settings
 
-from jobstore import claim, recorder
+from jobstore.claims import claim
+from jobstore.history import recorder
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
 from jobstore.models import (
     DjangoJob,

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 
 
 def test_a_signal_that_another_thread_receives_ends_the_wait() -> None:

@@ -12,8 +12,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from django.core import signing as django_signing
 from pytest_django.fixtures import Settings
 
-from jobstore import signing, state
 from jobstore.models import DjangoJob
+from jobstore.storage import serializer, signing
 from tests import callables
 
 ANOTHER_KEY = "a-new-key-of-quite-some-length-0123456789-0123456789"
@@ -34,7 +34,7 @@ def complete(added: Any) -> Any:
 
 def stored(added: Any) -> DjangoJob:
     """Return the row of a job, without a database."""
-    return DjangoJob(pk=added.id, **state.values(complete(added)))
+    return DjangoJob(pk=added.id, **serializer.values(complete(added)))
 
 
 def former(added: Any) -> DjangoJob:
@@ -47,7 +47,7 @@ def former(added: Any) -> DjangoJob:
 
 
 def test_a_job_comes_back_with_its_arguments() -> None:
-    loaded = state.load(stored(job(args=["grüß"], kwargs={})))
+    loaded = serializer.load(stored(job(args=["grüß"], kwargs={})))
     assert (loaded["func"], list(loaded["args"])) == ("tests.callables:note", ["grüß"])
 
 
@@ -74,10 +74,10 @@ MARK = b"0123456789ab:"
 def test_what_is_not_signed_is_not_unpickled(foreign: bytes) -> None:
     row = stored(job())
     row.job_state = foreign
-    with pytest.raises(state.UnreadableState, match="signature"):
-        state.load(row)
-    with pytest.raises(state.UnreadableState, match="signature"):
-        state.columns_of_former(row)
+    with pytest.raises(serializer.UnreadableState, match="signature"):
+        serializer.load(row)
+    with pytest.raises(serializer.UnreadableState, match="signature"):
+        serializer.columns_of_former(row)
     assert callables.calls == []
 
 
@@ -85,16 +85,16 @@ def test_a_known_mark_does_not_make_a_forged_signature_good() -> None:
     row = stored(job())
     mark, _, signature = bytes(row.job_state).split(b":")
     row.job_state = b":".join([mark, base64.b64encode(pickle.dumps(Exploit())), signature])
-    with pytest.raises(state.UnreadableState, match="changed from outside"):
-        state.load(row)
+    with pytest.raises(serializer.UnreadableState, match="changed from outside"):
+        serializer.load(row)
     assert callables.calls == []
 
 
 def test_the_state_of_another_job_is_refused() -> None:
     row = stored(job())
     row.pk = "another"
-    with pytest.raises(state.UnreadableState, match="signature"):
-        state.load(row)
+    with pytest.raises(serializer.UnreadableState, match="signature"):
+        serializer.load(row)
 
 
 def test_the_state_of_a_job_whose_id_goes_on_is_refused() -> None:
@@ -102,8 +102,8 @@ def test_the_state_of_a_job_whose_id_goes_on_is_refused() -> None:
     mark, encoded, signature = bytes(whole.job_state).split(b":")
     part = stored(job())
     part.pk, part.job_state = "jo", b":".join([mark, b"b" + encoded, signature])
-    with pytest.raises(state.UnreadableState, match="signature"):
-        state.load(part)
+    with pytest.raises(serializer.UnreadableState, match="signature"):
+        serializer.load(part)
 
 
 @pytest.mark.parametrize(
@@ -125,51 +125,51 @@ def test_a_row_that_shows_what_does_not_belong_to_its_state_is_refused(
     row = stored(job(args=["something"]))
     for name, value in change.items():
         setattr(row, name, value)
-    with pytest.raises(state.UnreadableState, match="what is shown"):
-        state.load(row)
+    with pytest.raises(serializer.UnreadableState, match="what is shown"):
+        serializer.load(row)
 
 
 def test_an_older_state_of_the_same_job_is_refused() -> None:
     older, newer = stored(job(args=["old"])), stored(job(args=["new"]))
     newer.job_state = older.job_state
-    with pytest.raises(state.UnreadableState, match="what is shown"):
-        state.load(newer)
+    with pytest.raises(serializer.UnreadableState, match="what is shown"):
+        serializer.load(newer)
 
 
 def test_the_end_of_one_column_does_not_pass_for_the_beginning_of_the_next() -> None:
     row = stored(job(args=["something"]))
     row.func, row.arguments = row.func + row.arguments[:1], row.arguments[1:]
-    with pytest.raises(state.UnreadableState, match="what is shown"):
-        state.load(row)
+    with pytest.raises(serializer.UnreadableState, match="what is shown"):
+        serializer.load(row)
 
 
 def test_a_name_is_a_label_that_may_be_changed() -> None:
     row = stored(job())
     row.name = "harmless"
-    assert state.load(row)["id"] == "job"
+    assert serializer.load(row)["id"] == "job"
 
 
 def test_when_a_job_runs_is_not_signed_so_that_it_can_be_paused() -> None:
     row = stored(job())
     row.next_run_time = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    assert state.restore(row).next_run_time == row.next_run_time
+    assert serializer.restore(row).next_run_time == row.next_run_time
     row.next_run_time = None
-    assert state.restore(row).next_run_time is None
+    assert serializer.restore(row).next_run_time is None
 
 
 def test_an_old_key_still_verifies_as_fallback(settings: Settings) -> None:
     row = stored(job())
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = ANOTHER_KEY
-    assert state.load(row)["id"] == "job"
+    assert serializer.load(row)["id"] == "job"
     assert signing.signed_by(row) == "fallback"
 
 
 def test_a_new_key_without_the_old_one_is_explained(settings: Settings) -> None:
     row = stored(job())
     settings.SECRET_KEY = ANOTHER_KEY
-    with pytest.raises(state.UnreadableState, match="SECRET_KEY_FALLBACKS"):
-        state.load(row)
+    with pytest.raises(serializer.UnreadableState, match="SECRET_KEY_FALLBACKS"):
+        serializer.load(row)
     assert signing.signed_by(row) == "unknown"
 
 
@@ -183,22 +183,22 @@ def test_the_mark_of_a_key_is_neither_the_key_nor_another_s(settings: Settings) 
 def test_a_state_of_the_former_format_is_not_run_but_can_be_signed_anew() -> None:
     row = former(job(args=["something"]))
     row.arguments = "'shown by whoever wrote to the table'"
-    with pytest.raises(state.UnreadableState, match="sign_jobs_anew"):
-        state.load(row)
-    for name, value in state.columns_of_former(row).items():
+    with pytest.raises(serializer.UnreadableState, match="sign_jobs_anew"):
+        serializer.load(row)
+    for name, value in serializer.columns_of_former(row).items():
         setattr(row, name, value)
     assert row.arguments == "'something'"
-    assert list(state.load(row)["args"]) == ["something"]
+    assert list(serializer.load(row)["args"]) == ["something"]
 
 
 def test_a_lambda_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="top level of a module"):
-        state.values(complete(job(lambda: None)))
+        serializer.values(complete(job(lambda: None)))
 
 
 def test_an_argument_that_cannot_be_pickled_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="primary key"):
-        state.values(complete(job(args=[callables.release])))
+        serializer.values(complete(job(args=[callables.release])))
 
 
 class Doubled:
@@ -219,9 +219,9 @@ def cached() -> None:
 @pytest.mark.parametrize("func", [cached, Doubled(callables.note)], ids=["lru_cache", "an object"])
 def test_a_function_that_would_not_be_found_again_is_refused_with_advice(func: Any) -> None:
     with pytest.raises(ValueError, match="give the reference to it as text"):
-        state.values(complete(job(func)))
+        serializer.values(complete(job(func)))
     by_text = stored(job("tests.test_state:cached"))
-    assert state.restore(by_text).func is cached
+    assert serializer.restore(by_text).func is cached
 
 
 class Names(str, enum.Enum):  # noqa: UP042 - the kind that formats as its member's name
@@ -235,16 +235,16 @@ def test_text_that_is_a_member_of_an_enum_is_signed_as_it_is_stored(name: str) -
     scheduler = BackgroundScheduler(timezone="UTC")
     added = complete(scheduler.add_job(callables.note, "interval", minutes=1, id=name))
     added._modify(executor=name)
-    row = DjangoJob(pk="quick", **state.values(added))
+    row = DjangoJob(pk="quick", **serializer.values(added))
     row.executor = "quick"  # as it comes from the database
-    assert state.restore(row).func is callables.note
+    assert serializer.restore(row).func is callables.note
 
 
 def test_an_id_that_is_too_long_is_refused() -> None:
     scheduler = BackgroundScheduler(timezone="UTC")
     long = scheduler.add_job(callables.note, "interval", minutes=1, id="x" * 256)
     with pytest.raises(ValueError, match="at most 255"):
-        state.values(complete(long))
+        serializer.values(complete(long))
 
 
 @pytest.mark.parametrize("job_id", ["a\x00b", "a\ud800b"])
@@ -252,7 +252,7 @@ def test_an_id_that_no_database_stores_is_refused(job_id: str) -> None:
     scheduler = BackgroundScheduler(timezone="UTC")
     odd = scheduler.add_job(callables.note, "interval", minutes=1, id=job_id)
     with pytest.raises(ValueError, match="character"):
-        state.values(complete(odd))
+        serializer.values(complete(odd))
 
 
 def test_a_module_that_ends_the_process_makes_a_job_unreadable(
@@ -262,5 +262,5 @@ def test_a_module_that_ends_the_process_makes_a_job_unreadable(
     monkeypatch.syspath_prepend(tmp_path)
     added = complete(job())
     added.func_ref = "ends_the_process:run"
-    with pytest.raises(state.UnreadableState, match=r"cannot be restored: SystemExit\(3\)"):
-        state.restore(DjangoJob(pk="job", **state.values(added)))
+    with pytest.raises(serializer.UnreadableState, match=r"cannot be restored: SystemExit\(3\)"):
+        serializer.restore(DjangoJob(pk="job", **serializer.values(added)))

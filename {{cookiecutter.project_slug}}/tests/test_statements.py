@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from jobstore import registry
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import StartScheduler, eventually
 from tests.statements import Statements, statements_of_threads, without_borders
@@ -228,8 +228,8 @@ def idle(
     registry.declarations()
     monkeypatch.setattr(registry, "_declared", {})
     settings.SCHEDULER_LISTEN = False
-    monkeypatch.setattr("jobstore.scheduler.MAX_SLEEP", 0.02)
-    monkeypatch.setattr("jobstore.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.process.scheduler.MAX_SLEEP", 0.02)
+    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
     process = SchedulerProcess()
     process.start()
     try:

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
-from jobstore import lease
+from jobstore.leadership import lease
 from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 
 pytestmark = pytest.mark.django_db
@@ -122,7 +122,7 @@ def test_the_database_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*args: object) -> None:
         raise DatabaseError("gone")
 
-    monkeypatch.setattr("jobstore.status.overview", gone)
+    monkeypatch.setattr("jobstore.health.status.overview", gone)
     assert status() == (2, "The database does not answer: gone")
     code, text = status("--json")
     assert code == 2

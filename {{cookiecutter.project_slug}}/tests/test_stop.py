@@ -13,9 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from pytest_django.fixtures import Settings
 
-from jobstore import lease, registry, status
+from jobstore import registry
+from jobstore.health import status
+from jobstore.leadership import lease
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
-from jobstore.scheduler import SchedulerProcess
+from jobstore.process.scheduler import SchedulerProcess
 from tests import callables
 from tests.conftest import eventually
 

@@ -11,10 +11,10 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from jobstore import registry
-from jobstore import sync as syncing
-from jobstore.claim import NotHolder
+from jobstore.claims.claim import NotHolder
+from jobstore.declarations import sync as syncing
 from jobstore.jobstores import DjangoJobStore
-from jobstore.lease import Term
+from jobstore.leadership.lease import Term
 from jobstore.models import DeclarationProblem, DjangoJob, SchedulerLease, database_now
 from tests import callables
 from tests.jobfiles import JobFiles
@@ -166,7 +166,7 @@ def test_problems_are_written_down_and_taken_away_again(files: JobFiles) -> None
 def test_a_question_about_a_job_does_not_leave_it_out(
     files: JobFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("jobstore.validation.QUESTIONS", [lambda *_: ["Is that so?"]])
+    monkeypatch.setattr("jobstore.declarations.validation.QUESTIONS", [lambda *_: ["Is that so?"]])
     declare(files, "a")
     assert [change.action for change in files.sync()] == ["add"]
     row = DeclarationProblem.objects.get()
@@ -296,7 +296,7 @@ def test_jobs_that_are_written_together_are_those_that_are_written_alone(
 ) -> None:
     registry.declarations()
     monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr("jobstore.sync.BATCH", 7)
+    monkeypatch.setattr("jobstore.declarations.sync.BATCH", 7)
     declared_by_call(20)
     sync()
     store = DjangoJobStore()

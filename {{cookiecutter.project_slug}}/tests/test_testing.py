@@ -9,9 +9,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from jobstore.declarations import DeclarationError
+from jobstore.declarations.declaration import DeclarationError
+from jobstore.execution.run import current_run
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.runs import current_run
 from jobstore.testing import JobRunner
 from tests.jobfiles import JobFiles
 

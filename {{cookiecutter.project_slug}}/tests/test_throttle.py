@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobstore.throttle import Throttled
+from jobstore.health.throttle import Throttled
 
 
 def test_who_asks_soon_after_gets_the_same_answer() -> None:

@@ -14,11 +14,11 @@ from django.db import connection
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from jobstore import health
+from jobstore.claims.plan import plan
+from jobstore.health import answers
 from jobstore.housekeeping import prune
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
-from jobstore.plan import plan
 from jobstore.util import as_aware
 from tests import callables
 from tests.conftest import eventually
@@ -190,7 +190,7 @@ def test_asking_for_a_run_seeing_it_and_pruning_it_work(
         scheduler.add_job(callables.note, "cron", hour=9, id="job")
         DjangoJob.objects.get().request_run("ada")
         run = eventually(lambda: Run.objects.filter(status=Run.SUCCESS).first())
-        code, body = health.scheduler("default")
+        code, body = answers.scheduler("default")
         assert (code, body["late_by"]) == (200, 0.0)
         for page in ("djangojob", "djangojobexecution", "schedulerinstance"):
             assert admin_client.get(f"/admin/jobstore/{page}/").status_code == 200

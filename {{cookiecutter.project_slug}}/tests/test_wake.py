@@ -8,8 +8,8 @@ import pytest
 from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
-from jobstore import lease
-from jobstore.lease import Sight, Term
+from jobstore.leadership import lease
+from jobstore.leadership.lease import Sight, Term
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 from tests import callables
 from tests.conftest import StartScheduler, eventually

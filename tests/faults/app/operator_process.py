@@ -21,14 +21,8 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import connection, connections, models  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
-from jobstore import state  # type: ignore[import-not-found]  # noqa: E402
-from jobstore.models import (  # type: ignore[import-not-found]  # noqa: E402
-    DjangoJob,
-    DjangoJobExecution,
-    SchedulerInstance,
-    SchedulerLease,
-    database_now,
-)
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease, database_now
+from jobstore.storage import serializer  # type: ignore[import-not-found]  # noqa: E402
 
 
 def sql(statement: str) -> list[tuple[Any, ...]]:
@@ -62,8 +56,8 @@ def signed_by_others() -> int:
 def is_readable(job: Any) -> bool:
     """Tell whether a job's signature is one of this process's keys."""
     try:
-        state.restore(job)
-    except state.UnreadableState as error:
+        serializer.restore(job)
+    except serializer.UnreadableState as error:
         return "signature" not in str(error)
     return True
 

@@ -3,8 +3,8 @@
 It reads and writes rows, nothing else: a web process never starts a scheduler (invariant I10).
 """
 
-from .history import DjangoJobExecutionAdmin
-from .jobs import DjangoJobAdmin
-from .schedulers import SchedulerInstanceAdmin
+from jobstore.admin.history import DjangoJobExecutionAdmin
+from jobstore.admin.jobs import DjangoJobAdmin
+from jobstore.admin.schedulers import SchedulerInstanceAdmin
 
 __all__ = ["DjangoJobAdmin", "DjangoJobExecutionAdmin", "SchedulerInstanceAdmin"]

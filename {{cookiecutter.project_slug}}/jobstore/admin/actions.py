@@ -14,10 +14,11 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .. import conf, quarantine, state
-from ..models import DjangoJob, DjangoJobExecution
-from .base import Active, ReadOnlyAdmin, look_for_active
-from .display import link, page_of, seconds
+from jobstore import conf
+from jobstore.admin.base import Active, ReadOnlyAdmin, look_for_active
+from jobstore.admin.display import link, page_of, seconds
+from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.storage import quarantine, serializer
 
 Run = DjangoJobExecution
 
@@ -203,7 +204,7 @@ class JobActions(ReadOnlyAdmin):
                     if is_changed:
                         self.log_change(request, job, f"{done}.")
                 (changed if is_changed else unchanged).append(job)
-            except (state.UnreadableState, ValueError) as error:
+            except (serializer.UnreadableState, ValueError) as error:
                 self.message_user(request, f"Job {job.pk} stays as it is: {error}", messages.ERROR)
         if changed:
             self.message_user(request, f"{done}: {_names(changed)}.", messages.SUCCESS)

@@ -14,8 +14,8 @@ from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
-from ..models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
-from .display import moment
+from jobstore.admin.display import moment
+from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 
 # What is raised, by Django or a database, for a filter or a search that makes no sense.
 CANNOT_ASK = (ValueError, TypeError, OverflowError, FieldError, ValidationError, DatabaseError)

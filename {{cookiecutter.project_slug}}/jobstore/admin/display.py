@@ -15,8 +15,8 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
-from ..models import DjangoJobExecution, SchedulerInstance
-from ..util import get_local_dt_format
+from jobstore.models import DjangoJobExecution, SchedulerInstance
+from jobstore.util import get_local_dt_format
 
 NOTHING = "-"
 

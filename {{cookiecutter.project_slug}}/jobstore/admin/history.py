@@ -10,9 +10,19 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
-from ..models import DjangoJob, DjangoJobExecution
-from .base import ReadOnlyAdmin
-from .display import LONG_TEXTS, NOTHING, badge, link, local, moment, moment_of, page_of, seconds
+from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.display import (
+    LONG_TEXTS,
+    NOTHING,
+    badge,
+    link,
+    local,
+    moment,
+    moment_of,
+    page_of,
+    seconds,
+)
+from jobstore.models import DjangoJob, DjangoJobExecution
 
 # Runs that a list leads to: counting, and leafing through, more of them helps nobody.
 LISTED = 10_000

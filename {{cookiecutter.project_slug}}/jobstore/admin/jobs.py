@@ -15,13 +15,22 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
-from ..models import DeclarationProblem, DjangoJob, DjangoJobExecution
-from .actions import JobActions
-from .base import ReadOnlyAdmin
-from .display import LONG_TEXTS, NOTHING, badge, history_of, link, moment, page_of, seconds
-from .overview import add_averages, with_latest
-from .problems import add_problems, mark
-from .words import in_words
+from jobstore.admin.actions import JobActions
+from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.display import (
+    LONG_TEXTS,
+    NOTHING,
+    badge,
+    history_of,
+    link,
+    moment,
+    page_of,
+    seconds,
+)
+from jobstore.admin.overview import add_averages, with_latest
+from jobstore.admin.problems import add_problems, mark
+from jobstore.admin.words import in_words
+from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution
 
 # Runs that the page of one job shows.
 LATEST = 20

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from ..models import DjangoJob, DjangoJobExecution
+from jobstore.models import DjangoJob, DjangoJobExecution
 
 # The newest runs of a job that its average run time is made of.
 RECENT = 50

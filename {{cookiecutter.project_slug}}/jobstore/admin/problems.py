@@ -7,8 +7,8 @@ from django.db import router
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from ..models import DeclarationProblem
-from .display import badge
+from jobstore.admin.display import badge
+from jobstore.models import DeclarationProblem
 
 # Problems that a page looks for, and that it shows above its list.
 LOOKED_FOR, LISTED = 1000, 50

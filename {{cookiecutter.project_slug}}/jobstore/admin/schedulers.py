@@ -8,10 +8,10 @@ from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, Query
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from .. import conf
-from ..models import SchedulerInstance, SchedulerLease, database_now
-from .base import ReadOnlyAdmin
-from .display import badge, moment_of
+from jobstore import conf
+from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.display import badge, moment_of
+from jobstore.models import SchedulerInstance, SchedulerLease, database_now
 
 Role = SchedulerInstance.Role
 

@@ -12,9 +12,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.utils import timezone
 
-from jobstore import conf, moving
+from jobstore import conf
+from jobstore.importer import jobs
+from jobstore.importer.jobs import HistoryReport, JobReport
 from jobstore.models import DjangoJob, database_now
-from jobstore.moving import HistoryReport, JobReport
 from jobstore.texts import one_line
 from jobstore.util import as_aware
 
@@ -67,26 +68,26 @@ class Command(BaseCommand):
                 f"{', '.join(map(repr, connections))}."
             )
         using = router.db_for_write(DjangoJob)
-        if not moving.columns_of(using, DjangoJob._meta.db_table):
+        if not jobs.columns_of(using, DjangoJob._meta.db_table):
             raise CommandError(
                 f"Database {using!r} has no tables to import into. Run `python manage.py migrate` "
                 "first."
             )
-        source = moving.Source(options["database"], options["time_zone"])
+        source = jobs.Source(options["database"], options["time_zone"])
         try:
             source.require_tables()
-        except moving.CannotImport as error:
+        except jobs.CannotImport as error:
             raise CommandError(str(error)) from error
         self._warn_of_activity(source, using)
-        reports = moving.examine_jobs(source, options["allow"])
-        if moving.disagree(reports) and options["time_zone"] is None:
+        reports = jobs.examine_jobs(source, options["allow"])
+        if jobs.disagree(reports) and options["time_zone"] is None:
             self._explain_disagreement(reports, apply=options["apply"])
         self._jobs(reports, using, apply=options["apply"])
         self._history(source, apply=options["apply"])
         if not options["apply"]:
             self.stdout.write("Nothing was written; run this again with --apply to copy.")
 
-    def _warn_of_activity(self, source: moving.Source, using: str) -> None:
+    def _warn_of_activity(self, source: jobs.Source, using: str) -> None:
         latest = source.latest_activity()
         if latest is not None and as_aware(database_now(using)) - latest < RECENT:
             self.stderr.write(
@@ -110,7 +111,7 @@ class Command(BaseCommand):
     def _jobs(self, reports: list[JobReport], using: str, *, apply: bool) -> None:
         counts: Counter[str] = Counter()
         now = as_aware(database_now(using))
-        for report in moving.store_jobs(reports) if apply else reports:
+        for report in jobs.store_jobs(reports) if apply else reports:
             counts[report.action] += 1
             self.stdout.write(_line(report, now))
         quarantined = counts[JobReport.QUARANTINED]
@@ -127,7 +128,7 @@ class Command(BaseCommand):
                 "`python manage.py retry_quarantined_jobs`."
             )
 
-    def _history(self, source: moving.Source, *, apply: bool) -> None:
+    def _history(self, source: jobs.Source, *, apply: bool) -> None:
         total = source.count_runs()
 
         def progress(report: HistoryReport) -> None:
@@ -135,7 +136,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{report.read} of {total} runs …")
                 self.stdout.flush()
 
-        report = moving.import_history(source, apply=apply, progress=progress)
+        report = jobs.import_history(source, apply=apply, progress=progress)
         for reason in report.reasons:
             self.stdout.write(f"{JobReport.UNREADABLE:<14} {one_line(reason)}")
         self.stdout.write(

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from jobstore import quarantine
+from jobstore.storage import quarantine
 
 
 class Command(BaseCommand):

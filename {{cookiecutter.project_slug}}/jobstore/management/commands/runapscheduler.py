@@ -12,12 +12,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from jobstore import children, conf, ending, fresh_start, health, job_checks, registry
-from jobstore.checks import LEAVE
-from jobstore.connecting import explain
-from jobstore.declarations import Collected, Problem
-from jobstore.scheduler import SchedulerProcess
-from jobstore.schedules import describe
+from jobstore import conf, forks, registry
+from jobstore.checks import declared_jobs, fresh_start
+from jobstore.checks.configuration import LEAVE
+from jobstore.database.connecting import explain
+from jobstore.declarations.declaration import Collected, Problem
+from jobstore.health import answers
+from jobstore.process import ending
+from jobstore.process.scheduler import SchedulerProcess
+from jobstore.schedules.wording import describe
 from jobstore.texts import flattened
 from jobstore.util import release_connections
 
@@ -47,7 +50,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Validate, wait for the database, run."""
-        with job_checks.left_out():
+        with declared_jobs.left_out():
             self.check()
         process = SchedulerProcess()
         if options["check"]:
@@ -140,8 +143,8 @@ class Command(BaseCommand):
         release_connections()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, process.ask_to_stop)
-        children.guard_handler(process.ask_to_stop)
-        server = health.serve(process, conf.get("SCHEDULER_HEALTH_ADDRESS"))
+        forks.guard_handler(process.ask_to_stop)
+        server = answers.serve(process, conf.get("SCHEDULER_HEALTH_ADDRESS"))
         # What is loaded by now stays. Each time that the collector went through it, all threads
         # would stand still for 50 ms.
         gc.collect()

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, router
 
-from jobstore import status
 from jobstore.conf import DAY, Setting
+from jobstore.health import status
 from jobstore.management.arguments import judged
 from jobstore.models import DjangoJob
 from jobstore.texts import flattened

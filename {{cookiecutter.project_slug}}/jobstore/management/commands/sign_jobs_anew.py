@@ -5,9 +5,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
-from jobstore import rotation
+from jobstore.leadership.presence import holder
 from jobstore.models import DjangoJob, SchedulerLease, database_now
-from jobstore.presence import holder
+from jobstore.storage import key_rotation
 
 
 class Command(BaseCommand):
@@ -42,10 +42,10 @@ class Command(BaseCommand):
                     "it with the present one, and it signs the jobs anew by itself."
                 )
 
-        renewal = rotation.sign_anew(using, fence)
+        renewal = key_rotation.sign_anew(using, fence)
         self.stdout.write(f"{renewal.signed} jobs were signed anew.")
         if options["give_up_unreadable"]:
-            given_up = rotation.give_up_unreadable(using, fence)
+            given_up = key_rotation.give_up_unreadable(using, fence)
             self.stdout.write(f"{given_up} jobs whose key is lost were given up: in quarantine.")
-        for text in rotation.advice(rotation.key_use(using)):
+        for text in key_rotation.advice(key_rotation.key_use(using)):
             self.stdout.write(text)

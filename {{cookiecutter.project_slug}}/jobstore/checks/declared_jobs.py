@@ -1,0 +1,51 @@
+"""System check: what is wrong with declared jobs, as the code itself tells, without a database."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from jobstore import conf
+from jobstore.checks import configuration
+
+_is_left_out = False
+
+
+@register()
+def declared_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Every problem of a declaration or of a file of jobs.
+
+    Warnings, since an error would keep `migrate` from running, and all jobs with it; errors where
+    SCHEDULER_ON_BAD_JOBS asks for that.
+    """
+    if _is_left_out or configuration.values(app_configs):
+        return []
+    from jobstore import registry
+    from jobstore.jobstores import DjangoJobStore
+    from jobstore.process.scheduler import DjangoScheduler
+
+    found = registry.collect(DjangoScheduler(DjangoJobStore(), lambda: None))
+    refuses = conf.get("SCHEDULER_ON_BAD_JOBS") == "refuse"
+    return [
+        Error(str(problem), hint=HINT, id="jobstore.E010")
+        if problem.is_fatal and refuses
+        else Warning(
+            str(problem), hint=HINT, id="jobstore.W010" if problem.is_fatal else "jobstore.W011"
+        )
+        for problem in found.problems
+    ]
+
+
+HINT = "`manage.py runapscheduler --check` shows all declared jobs."
+
+
+@contextlib.contextmanager
+def left_out() -> Iterator[None]:
+    """Leave this check out: whoever asks for all of them tells of declared jobs by itself."""
+    global _is_left_out
+    _is_left_out = True
+    try:
+        yield
+    finally:
+        _is_left_out = False

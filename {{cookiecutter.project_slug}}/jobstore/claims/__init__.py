@@ -1,0 +1,1 @@
+"""From a due job to a claimed run: what is due, what becomes of it, who takes it."""

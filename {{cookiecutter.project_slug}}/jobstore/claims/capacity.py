@@ -1,0 +1,83 @@
+"""How many more runs each executor can take in one claim: at once, and a little ahead."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobstore.claims.prefetch import Pace
+from jobstore.execution.run import Run
+
+# Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
+# cost a claim for every few of them. What is claimed and has not begun is lost with the process.
+AHEAD = 0.1
+# Jobs that one claim takes at most.
+MAX_CLAIM = 500
+
+
+class Capacity:
+    """The places of one claim. What is refused a place blocks its executor for the rest of it."""
+
+    def __init__(self, executors: Mapping[str, Any], running: Iterable[Run], pace: Pace) -> None:
+        """Count the places.
+
+        :param running: the runs that were claimed and are not finished.
+        """
+        self._pace = pace
+        # Workers that have nothing to do; less than 0 while some runs wait for one.
+        self._free = {alias: free_workers(one) for alias, one in executors.items()}
+        self._room = {alias: workers + pace.ahead for alias, workers in self._free.items()}
+        # Seconds of work that the workers can take on and finish AHEAD from now. A run that may
+        # take longer than that, for all that is known, keeps its worker all the time.
+        self._seconds = {alias: AHEAD * workers_of(one) for alias, one in executors.items()}
+        now = time.perf_counter()
+        for run in running:
+            takes_long = run.began and now - run.began > AHEAD
+            seconds = AHEAD if takes_long else self._expected(run.func)
+            self._seconds[run.executor] = self._seconds.get(run.executor, 0.0) - seconds
+        # Executors for which something waits.
+        self.blocked = {alias for alias, places in self._room.items() if places <= 0}
+
+    def _expected(self, func: str) -> float:
+        return min(self._pace.expected(func), AHEAD)
+
+    @property
+    def places(self) -> int:
+        """How many runs may be claimed at most."""
+        return min(MAX_CLAIM, sum(max(places, 0) for places in self._room.values()))
+
+    def knows(self, executor: str) -> bool:
+        """Whether there is an executor of this name."""
+        return executor in self._free
+
+    def is_full(self, executor: str) -> bool:
+        """Whether all workers of an executor are busy."""
+        return self._free.get(executor, 1) <= 0
+
+    def admits(self, executor: str, func: str) -> bool:
+        """Tell whether a run has a place. If not, nothing behind it has: it could wait for ever."""
+        if self._free[executor] <= 0 and (
+            self._room[executor] <= 0 or self._seconds[executor] < self._expected(func)
+        ):
+            self.blocked.add(executor)
+        return executor not in self.blocked
+
+    def take(self, executor: str, func: str) -> None:
+        """Give a place to a run."""
+        self._free[executor] -= 1
+        self._room[executor] -= 1
+        self._seconds[executor] -= self._expected(func)
+
+
+def workers_of(executor: Any) -> int:
+    """Return how many jobs an APScheduler executor runs at once; 0 if it knows no bound."""
+    return int(getattr(getattr(executor, "_pool", None), "_max_workers", 0))
+
+
+def free_workers(executor: Any) -> int:
+    """Return how many more jobs an executor can start at once; less than 0 while some wait."""
+    workers = workers_of(executor)
+    if not workers:
+        return MAX_CLAIM
+    with executor._lock:
+        running: int = sum(executor._instances.values())
+    return workers - running

@@ -1,0 +1,472 @@
+"""Which jobs start now: the due ones and the requested ones, as many as there are workers for."""
+
+import collections
+import dataclasses
+import datetime as dt
+import logging
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.executors.base import MaxInstancesReachedError
+from apscheduler.job import Job
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from jobstore import conf
+from jobstore.claims import claim, due, outcomes
+from jobstore.claims.capacity import AHEAD, MAX_CLAIM, Capacity, workers_of
+from jobstore.claims.plan import Plan, UnusableTrigger, plan
+from jobstore.claims.prefetch import Pace
+from jobstore.claims.requests import RequestedRuns
+from jobstore.database.timeouts import limit_waiting
+from jobstore.execution.run import ClaimedJob, Run, runs_of
+from jobstore.history.recorder import MAX_WAITING
+from jobstore.leadership.lease import Term
+from jobstore.leadership.presence import Presence
+from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.storage import key_rotation, quarantine, serializer
+from jobstore.texts import flattened
+from jobstore.util import (
+    as_aware,
+    get_django_internal_datetime,
+    renew_idle_connection,
+    retry_on_db_operational_error,
+)
+
+if TYPE_CHECKING:
+    from jobstore.jobstores import DjangoJobStore
+
+logger = logging.getLogger("jobstore.store")
+
+# Scheduled times that one claim settles at most, of all jobs together: it must not hold its locks
+# for long, nor take longer than a statement may.
+MAX_TIMES = 1_000
+# Seconds until the next look at the database while something waits for a worker.
+BUSY_WAIT = 1.0
+# Seconds until a job that was left alone, locked or just changed, is tried again: first, at most.
+FIRST_RETRY, LAST_RETRY = 0.1, 1.0
+
+
+def late_commit() -> dt.timedelta:
+    """Return for how long a server may still commit a claim after it answers again.
+
+    It works on a statement until it writes the reply, and for no longer than its own limit
+    (limits.py), nor than the lease lives, which a claim must find valid.
+    """
+    statement = 2 * float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
+    return dt.timedelta(seconds=max(statement, float(conf.get("SCHEDULER_LEASE_SECONDS"))))
+
+
+@dataclasses.dataclass
+class Settled:
+    """Times of a job that a claim recorded as missed or skipped; its row stands for `total`."""
+
+    job_id: str
+    status: str
+    times: list[dt.datetime]
+    total: int
+
+
+class LacksKeys(claim.NotHolder):
+    """Too few keys of the stored jobs are known here for a claim; its text says what to do."""
+
+
+@dataclasses.dataclass
+class Taken:
+    """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
+
+    jobs: list[Job] = dataclasses.field(default_factory=list)
+    settled: list[Settled] = dataclasses.field(default_factory=list)
+    ended: list[str] = dataclasses.field(default_factory=list)
+
+
+class Dispatcher:
+    """Claims for one store in one scheduler, and knows what it has claimed and not finished."""
+
+    def __init__(self, store: "DjangoJobStore", presence: Presence) -> None:
+        self.runs: dict[tuple[str, dt.datetime], Run] = {}
+        # Executors without a free worker, and since when jobs have been waiting for one.
+        self.saturated: dict[str, dt.datetime] = {}
+        # The epoch in which that was seen. Whoever only doubted its lease for a moment still knows.
+        self._epoch: int | None = None
+        # When a claim was sent whose reply has not come: its runs may have been committed, or may
+        # still be, by a server that has not noticed that nobody waits any more.
+        self.unsure_since: dt.datetime | None = None
+        self._look_until: dt.datetime | None = None
+        # When the next job is due, if this look at the database has found that out already.
+        self.known_first: tuple[dt.datetime | None] | None = None
+        # What was started last. A run stays "started" in the database while its result waits to be
+        # written, which must not make it look like one whose claim's reply was lost.
+        self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
+        self._pace = Pace(AHEAD, MAX_CLAIM)
+        self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
+        # Executors whose last place went to a run that was asked for: due jobs choose first there.
+        self._due_first: set[str] = set()
+        # Jobs that the last claims left alone, and how often: somebody has locked or changed them.
+        self._left: collections.Counter[str] = collections.Counter()
+        # At how many unfinished runs more are claimed, if more wait.
+        self._refill_at = 0
+        self._store = store
+        self._presence = presence
+        # Jobs that this look found and that cannot be run, with the reasons.
+        self._bad: list[tuple[DjangoJob | due.DueJob, str]] = []
+        self._has_foreign_key = False
+        # The epoch that this process has begun: all jobs are signed by the present key.
+        self._begun_epoch: int | None = None
+        self._connection: BaseDatabaseWrapper | None = None
+        self._watched: set[Any] = set()
+
+    @property
+    def using(self) -> str:
+        """The alias of the database that the jobs are routed to."""
+        return self._store.using
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the reply to a claim was lost, and no look at the database has followed."""
+        return self.unsure_since is not None and self._look_until is None
+
+    @property
+    def running(self) -> list[Run]:
+        """The runs that were claimed and are not finished."""
+        return list(self.runs.values())
+
+    @property
+    def _executors(self) -> dict[str, Any]:
+        executors: dict[str, Any] = self._store._scheduler._executors
+        return executors
+
+    def close_connection(self) -> None:
+        """Close the connection of APScheduler's thread, which may end without coming back here.
+
+        The scheduler holds its lock on job stores during a shutdown: that thread is not using it.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.inc_thread_sharing()
+            connection.close()
+            connection.dec_thread_sharing()
+
+    @retry_on_db_operational_error
+    def first_run_time(self) -> dt.datetime | None:
+        """Return when the next job is due that could start, as stored."""
+        if self.saturated.keys() >= self._executors.keys():
+            return None
+        return due.first_run_time(without=self.saturated, besides=self._left, using=self.using)
+
+    @property
+    def look_within(self) -> float | None:
+        """Seconds after which to look again although no job is due by then; None if none waits."""
+        if self._requested.has_more:
+            return 0.0
+        if self._left:
+            return float(min(LAST_RETRY, FIRST_RETRY * 2.0 ** (max(self._left.values()) - 1)))
+        waits = self.saturated or self._requested.waiting_since or self.unsure_since
+        return BUSY_WAIT if waits else None
+
+    def take(self, term: Term | None, taken: Taken) -> None:
+        """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
+        self._connection = connections[self.using]
+        renew_idle_connection(self.using)
+        limit_waiting(self.using)
+        self.known_first = None
+        now = self._presence.now()
+        self._pace.look(len(self.runs))
+        # Counted before runs are taken up whose claim's reply was lost: those have their workers.
+        capacity = Capacity(self._executors, self.running, self._pace)
+        if self.unsure_since is not None:
+            self._recover_for_a_while(self.unsure_since, now, taken)
+        if term is not None and term.epoch != self._epoch:
+            self.saturated.clear()
+            self._left.clear()
+            self._due_first.clear()
+            self._requested.waiting_since = None
+            self._epoch = term.epoch
+        if term is not None and term.epoch != self._begun_epoch:
+            self._begin(term)
+            self._begun_epoch = term.epoch
+        if term is None or self._finds_nothing(now):
+            return
+        before = self.unsure_since, self._look_until
+        self.unsure_since, self._look_until = self.unsure_since or now, None
+        try:
+            self._claim(term, now, capacity, taken)
+        except claim.NotHolder:  # which is a reply, too
+            self.unsure_since, self._look_until = before
+            raise
+        self.unsure_since, self._look_until = before
+
+    def _begin(self, term: Term) -> None:
+        """Before the first claim of an epoch, see that what is stored can be run, now and later.
+
+        :raises LacksKeys: if this process would take most jobs out of service.
+        """
+        if problem := key_rotation.problem(self.using):
+            raise LacksKeys(problem)
+
+        def fence() -> None:
+            claim.assert_holder(term, self.using)
+
+        renewal = key_rotation.sign_anew(self.using, fence)
+        if renewal.signed:
+            logger.info("%d jobs were signed anew with the present key.", renewal.signed)
+        quarantine.bring_back(list(self._executors), fence, self.using)
+
+    def _restore(self, row: DjangoJob | due.DueJob) -> Job | None:
+        """Return the job of a row, or None for one that is to be quarantined."""
+        try:
+            return self._store.restore_or_raise(row)
+        except serializer.UnreadableState as error:
+            self._has_foreign_key |= isinstance(error, serializer.UnsignedState)
+            self._bad.append((row, str(error)))
+            return None
+
+    def _quarantine(self, term: Term) -> None:
+        """Quarantine what this look found that cannot be run, if the lease is still held.
+
+        :raises LacksKeys: if it is the key of this process that is wrong.
+        """
+        bad, self._bad = self._bad, []
+        has_foreign_key, self._has_foreign_key = self._has_foreign_key, False
+        if has_foreign_key and (problem := key_rotation.problem(self.using)):
+            raise LacksKeys(problem)
+        if not bad:
+            return
+        try:
+            quarantine.put_all(bad, lambda: claim.assert_holder(term, self.using), self.using)
+        except DatabaseError as error:
+            # A row that somebody has locked must not hold up the other jobs.
+            if not connections[self.using].is_usable():
+                raise
+            logger.warning("A job cannot be quarantined now: %s", flattened(error))
+
+    def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: Taken) -> None:
+        has_rivals = bool(self.saturated) or self._is_expected(now)
+        # Where both wait for workers, they take turns, by places given and not by looks: looks at
+        # busy workers must use up nobody's turn.
+        yielding = set(self._due_first)
+        if not yielding.issuperset(self._executors):
+            places = capacity.places
+            most = (places + 1) // 2 if has_rivals else places
+            self._claim_requested(term, now, capacity, most, taken, without=yielding)
+        plans = list(self._plans(now, capacity))
+        self._quarantine(term)
+        self._explain(plans, now)
+        written = claim.claim(plans, term, self.using)
+        self._take_up(plans, written, term, now, taken)
+        self._note_left({one.job.id for one in plans} - written.moved)
+        if yielding:
+            self._claim_requested(term, now, capacity, capacity.places, taken)
+        # Half of those that were claimed ahead, as of now: many may have ended meanwhile.
+        queued = len(self.runs) - sum(map(workers_of, self._executors.values()))
+        self._refill_at = len(self.runs) - max(queued // 2, 1)
+
+    def _claim_requested(
+        self,
+        term: Term,
+        now: dt.datetime,
+        capacity: Capacity,
+        most: int,
+        taken: Taken,
+        without: Collection[str] = (),
+    ) -> None:
+        if not self._presence.requested:
+            return
+        for job, request in self._requested.claim(term, now, capacity, most, without):
+            self._due_first.add(job.executor)
+            run = Run(request.pk, job.id, as_aware(request.run_time), term.epoch)
+            taken.jobs.append(self._claimed_job(job, [run], now))
+        waits = self._requested.waiting_since is not None
+        self._presence.requested = waits or self._requested.has_more or bool(without)
+
+    def _take_up(
+        self,
+        plans: list[Plan],
+        written: claim.Written,
+        term: Term,
+        now: dt.datetime,
+        taken: Taken,
+    ) -> None:
+        """Note what a claim has brought."""
+        rows: dict[str, list[claim.Claimed]] = {}
+        for row in written:
+            rows.setdefault(row.job_id, []).append(row)
+        for one in plans:
+            runs: list[Run] = []
+            for row in sorted(rows.get(one.job.id, []), key=lambda row: row.run_time):
+                if row.status == DjangoJobExecution.SENT:
+                    runs.append(Run(row.id, row.job_id, row.run_time, term.epoch))
+                    continue
+                of_its_kind = one.missed if row.status == outcomes.MISSED else one.skipped
+                first = of_its_kind.index(row.run_time)
+                times = of_its_kind[first : first + row.times]
+                taken.settled.append(Settled(row.job_id, row.status, times, row.total))
+            if runs:
+                self._due_first.discard(one.job.executor)
+                taken.jobs.append(self._claimed_job(one.job, runs, one.next_run_time or now))
+            if one.next_run_time is None and one.job.id in written.moved:
+                taken.ended.append(one.job.id)
+
+    def _explain(self, plans: list[Plan], now: dt.datetime) -> None:
+        """Look up what rows of missed and skipped times go on from, and why they are skipped."""
+        settled = [one for one in plans if one.missed or one.skipped]
+        previous = outcomes.previous_rows([one.job.id for one in settled], self.using)
+        skipped = [one.job.id for one in settled if one.skipped]
+        reasons = outcomes.reasons(skipped, now, self.using)
+        for one in settled:
+            one.previous = previous.get(one.job.id)
+            one.reason = reasons.get(one.job.id, "")
+
+    def _note_left(self, left: set[str]) -> None:
+        """Remember jobs that were left alone, and say so if that goes on."""
+        for job_id in set(self._left) - left:
+            del self._left[job_id]
+        self._left.update(left)
+        for job_id in left:
+            if self._left[job_id] == 5:
+                logger.warning("Job %r is due, and somebody has locked its row.", job_id)
+
+    def _is_expected(self, now: dt.datetime) -> bool:
+        planned = self._presence.planned_wake
+        return planned is not None and planned <= now
+
+    def _finds_nothing(self, now: dt.datetime) -> bool:
+        """Tell, by one narrow statement, that no job is due, where none was expected to be."""
+        if self._is_expected(now) or self.saturated or self._left or self._presence.requested:
+            return False
+        first = self.first_run_time()
+        if first is not None and as_aware(first) <= now:
+            return False
+        self.known_first = (first,)
+        return True
+
+    def _recover_for_a_while(self, since: dt.datetime, now: dt.datetime, taken: Taken) -> None:
+        """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
+        self._recover(since, taken)
+        if self._look_until is None:
+            self._look_until = now + late_commit()
+        elif now >= self._look_until:
+            self.unsure_since = self._look_until = None
+
+    def _recover(self, since: dt.datetime, taken: Taken) -> None:
+        """Take up runs of a claim whose reply was lost although the database had committed it.
+
+        Nobody else will start them: this process lives, so they are not lost. Claims are made by
+        one thread, so runs claimed since then that it does not know are those.
+        """
+        known = {run.execution_id for run in self.running} | set(self._started)
+        unknown = DjangoJobExecution.objects.using(self.using).filter(
+            instance=self._presence.id,
+            status=DjangoJobExecution.SENT,
+            claimed_at__gte=get_django_internal_datetime(since),
+        )
+        runs: dict[str, list[Run]] = {}
+        for found in unknown.exclude(pk__in=known).order_by("run_time"):
+            time = as_aware(found.run_time).astimezone(dt.UTC)
+            run = Run(found.pk, found.job_id, time, found.epoch)
+            runs.setdefault(run.job_id, []).append(run)
+        jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
+        for job_id, one in runs.items():
+            row = jobs.get(job_id)
+            job = self._store.restore(row) if row is not None else None
+            if job is not None and job.executor in self._executors:
+                logger.warning("Job %r is started late: the reply to its claim was lost.", job_id)
+                taken.jobs.append(self._claimed_job(job, one, since))
+                continue
+            for run in one:
+                text = "The reply to the claim of this run was lost, and then the job itself."
+                self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
+
+    def _plans(self, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
+        """Plan as many due jobs as can start now or soon; note which executors have none left."""
+        limit = capacity.places
+        full = set(capacity.blocked)
+        rows = self._due_rows(now, limit + 1, full) if limit else []
+        was_saturated = dict(self.saturated)
+        zone = self._store._scheduler.timezone
+        times_left = MAX_TIMES
+        for row in rows[:limit]:
+            if not capacity.knows(row.executor):
+                self._bad.append((row, f"No executor named {row.executor!r} is configured here."))
+                continue
+            if not capacity.admits(row.executor, row.func):
+                continue
+            if times_left <= 0:
+                break  # the others stay due, and come up in the next claim, which follows at once
+            if (job := self._restore(row)) is None:
+                continue
+            try:
+                one = plan(
+                    job,
+                    row.version,
+                    now.astimezone(zone),
+                    running=row.running,
+                    saturated_since=was_saturated.get(row.executor),
+                    most=times_left,
+                )
+            except UnusableTrigger as error:
+                self._bad.append((row, str(error)))
+                continue
+            times_left -= len(one.missed) + len(one.skipped) + len(one.start)
+            if one.start:
+                capacity.take(row.executor, row.func)
+            yield one
+        if len(rows) > limit and capacity.is_full(rows[limit].executor):
+            capacity.blocked.add(rows[limit].executor)
+        self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
+        self._presence.note_saturated(self.saturated)
+
+    def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[due.DueJob]:
+        return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
+
+    def _ended(self) -> list[int]:
+        """Return runs that have ended and wait to be written: after an outage, often many."""
+        recorder = self._store.recorder
+        return recorder.unwritten() if recorder is not None else []
+
+    def end(self, job_id: str, run_time: dt.datetime) -> Run | None:
+        """Forget a run that has ended; None if it is not one of this process."""
+        run = self.runs.pop((job_id, run_time), None)
+        if run is not None:
+            self._pace.ended(run.func, run.duration)
+        return run
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether jobs wait for a worker, and enough of those that were claimed have ended."""
+        waits = self.saturated or self._requested.waiting_since is not None
+        return bool(waits) and len(self.runs) <= self._refill_at
+
+    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
+        self._pace.claimed(len(runs))
+        for run in runs:
+            run.func, run.executor = job.func_ref or "", job.executor
+            self.runs[run.job_id, run.run_time] = run
+            self._started.append(run.execution_id)
+        executor = self._executors[job.executor]
+        self._watch(executor)
+        return ClaimedJob.of(job, runs, following, executor, self._presence.now)
+
+    def _watch(self, executor: Any) -> None:
+        """Learn of runs that an executor fails to carry out, of which it only writes to the log."""
+        if executor in self._watched:
+            return
+        log, submit = executor._run_job_error, executor.submit_job
+
+        def accept(job: Job, run_times: list[dt.datetime]) -> None:
+            try:
+                submit(job, run_times)
+            except MaxInstancesReachedError:
+                raise  # of which APScheduler tells listeners itself
+            except BaseException as error:
+                # A pool without room for a thread has queued it all the same.
+                refused = [run for run in runs_of(job.id) if run.take()]
+                self._store.executor_failed(refused, error)
+                raise
+
+        def fail(job_id: str, error: BaseException, trace: Any = None) -> None:
+            log(job_id, error, trace)
+            self._store.executor_failed(runs_of(job_id), error)
+
+        executor._run_job_error, executor.submit_job = fail, accept
+        self._watched.add(executor)

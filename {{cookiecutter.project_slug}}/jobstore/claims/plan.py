@@ -1,0 +1,158 @@
+"""What becomes of a due job: which times run, which were missed, when it is due again.
+
+Pure computation, with the results that APScheduler's own stores and executors give. Triggers are
+asked in their own time zone; everything that leaves here is in UTC, since Python compares two
+times of one zone by the clock on the wall, which repeats an hour once a year.
+"""
+
+import copy
+import dataclasses
+import datetime as dt
+from typing import Any
+
+from apscheduler.job import Job
+
+from jobstore.schedules import catch_up
+from jobstore.util import is_storable
+
+# A job that does not coalesce and was away for long catches up in portions of this size.
+MAX_RUN_TIMES = 1000
+
+
+class UnusableTrigger(Exception):
+    """A trigger that raises, or does not move on; its text says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Previous:
+    """The newest row of a job's schedule: what more times of its kind may be counted in.
+
+    `newest` is the latest time that any row of the job stands for, whoever asked for it.
+    """
+
+    id: int | None
+    status: str
+    last: dt.datetime
+    newest: dt.datetime
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a claim will write for one job, provided that nobody changed the job meanwhile."""
+
+    job: Job
+    version: int
+    due: dt.datetime
+    start: list[dt.datetime]
+    missed: list[dt.datetime]
+    skipped: list[dt.datetime]
+    next_run_time: dt.datetime | None
+    # Set only where times are missed or skipped; and why, if it is not for jobs that run.
+    previous: Previous | None = None
+    reason: str = ""
+
+
+def plan(
+    job: Job,
+    version: int,
+    now: dt.datetime,
+    *,
+    running: int = 0,
+    saturated_since: dt.datetime | None = None,
+    most: int = MAX_RUN_TIMES,
+) -> Plan:
+    """Decide about a job that is due at `now`, a time in the scheduler's zone.
+
+    :param running: how many claims of this job are running, in every process.
+    :param saturated_since: since when jobs have been waiting for a free worker, if they have.
+    :param most: times to settle; the job stays due if it has more.
+    :raises UnusableTrigger: if the trigger raises or gives a time that is not later.
+    """
+    run_times, next_run_time = _run_times(job, now, min(most, MAX_RUN_TIMES))
+    at = now.astimezone(dt.UTC)
+    missed: list[dt.datetime] = []
+    start: list[dt.datetime] = []
+    for time in run_times:
+        (missed if _is_misfire(job, time, at, saturated_since) else start).append(time)
+    skipped: list[dt.datetime] = []
+    if start and running >= job.max_instances:
+        start, skipped = [], start
+    due = job.next_run_time.astimezone(dt.UTC)
+    return Plan(job, version, due, start, missed, skipped, next_run_time)
+
+
+def _run_times(
+    job: Job, now: dt.datetime, most: int
+) -> tuple[list[dt.datetime], dt.datetime | None]:
+    """Return the due times (the last alone when they coalesce) and the first that is not due.
+
+    Each time is asked for once: with jitter, a trigger gives another answer to the same question.
+    """
+    run_times: list[dt.datetime] = []
+    zoned: dt.datetime | None = job.next_run_time
+    if job.coalesce and zoned is not None and zoned.astimezone(dt.UTC) <= now:
+        zoned = _close_to(job, zoned, now)
+    while zoned is not None and (time := zoned.astimezone(dt.UTC)) <= now:
+        if job.coalesce:
+            run_times = [time]
+        elif len(run_times) >= most:
+            break
+        else:
+            run_times.append(time)
+        zoned = _next_storable(job, zoned, now)
+    return run_times, None if zoned is None else zoned.astimezone(dt.UTC)
+
+
+def _close_to(job: Job, due: dt.datetime, now: dt.datetime) -> dt.datetime:
+    try:
+        return catch_up.close_to(job.trigger, due, now)
+    except Exception as error:
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+
+
+def _next_storable(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
+    following = _next(job, previous, now)
+    while following is not None and not is_storable(following):
+        # Some triggers look no further than from now on.
+        later = following if following.astimezone(dt.UTC) > now else now
+        following = _next(job, following, later)
+    return following
+
+
+def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
+    try:
+        following: dt.datetime | None = job.trigger.get_next_fire_time(previous, now)
+        if following is not None and getattr(job.trigger, "jitter", None):
+            following = _in_the_hour_meant(job.trigger, following, previous, now)
+    except Exception as error:
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+    if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
+        raise UnusableTrigger(
+            f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."
+        )
+    return following
+
+
+def _in_the_hour_meant(
+    trigger: Any, following: dt.datetime, previous: dt.datetime, now: dt.datetime
+) -> dt.datetime:
+    """Undo that a trigger adds jitter by the clock on the wall, which may lead an hour back."""
+    if following.fold or following.replace(fold=1).utcoffset() == following.utcoffset():
+        return following
+    exact = copy.copy(trigger)
+    exact.jitter = None
+    return following.replace(fold=exact.get_next_fire_time(previous, now).fold)
+
+
+def _is_misfire(
+    job: Job, time: dt.datetime, now: dt.datetime, saturated_since: dt.datetime | None
+) -> bool:
+    """Tell whether a run is too late to be of use.
+
+    Waiting for a free worker under a scheduler that was there is a delay, not a misfire: then
+    lateness counts up to the moment since when all workers have been busy.
+    """
+    if job.misfire_grace_time is None:
+        return False
+    seen = now if saturated_since is None else min(now, max(saturated_since, time))
+    return seen - time > dt.timedelta(seconds=job.misfire_grace_time)

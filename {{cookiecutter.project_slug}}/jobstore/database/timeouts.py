@@ -1,0 +1,160 @@
+"""How long the scheduler's own statements may take, wait and hold others up.
+
+A process that is paused inside a transaction keeps its locks, and would block a take-over for as
+long as it is paused; a server that hangs, or a network that swallows packets, would keep a thread
+waiting for ever. So the database ends what is too slow, and TCP what is silent. Only the
+scheduler's own threads are limited in time: a job may ask what takes an hour.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from jobstore import conf
+
+# Of that time, what a statement waits for a lock: a claim that waits for a job keeps the lease from
+# being renewed, which must still succeed afterwards.
+LOCK_WAIT = 0.4
+# Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
+TCP_IDLE, TCP_SILENCE = 5, 8
+# Seconds that a statement may take which is sent for a probe, waiting for locks included.
+LOOK = 2.0
+
+
+def limit_waiting(using: str) -> None:
+    """Give this thread's connection the limits, once. Not for connections that are shared.
+
+    A pool, in the process or before the server, would hand the limits on to whoever comes next;
+    there only `limit_transaction` helps.
+    """
+    connection = connections[using]
+    connection.ensure_connection()
+    if is_shared(connection) or getattr(connection, "_limited", None) is connection.connection:
+        return
+    seconds = float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
+    with connection.cursor() as cursor:
+        for statement, values in _limits(connection, seconds):
+            cursor.execute(statement, values)
+    connection._limited = connection.connection  # type: ignore[attr-defined]
+
+
+def limit_transaction(using: str) -> None:
+    """Limit the transaction that is open, through poolers too: PostgreSQL ends it if it idles."""
+    connection = connections[using]
+    if connection.vendor == "postgresql":
+        seconds = float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, true)",
+                [_milliseconds(seconds)],
+            )
+
+
+@contextlib.contextmanager
+def limited_look(using: str) -> Iterator[None]:
+    """Limit the statements inside to LOOK seconds each; they only read.
+
+    Nothing is left behind in the session, through poolers too. Inside an open transaction, whose
+    owner decides, nothing is limited.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block:
+        yield
+    elif connection.vendor == "postgresql":
+        with transaction.atomic(using=using), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true)", [_milliseconds(LOOK)]
+            )
+            yield
+    elif limit := _look_limit(connection):
+        before, (name, value) = "", limit
+        with connection.cursor() as cursor:
+            is_pragma = connection.vendor == "sqlite"
+            cursor.execute(f"PRAGMA {name}" if is_pragma else f"SELECT @@SESSION.{name}")
+            before = cursor.fetchone()[0]
+            setting = "PRAGMA {} = {}" if is_pragma else "SET SESSION {} = {}"
+            cursor.execute(setting.format(name, value))
+        try:
+            yield
+        finally:
+            # A connection that is lost takes the limit with it.
+            with contextlib.suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
+                cursor.execute(setting.format(name, before))
+    else:
+        yield
+
+
+def _look_limit(connection: Any) -> tuple[str, float] | None:
+    if connection.vendor == "sqlite":
+        return "busy_timeout", int(1000 * LOOK)
+    if connection.vendor == "mysql":
+        if connection.mysql_is_mariadb:
+            return "max_statement_time", LOOK
+        return "max_execution_time", int(1000 * LOOK)
+    return None
+
+
+def is_shared(connection: BaseDatabaseWrapper) -> bool:
+    """Tell whether a session is lent out, so that nothing may be left behind in it.
+
+    Django's own word for a pooler in transaction mode is DISABLE_SERVER_SIDE_CURSORS.
+    """
+    settings = connection.settings_dict
+    return bool(settings.get("DISABLE_SERVER_SIDE_CURSORS") or settings["OPTIONS"].get("pool"))
+
+
+def _limits(connection: Any, seconds: float) -> list[tuple[str, list[Any]]]:
+    waiting = LOCK_WAIT * seconds
+    if connection.vendor == "postgresql":
+        return [
+            (
+                "SELECT set_config('statement_timeout', %s, false),"
+                " set_config('idle_in_transaction_session_timeout', %s, false),"
+                " set_config('lock_timeout', %s, false)",
+                [_milliseconds(seconds), _milliseconds(seconds), _milliseconds(waiting)],
+            )
+        ]
+    if connection.vendor == "mysql":
+        lock_wait = ("SET SESSION innodb_lock_wait_timeout = %s", [max(1, int(waiting))])
+        if connection.mysql_is_mariadb:
+            idle = ("SET SESSION idle_transaction_timeout = %s", [max(1, round(seconds))])
+            return [lock_wait, idle, ("SET SESSION max_statement_time = %s", [seconds])]
+        # MySQL limits SELECT alone, and does not end transactions that idle.
+        return [lock_wait, ("SET SESSION max_execution_time = %s", [int(1000 * seconds)])]
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout")
+            patience = min(cursor.fetchone()[0], int(1000 * seconds))
+        return [(f"PRAGMA busy_timeout = {patience}", [])]
+    return []
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{int(1000 * seconds)}ms"
+
+
+def notice_silence(connection: Any, **_: object) -> None:
+    """Let the kernel give up a silent server, as settings.py asks of PostgreSQL's client.
+
+    MySQL's client has no options for that, only ones that would also end a query that takes long.
+    Called for every new connection of the process, those of jobs and requests included.
+    """
+    if connection.vendor != "mysql":
+        return
+    with socket.socket(fileno=os.dup(connection.connection.fileno())) as peer:
+        if peer.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in {
+            "TCP_KEEPIDLE": TCP_IDLE,
+            "TCP_KEEPINTVL": 2,
+            "TCP_KEEPCNT": 2,
+            "TCP_USER_TIMEOUT": 1000 * TCP_SILENCE,
+        }.items():
+            if option := getattr(socket, name, None):  # not every system has them all
+                peer.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,1 @@
+"""From @scheduled functions to stored jobs: found, validated, brought in line."""

@@ -1,0 +1,357 @@
+"""Makes the job of a declaration, or says in one sentence why there can be none.
+
+What is checked here is found without a database as well: by `runapscheduler --check`, by the system
+checks, and before a process competes for the lease.
+"""
+
+import contextlib
+import datetime as dt
+import functools
+import inspect
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from apscheduler.job import Job
+from apscheduler.util import convert_to_datetime
+from django.db import connections, router
+from django.db.models import Model, QuerySet
+from django.utils import timezone
+
+from jobstore import conf
+from jobstore.declarations.declaration import (
+    Declaration,
+    DeclarationError,
+    NeverRuns,
+    Problem,
+    UnstableText,
+    is_interrupt,
+    moments_of,
+    name_of,
+    shown_path,
+)
+from jobstore.declarations.schedule_checks import check_schedule, unknown_trigger
+from jobstore.models import DjangoJob
+from jobstore.schedules import trigger_defaults
+from jobstore.schedules.wording import first_run_time, interval_question, weekday_question
+from jobstore.storage import serializer
+from jobstore.texts import flattened
+
+JOB_OPTIONS = (
+    "args",
+    "kwargs",
+    "name",
+    "executor",
+    "max_instances",
+    "coalesce",
+    "misfire_grace_time",
+    "next_run_time",
+)
+DEFAULT_OPTIONS: dict[str, Any] = {
+    "args": (),
+    "kwargs": {},
+    "executor": "default",
+    "max_instances": 1,
+    "coalesce": True,
+}
+# Options of `add_job` that say nothing about a declared job.
+MEANINGLESS = {
+    "jobstore": "declared jobs live in the Django database",
+    "replace_existing": "the stored job follows its declaration anyway",
+}
+# What APScheduler would take as well, and mean something else by it.
+KINDS: dict[str, tuple[Any, str]] = {
+    "coalesce": (bool, "True or False"),
+    "args": (list | tuple, "a list or a tuple"),
+    "kwargs": (dict, "a dict"),
+}
+# Bytes of a stored state: a packet that a server does not take would end the session of all writes.
+LARGEST_STATE = 4_000_000
+# Seconds that a trigger may take to find the first run time.
+PATIENCE = 5.0
+
+
+def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
+    if question := weekday_question(job.trigger):
+        yield f"Job {declaration.id!r}: {question}."
+
+
+def _question_of_intervals(declaration: Declaration, job: Job) -> Iterable[str]:
+    if question := interval_question(job.trigger):
+        yield f"Job {declaration.id!r}: {question}."
+
+
+# Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
+QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
+    _question_of_weekdays,
+    _question_of_intervals,
+]
+
+
+def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = None) -> Job:
+    """Return the job of a declaration, with its first run time.
+
+    :param now: the database's time, aware; without it, the machine's.
+    Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
+    cannot be stored.
+    """
+    job = build(declaration, scheduler)
+    set_first_run(job, declaration, now)
+    return job
+
+
+def build(declaration: Declaration, scheduler: Any) -> Job:
+    """Return the valid job of a declaration, without its first run time.
+
+    :raises DeclarationError: if it cannot be carried out.
+    """
+    with _named(declaration):
+        if declaration.fault:
+            raise ValueError(declaration.fault)
+        if fault := fault_of(declaration.func):
+            raise ValueError(fault)
+        _check_options(declaration)
+        try:
+            declaration.digest  # noqa: B018 - raises if there is none
+        except UnstableText as error:
+            raise ValueError(
+                f"{error} reads differently in every process, so that the job would look changed "
+                "at each start; pass plain values, or give it a __repr__ that says what it is"
+            ) from error
+        chosen = {key: value for key, value in declaration.options.items() if key in JOB_OPTIONS}
+        grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
+        options = DEFAULT_OPTIONS | {"misfire_grace_time": grace} | chosen
+        options.pop("next_run_time", None)
+        job = Job(
+            scheduler,
+            id=declaration.id,
+            func=_importable(declaration.func),
+            trigger=_trigger(declaration, scheduler),
+            next_run_time=None,
+            **options,
+        )
+        if len(serializer.values(job)["job_state"]) > LARGEST_STATE:
+            raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
+        _check_limits(job, scheduler)
+    return job
+
+
+def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = None) -> None:
+    """Give a built job its first run time.
+
+    :param now: the database's time, aware; without it, the machine's.
+    :raises NeverRuns: if its trigger has no run time left.
+    :raises DeclarationError: if its trigger raises.
+    """
+    trigger = job.trigger
+    with _named(declaration):
+        at = timezone.localtime(now, job._scheduler.timezone)
+        trigger_defaults.begin_at(trigger, at)  # it counted from this machine's time
+        with _limited():
+            first = first_run_time(trigger, at)
+        if first is not None and "next_run_time" in declaration.options:
+            given = declaration.options["next_run_time"]
+            first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")
+        elif first is None:
+            raise NeverRuns(f"its trigger {flattened(trigger)} has no run time left")
+        job._modify(next_run_time=first)
+
+
+def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
+    """Return what is questionable about a valid job."""
+    with _named(declaration):
+        found = [text for ask in QUESTIONS for text in ask(declaration, job)]
+    return [declaration.problem(text, is_fatal=False) for text in found]
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    """Let a trigger that finds no time raise, on the main thread: all jobs would wait for it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"its trigger finds no run time within {PATIENCE:g} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _named(declaration: Declaration) -> Iterator[None]:
+    """Let every error name the job, and be a DeclarationError, whatever code of users raises."""
+    about = f"Job {declaration.id!r} ({flattened(name_of(declaration.func))})"
+    try:
+        yield
+    except NeverRuns as error:
+        raise NeverRuns(f"{about} never runs: {error}.") from error
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        text = flattened(error) or type(error).__name__
+        if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
+            text = f"{type(error).__name__}: {text}"
+        raise DeclarationError(f"{about}: {text.rstrip('.')}.") from error
+
+
+# --- The function --------------------------------------------------------------------------------
+
+
+def fault_of(func: Any) -> str:
+    """Return why a callable cannot be a job, or is not the one that would run; empty if it can."""
+    if isinstance(func, functools.partial):
+        return "a partial has no name by which it is found; pass args= and kwargs= instead"
+    if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+        return "it is a generator, of which a call runs nothing; remove yield, or loop over it"
+    name, module = getattr(func, "__qualname__", None), getattr(func, "__module__", None)
+    if inspect.ismethod(func):
+        module = func.__self__.__module__
+    if name is None or module is None:
+        return "it has no name by which another process could find it; declare a function"
+    if "<" in name:
+        return (
+            "lambdas and nested functions cannot be found again by another process; move it to "
+            "the top level of a module"
+        )
+    if module == "__main__":
+        return "its module is the program itself, which other processes do not have"
+    return _fault_of_name(func, module, name)
+
+
+def _importable(func: Any) -> Any:
+    """Return a callable, or the reference to one that APScheduler would look for by its type.
+
+    Such are functions inside of an object, as `functools.lru_cache` and staticmethod make them.
+    """
+    return f"{func.__module__}:{func.__qualname__}" if serializer.is_object(func) else func
+
+
+def _fault_of_name(func: Any, module: str, name: str) -> str:
+    """Return why the name of a function does not lead to it."""
+    found: Any = sys.modules.get(module)
+    if found is None:
+        return f"its module {module!r} is not imported under that name"
+    for part in name.split("."):
+        try:
+            found = inspect.getattr_static(found, part)
+        except AttributeError:
+            return f"{module} has nothing named {name!r}; other processes could not find it"
+    wanted = getattr(func, "__func__", func)
+    seen: list[Any] = []
+    while found is not None and not any(found is one for one in seen):
+        if found is wanted:
+            return ""
+        seen.append(found)
+        is_wrapper = isinstance(found, staticmethod | classmethod)
+        found = found.__func__ if is_wrapper else inspect.getattr_static(found, "__wrapped__", None)
+    return (
+        f"the name {name} stands for something else{_line_of(seen[0])}, which would run in place "
+        f"of the function declared here{_line_of(wanted)}; give one of them another name, or use "
+        "functools.wraps in the decorator above"
+    )
+
+
+def _line_of(func: Any) -> str:
+    code = getattr(getattr(func, "__func__", func), "__code__", None)
+    return f" (line {code.co_firstlineno} of {shown_path(code.co_filename)})" if code else ""
+
+
+# --- Options -------------------------------------------------------------------------------------
+
+
+def _check_options(declaration: Declaration) -> None:
+    options, trigger = declaration.options, declaration.trigger
+    for name, why in MEANINGLESS.items():
+        if name in options:
+            raise ValueError(f"{name}= has no meaning here, since {why}; delete it")
+    if declaration.on_lost not in DjangoJob.OnLost.values:
+        raise ValueError(f"on_lost={declaration.on_lost!r}: it is one of {DjangoJob.OnLost.values}")
+    for name, (kinds, what) in KINDS.items():
+        if name in options and not isinstance(options[name], kinds):
+            raise TypeError(f"{name} is {what}")
+    if not isinstance(declaration.run_at_start, bool):
+        raise TypeError("run_at_start is True or False")
+    _check_arguments(options)
+    check_schedule(trigger, options, [name for name in options if name not in JOB_OPTIONS])
+    if moments := moments_of(declaration):
+        raise ValueError(
+            f"{', '.join(moments)} holds the moment of the start, so that the job would look "
+            "changed each time; write a fixed time, or run_at_start=True for a run at each start"
+        )
+
+
+def _check_arguments(options: dict[str, Any]) -> None:
+    for key in options.get("kwargs", {}):
+        if not isinstance(key, str):
+            raise TypeError(f"the key {key!r} of kwargs is no name of an argument")
+    values = (*options.get("args", ()), *options.get("kwargs", {}).values())
+    if kind := next(filter(None, map(_kept_rows, values)), ""):
+        raise TypeError(
+            f"an argument holds a {kind}, which would be stored with the rows as they are now; "
+            "pass primary keys, and look the rows up in the job"
+        )
+
+
+def _kept_rows(value: Any) -> str:
+    """Return the type of rows of a database that an argument holds; nothing if it holds none."""
+    if isinstance(value, QuerySet | Model):
+        return type(value).__name__
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return next(filter(None, map(_kept_rows, value)), "")
+    return ""
+
+
+def _trigger(declaration: Declaration, scheduler: Any) -> Any:
+    given = {key: value for key, value in declaration.options.items() if key not in JOB_OPTIONS}
+    try:
+        trigger = scheduler._create_trigger(declaration.trigger, given)
+    except LookupError:
+        raise ValueError(unknown_trigger(declaration.trigger)) from None
+    for part in _parts(trigger):
+        length = getattr(part, "interval", None)
+        if isinstance(length, dt.timedelta) and length <= dt.timedelta(0):
+            raise ValueError(f"an interval of {length.total_seconds():g} s is not above 0")
+        jitter = getattr(part, "jitter", None)
+        if isinstance(jitter, int | float) and jitter < 0:
+            raise ValueError(f"a jitter of {jitter} s is below 0")
+    return trigger
+
+
+def _parts(trigger: Any) -> Iterator[Any]:
+    """Return a trigger, and those that it combines."""
+    yield trigger
+    for part in getattr(trigger, "triggers", None) or ():
+        yield from _parts(part)
+
+
+# --- What a database holds -----------------------------------------------------------------------
+
+
+def _check_limits(job: Job, scheduler: Any) -> None:
+    """Refuse values that columns do not hold. Asks no server: the backends know their ranges."""
+    connection = connections[router.db_for_write(DjangoJob)]
+    for name in ("max_instances", "misfire_grace_time"):
+        value = getattr(job, name)
+        kind = DjangoJob._meta.get_field(name).get_internal_type()
+        _, highest = connection.ops.integer_field_range(kind)
+        if value is not None and highest is not None and value > highest:
+            raise ValueError(
+                f"{name}={value} is more than {connection.display_name} holds ({highest})"
+            )
+    longest = DjangoJob._meta.get_field("executor").max_length
+    if len(job.executor) > (longest or 0):
+        raise ValueError(f"the name of its executor is longer than {longest} characters")
+    known = {"default", *scheduler._executors}
+    if job.executor not in known:
+        names = ", ".join(sorted(known))
+        raise ValueError(f"there is no executor {flattened(job.executor)!r}, only {names}")

@@ -1,0 +1,1 @@
+"""From a claimed run to its end: how its function is called, and what it leaves behind."""

@@ -1,0 +1,1 @@
+"""What probes, Prometheus and people are told of the scheduler."""

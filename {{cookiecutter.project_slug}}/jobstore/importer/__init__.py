@@ -1,0 +1,1 @@
+"""From django-apscheduler's tables to ours."""

@@ -1,0 +1,130 @@
+"""Processes that are gone, and the runs that they left.
+
+A process is gone when it has signed off, or has given no sign of life for SCHEDULER_DEAD_SECONDS.
+The former holder of the lease is gone sooner if its database session has ended, which the detector
+proves, and no sign of life has come since: a process that only lost its connection reconnects.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
+
+from jobstore import conf
+from jobstore.claims.claim import NotHolder, assert_holder
+from jobstore.leadership.lease import Term
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+
+Role = SchedulerInstance.Role
+
+# Attempts at a lost run, the first included, where its job asks for another after a loss.
+MAX_ATTEMPTS = 3
+# Seconds by which a request is put off that must not begin while a thread still runs the lost run.
+PUT_OFF = 3.0
+
+
+def mark_lost(
+    instances: Iterable[uuid.UUID], using: str, reason: str, *, put_off: float = 0.0
+) -> int:
+    """Mark the unfinished runs of processes as lost; return how many there were.
+
+    Where a job asks for it, another run is requested in the same transaction.
+
+    :param put_off: seconds before which such a run does not begin.
+    """
+    manager = DjangoJobExecution.objects.db_manager(using)
+    unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.SENT)
+    with transaction.atomic(using=using):
+        lost = list(unfinished.select_for_update())
+        if not lost:
+            return 0
+        unfinished.filter(pk__in=[run.pk for run in lost]).update(
+            status=DjangoJobExecution.LOST, finished=database_now(using), exception=reason
+        )
+        rerun = DjangoJob.all_objects.using(using).filter(on_lost=DjangoJob.OnLost.RERUN)
+        jobs = rerun.in_bulk({run.job_id for run in lost})
+        goes_on = {job.pk for job in jobs.values() if job.next_run_time is not None}
+        # Nobody has stopped those that came to their end.
+        goes_on |= ended_by_themselves(jobs.values(), using)
+        for run in lost:
+            if run.job_id in goes_on and run.attempt < MAX_ATTEMPTS:
+                again = f"loss of run {run.pk}"
+                manager.request(run.job_id, again, run.attempt + 1, put_off=put_off)
+    return len(lost)
+
+
+def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:
+    """Return those that are out of service because their last run was claimed.
+
+    Jobs that somebody retired are not among them, nor those that left the code.
+    """
+    retired = [job.pk for job in jobs if job.retired_at is not None]
+    if not retired:
+        return set()
+    last = DjangoJobExecution.objects.using(using).filter(
+        job__in=retired, claimed_at=F("job__retired_at")
+    )
+    return set(last.order_by().values_list("job_id", flat=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """The former holder of the lease, whose database session has ended: dead, or cut off."""
+
+    instance: uuid.UUID
+    # When its successor took over, as Django stores it. Any later sign of life acquits it.
+    since: dt.datetime
+
+    def is_due(self, now: dt.datetime) -> bool:
+        """Whether it has had the time of two renewals to come back."""
+        grace = 2 * conf.get("SCHEDULER_RENEW_SECONDS")
+        return now > self.since + dt.timedelta(seconds=grace)
+
+
+def anybody_is_gone(me: uuid.UUID, using: str, now: dt.datetime, suspect: Suspect | None) -> bool:
+    """Tell, in one statement, whether `declare_lost` would find anything to do."""
+    gone = ~Q(pk=me) & (_is_silent(now, suspect) | _has_left_runs())
+    return SchedulerInstance.objects.using(using).filter(gone).exists()
+
+
+def declare_lost(
+    me: uuid.UUID, term: Term | None, using: str, now: dt.datetime, suspect: Suspect | None
+) -> int:
+    """Mark processes that are gone as lost, and their runs. For the holder of the lease alone.
+
+    A process that is only paused is marked as well; its late results will touch nothing.
+
+    :param me: the caller, whose own runs are never lost.
+    :param term: what the caller holds the lease with, which is asserted in the transaction.
+    :param now: the database's time, as Django stores it.
+    :return: how many runs were lost.
+    """
+    others = SchedulerInstance.objects.using(using).exclude(pk=me)
+    with contextlib.suppress(NotHolder), transaction.atomic(using=using):
+        # A process that was only paused may have come back, and may hold the lease by now.
+        if term is not None:
+            assert_holder(term, using)
+        others.filter(_is_silent(now, suspect)).update(role=Role.LOST)
+        ids = list(others.filter(_has_left_runs()).values_list("pk", flat=True))
+        return mark_lost(ids, using, "The process that ran this ended before the run did.")
+    return 0
+
+
+def _is_silent(now: dt.datetime, suspect: Suspect | None) -> Q:
+    silent_since = now - dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
+    silent = Q(heartbeat_at__lt=silent_since)
+    if suspect is not None and suspect.is_due(now):
+        silent |= Q(pk=suspect.instance, heartbeat_at__lte=suspect.since)
+    return ~Q(role__in=SchedulerInstance.GONE) & silent
+
+
+def _has_left_runs() -> Q:
+    """Return the processes that are gone and have runs which are not finished."""
+    running = DjangoJobExecution.objects.filter(
+        instance=OuterRef("pk"), status=DjangoJobExecution.SENT
+    )
+    return Q(Exists(running), role__in=SchedulerInstance.GONE)

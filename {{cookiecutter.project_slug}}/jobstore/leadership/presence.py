@@ -1,0 +1,668 @@
+"""A scheduler process's presence in the database: its row, its heartbeat, its hold on the lease.
+
+One thread and one connection. It knows the database's time between two looks by the monotonic
+clock, so that neither a wrong nor a jumping wall clock of this machine matters.
+"""
+
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+
+from django.db import DatabaseError, InterfaceError, transaction
+
+from jobstore import conf
+from jobstore.database.notifications import Ear
+from jobstore.database.timeouts import limit_waiting
+from jobstore.leadership import lease, losses
+from jobstore.leadership.fitness import Fitness
+from jobstore.leadership.lease import Sight, Term
+from jobstore.leadership.session_lock import Detector
+from jobstore.models import SchedulerInstance, SchedulerLease, database_now
+from jobstore.storage import key_rotation
+from jobstore.util import as_aware, get_django_internal_datetime, release_connections
+
+logger = logging.getLogger("jobstore.scheduler")
+
+Role = SchedulerInstance.Role
+
+# Seconds between two searches for processes that died, and between heartbeats of an instance row.
+CHORES = 10.0
+HEARTBEAT = 5.0
+# Seconds between two tries while the database does not answer.
+RETRY = 0.5
+# Seconds between two looks at a lease whose holder the detector watches.
+LOOK = 5.0
+# Seconds by which this machine's clock may differ from the database's before it is reported.
+SKEW = 1.0
+# Seconds for which it counts what a claim said of busy workers; one follows each second then.
+SATURATION_LASTS = 10.0
+# Seconds between two looks at the keys of the stored jobs, without the lease: while they are known,
+# and while they are not.
+KEY_LOOK, KEY_RETRY = 60.0, 5.0
+# Seconds that leaving waits for a statement that is under way.
+PATIENCE = 3.0
+
+
+class Presence:
+    """Keeps a process registered and, if it can, in possession of the lease."""
+
+    def __init__(
+        self, using: str, wake: Callable[[], None], loop_problem: Callable[[], str] = str
+    ) -> None:
+        """Prepare; nothing is written before `start`.
+
+        :param using: alias of the database that holds the jobs.
+        :param wake: called when the loop should look at the jobs: something changed.
+        :param loop_problem: asked before each renewal; returns why the scheduling loop cannot run
+            jobs (its thread is dead or stuck), and nothing if it can.
+        """
+        self.using = using
+        self.id = uuid.uuid4()
+        self.host = socket.gethostname()
+        self.pid = os.getpid()
+        packages = f"APScheduler {importlib.metadata.version('apscheduler')}"
+        self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
+        self.role = Role.STARTING
+        self.fitness = Fitness()
+        self.sight: Sight | None = None
+        self.last_error = ""
+        # Seconds by which the oldest job that could start was late when the lease was renewed.
+        self.lag = 0.0
+        # Executors without a free worker for which jobs wait, and when the loop last said so.
+        self._saturated: tuple[list[str], float] = ([], 0.0)
+        self._detector = Detector(using)
+        self._wake = wake
+        self._loop_problem = loop_problem
+        self._term: Term | None = None
+        self._trusted_until = 0.0
+        self._started = time.monotonic()
+        # Seconds by which the database's clock is ahead of this machine's monotonic one.
+        self._ahead: float | None = None
+        self._renewed_at = 0.0
+        self._next_look = 0.0
+        # The lease as others keep it, and since when on this machine's monotonic clock.
+        self._theirs: tuple[int, dt.datetime | None] | None = None
+        self._theirs_since = 0.0
+        self._highest_epoch = 0
+        # Renewals in a row that found the detector's lock with somebody else.
+        self._without_lock = 0
+        # The former holder, if its session ended before its lease did.
+        self._suspect: losses.Suspect | None = None
+        self._is_skewed = False
+        self._reached_at = 0.0
+        self._next_chores = 0.0
+        self._next_heartbeat = 0.0
+        self._next_key_look = 0.0
+        self._registered = False
+        self._competing = False
+        self._leaving = False
+        # What is said of runs that it leaves, and whether some still run after it was stopped.
+        self._parting = ""
+        self._goes_on: Callable[[], bool] | None = None
+        # Whether a lease that was won in the middle of leaving may still be this process's.
+        self._owes_release = False
+        # What the row of this process says about it.
+        self._written_problem = ""
+        # When the thread last began a turn, on this machine's monotonic clock.
+        self._turned_at = time.monotonic()
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._ear = Ear(using)
+        self._thread: threading.Thread | None = None
+        self.requested = False
+        self.planned_wake: dt.datetime | None = None
+
+    # --- What the loop and the probes ask ------------------------------------------------------
+
+    @property
+    def term(self) -> Term | None:
+        """The right to claim, or None. The claim itself checks it again, in the database."""
+        is_trusted = time.monotonic() < self._trusted_until and self.fitness.may_compete
+        return self._term if is_trusted else None
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that this process holds the lease with, or None."""
+        term = self.term
+        return term.epoch if term else None
+
+    def doubt(self) -> None:
+        """Take the lease for lost until another look, which follows at once: a claim said so."""
+        self._trusted_until = 0.0
+        self._ear.nudge()
+
+    def hold_back(self, reason: str) -> None:
+        """Give the lease up, because this process cannot do its work; try again after a pause.
+
+        Until `is_fit` is called the process is not ready, for this reason. The pause grows with
+        each time, from FIRST_PAUSE to LONGEST_PAUSE seconds (fitness.py). Safe in any thread: the
+        presence's own thread releases the lease, at once.
+
+        :param reason: what went wrong, in one sentence.
+        """
+        if self._leaving:
+            return
+        if self.fitness.failed(reason):
+            logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
+        self._trusted_until = 0.0
+        self._ear.nudge()
+
+    def lacks_keys(self, problem: str) -> None:
+        """Give the lease up, because this process does not know the keys of most stored jobs.
+
+        It looks again every KEY_RETRY seconds. Safe in any thread.
+
+        :param problem: how many there are and what to do, in one sentence.
+        """
+        if problem != self.fitness.key_problem:
+            logger.error("This process does not compete for the lease: %s", problem)
+        self.fitness.key_problem = problem
+        self._trusted_until = 0.0
+        self._next_key_look = time.monotonic() + KEY_RETRY
+        self._ear.nudge()
+
+    def is_fit(self) -> None:
+        """Take back what `hold_back` said: this process has done its work again."""
+        if self.fitness.succeeded():
+            logger.info("This process can run jobs again.")
+            self._ear.nudge()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the thread that renews the lease began its last turn."""
+        return time.monotonic() - self._turned_at
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the thread that renews the lease has ended although nobody stopped it."""
+        is_running = self._thread is None or self._thread.is_alive()
+        return not is_running and not self._stop.is_set()
+
+    def now(self) -> dt.datetime:
+        """Return the database's time: not ahead of it, and behind by part of a fast round trip.
+
+        Before the database was ever reached this is the machine's own time.
+        """
+        if self._ahead is None:
+            return dt.datetime.now(dt.UTC)
+        return dt.datetime.fromtimestamp(time.monotonic() + self._ahead, dt.UTC)
+
+    def _read_clock(self, shown: dt.datetime, asked_at: float, answered_at: float) -> None:
+        """Take in a time that the database showed between two moments of the monotonic clock.
+
+        What is known stays unless this rules it out, so that a slow answer does no harm
+        (F. Cristian, "Probabilistic clock synchronization", 1989).
+        """
+        earliest = as_aware(shown).timestamp() - answered_at
+        latest = as_aware(shown).timestamp() - asked_at
+        known = earliest if self._ahead is None else self._ahead
+        self._ahead = min(max(known, earliest), latest)
+
+    @property
+    def lease_age(self) -> float | None:
+        """Seconds since this process last renewed its lease; None if it has none."""
+        return time.monotonic() - self._renewed_at if self.term else None
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's."""
+        return (dt.datetime.now(dt.UTC) - self.now()).total_seconds()
+
+    @property
+    def database_age(self) -> float:
+        """Seconds since the database last answered."""
+        return time.monotonic() - (self._reached_at or self._started)
+
+    def note_saturated(self, executors: Iterable[str]) -> None:
+        """Note, at each claim, the executors whose workers are all busy while jobs wait for them.
+
+        The next renewal writes it into this process's row: jobs that wait for a worker are no
+        fault, and only this process knows why they wait.
+        """
+        self._saturated = (sorted(executors), time.monotonic())
+
+    @property
+    def saturated(self) -> list[str]:
+        """Executors without a free worker for which jobs wait, as the loop said lately."""
+        executors, noted_at = self._saturated
+        # A loop that hangs does not say any more why jobs wait.
+        return executors if time.monotonic() - noted_at < SATURATION_LASTS else []
+
+    def _saturation(self) -> str:
+        return json.dumps(self.saturated) if self.saturated else ""
+
+    @property
+    def sees_nothing_due(self) -> bool:
+        """Whether the last renewal found no request, and no job whose time has come."""
+        sight = self.sight
+        if sight is None or sight.requested or self.term is None or sight.term is None:
+            return False
+        return sight.next_run_time is None or as_aware(sight.next_run_time) > self.now()
+
+    # --- Life ----------------------------------------------------------------------------------
+
+    def restart_if_dead(self) -> None:
+        """Start the thread again if something ended it that nobody foresaw."""
+        if self.is_dead:
+            logger.error("The thread that renews the lease has ended; it is started again.")
+            self.start()
+
+    def start(self) -> None:
+        """Begin to register and to give signs of life."""
+        self._turned_at = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="jobstore-presence", daemon=True)
+        self._thread.start()
+
+    def compete(self) -> None:
+        """Begin to compete for the lease: called once there is somebody who would run jobs.
+
+        A scheduler that was started paused, only to add jobs for example, never calls this.
+        """
+        if not self._competing and not self._leaving:
+            self._competing = True
+            self._started = time.monotonic()
+            self._ear.nudge()
+
+    def drain(self) -> None:
+        """Give the lease up for good and stay registered while running jobs finish."""
+        if self.role == Role.STOPPED:
+            return
+        self._competing, self._leaving = False, True
+        self._term, self._trusted_until = None, 0.0
+        self.role = Role.DRAINING
+        # An acquisition that is under way would win a lease that nobody gives up again.
+        with_beat_over = self._lock.acquire(timeout=PATIENCE)
+        try:
+            # By its holder: one that was won in the meantime is given up as well.
+            self._owes_release = True
+            lease.release(self.id, self.using)
+            self._owes_release = not with_beat_over
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The lease could not be released, it will expire: %s", error)
+        finally:
+            if with_beat_over:
+                self._lock.release()
+        self._next_heartbeat = 0.0
+        self._ear.nudge()
+
+    def stop(
+        self,
+        reason: str = "The scheduler was shut down before this run had ended.",
+        goes_on: Callable[[], bool] = bool,
+    ) -> None:
+        """Leave: give the lease up, sign off, end the thread.
+
+        :param reason: what the history says of runs that this process leaves unfinished.
+        :param goes_on: whether threads of this process still run jobs. Then it signs off, and
+            gives their runs up, as soon as they do not any more, or is found dead after its end.
+        """
+        if self._stop.is_set():
+            self._sign_off()  # in case that it failed before
+            return
+        if not self._leaving:
+            self.drain()
+        self._parting, self._goes_on = reason, goes_on
+        if goes_on():
+            logger.warning("Jobs still run in this process; it signs off when they have ended.")
+            return
+        self._stop.set()
+        self._ear.nudge()
+        if self._thread is not None:
+            self._thread.join(5.0)
+        self._sign_off()
+
+    # --- The thread ----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._beat_until_stopped()
+        finally:  # whatever ended it: who is started instead has connections of its own
+            release_connections()
+
+    def _beat_until_stopped(self) -> None:
+        while not (self._stop.is_set() or (self._goes_on is not None and not self._goes_on())):
+            self._turned_at = time.monotonic()
+            try:
+                with self._lock:
+                    self._beat()
+                if self.last_error:
+                    logger.info("The database is back.")
+                self.last_error = ""
+            except Exception as error:
+                if not self.last_error:
+                    logger.error("The database does not answer: %s", str(error).strip())
+                self.last_error = str(error).strip() or repr(error)
+                # Whatever these raise must not end the thread: nobody else renews the lease.
+                with contextlib.suppress(Exception):
+                    self._detector.let_go()
+                with contextlib.suppress(Exception):
+                    release_connections()
+            try:
+                self._ear.sleep(self._pause())
+            except Exception:
+                logger.exception(
+                    "Waiting failed; the next renewal of the lease comes all the same."
+                )
+                time.sleep(RETRY)
+        if self._goes_on is not None and not self._stop.is_set():
+            self._sign_off()
+        with contextlib.suppress(Exception):  # the connection may be lost
+            self._ear.close()
+        self._detector.let_go()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next beat."""
+        if self.last_error:
+            return RETRY
+        if self._term is not None:
+            return float(conf.get("SCHEDULER_RENEW_SECONDS"))
+        poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
+        if not self._competing:
+            return poll
+        next_look = self._next_key_look if self.fitness.key_problem else self._next_look
+        until_look = max(next_look - time.monotonic(), self.fitness.seconds_left)
+        until_look = max(until_look, 0.0)
+        return min(until_look, poll / 2 if self._watches else poll)
+
+    def _beat(self) -> None:
+        limit_waiting(self.using)
+        if not self._registered:
+            self._register()
+        if self._leaving:
+            self._detector.let_go()
+        else:
+            self._watch_fitness()
+        if self._owes_release and self._term is None:
+            lease.release(self.id, self.using)
+            self._owes_release = False
+            self._detector.let_go()
+        if self._term is not None:
+            self._renew(self._term)
+        if self._term is None and self._competing and self.fitness.may_compete:
+            self._compete_for_lease()
+        if self._term is None:
+            self._heartbeat_if_due()
+        elif self._detector.is_on or not conf.get("SCHEDULER_DETECTOR"):
+            self._ear.listen()  # in sessions that last
+        if self._term is not None and self._chores_are_due():
+            self.declare_lost()
+
+    def _watch_fitness(self) -> None:
+        """Give the lease up if this process cannot run jobs, and say in its row what it cannot."""
+        before, self.fitness.loop_problem = self.fitness.loop_problem, self._loop_problem()
+        if self.fitness.loop_problem and not before:
+            logger.error("This process cannot run jobs: %s", self.fitness.loop_problem)
+        if self._term is None and self._competing:
+            self._look_at_keys()
+        problem = self.fitness.problem
+        if not self.fitness.may_compete and self._competing:
+            if self._term is not None:
+                self._term, self._trusted_until = None, 0.0
+                self._owes_release = True
+            if self.role != Role.UNFIT:
+                self._become(Role.UNFIT)
+        elif not problem and self.role == Role.UNFIT:
+            self._next_look = 0.0
+            self._become(Role.STARTING)
+        if (shown := self.fitness.shown) != self._written_problem:
+            self._write(problem=shown)
+            self._written_problem = shown
+
+    def _look_at_keys(self) -> None:
+        """See, before competing, whether this process could read most of the jobs."""
+        if time.monotonic() < self._next_key_look:
+            return
+        problem = key_rotation.problem(self.using)
+        if problem:
+            self.lacks_keys(problem)
+            return
+        self._next_key_look = time.monotonic() + KEY_LOOK
+        if self.fitness.key_problem:
+            self.fitness.key_problem = ""
+            logger.info("This process knows the keys of the stored jobs again.")
+
+    def _chores_are_due(self) -> bool:
+        """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
+        if self.sight is not None and self.sight.silent is not None:
+            return self.sight.silent
+        if time.monotonic() < self._next_chores and self._due_suspect() is None:
+            return False
+        self._next_chores = time.monotonic() + CHORES
+        return True
+
+    def _renew(self, term: Term) -> None:
+        asked_at = time.monotonic()
+        has_lock = self._detector.try_hold()
+        self._without_lock = 0 if has_lock else self._without_lock + 1
+        if self._without_lock > 1:  # whoever was only about to let it go has done so by now
+            self._detector.evict()
+        sight = lease.renew(
+            term,
+            self.using,
+            session_lock=has_lock,
+            saturated=self._saturation(),
+            suspect=self._due_suspect(),
+        )
+        self._look(sight, asked_at)
+        if self._term is None and self._competing:
+            logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
+            self._next_look = 0.0
+            self._become(Role.STARTING)
+
+    @property
+    def _watches(self) -> bool:
+        """Whether the detector tells when the holder is gone, so that looks may be rarer."""
+        return self._detector.is_on and (self.sight is None or self.sight.session_lock)
+
+    def _compete_for_lease(self) -> None:
+        """Take the lease if its holder is gone or does not renew it."""
+        has_lock = self._watches and self._detector.try_hold()
+        if not has_lock and time.monotonic() < self._next_look:
+            return
+        asked_at = time.monotonic()
+        sight = lease.acquire(
+            self.id,
+            self.using,
+            session_lock=has_lock,
+            silent=self._theirs if self._holder_is_silent() else None,
+            above=self._highest_epoch,
+        )
+        self._look(sight, asked_at)
+        if self._term is None:
+            # Its new holder has none, and will ask for it.
+            self._detector.let_go()
+            self._note_holder(sight, asked_at)
+        self._after_competing()
+
+    def _note_holder(self, sight: Sight, asked_at: float) -> None:
+        theirs = (sight.epoch, sight.expires_at)
+        if theirs != self._theirs:
+            self._theirs, self._theirs_since = theirs, asked_at
+        wait = LOOK if self._watches else float(conf.get("SCHEDULER_POLL_SECONDS"))
+        if sight.expires_at is not None:
+            remaining = (as_aware(sight.expires_at) - as_aware(sight.now)).total_seconds()
+            # Just after the end, in case there is no renewal.
+            wait = min(wait, max(remaining, 0.0) + 0.05)
+        self._next_look = asked_at + wait
+
+    def _holder_is_silent(self) -> bool:
+        """Tell whether the lease has not changed for longer than it lives, by monotonic time."""
+        patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
+        return bool(self._theirs and time.monotonic() - self._theirs_since > patience)
+
+    def _look(self, sight: Sight, asked_at: float) -> None:
+        """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
+        trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
+        self._reached_at = time.monotonic()
+        self._read_clock(sight.now, asked_at, self._reached_at)
+        self.sight = sight
+        self._highest_epoch = max(self._highest_epoch, sight.epoch)
+        if self._reached_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
+            self._report_skew()
+        if not (self._competing and self.fitness.may_compete):
+            # What was won while somebody decided to leave or to hold back must not stay taken.
+            self._owes_release = self._owes_release or sight.term is not None
+            return
+        was_trusted = self.term is not None
+        self._term = sight.term
+        self._renewed_at = asked_at
+        # From before the question: the lease began to run at some moment after it.
+        self._trusted_until = asked_at + trust if sight.term else 0.0
+        if sight.term is None:
+            return
+        self.requested = sight.requested
+        self._theirs = None
+        first = sight.next_run_time
+        late = (as_aware(sight.now) - as_aware(first)).total_seconds() if first else 0.0
+        self.lag = max(late, 0.0)
+        is_earlier = first is not None and (
+            self.planned_wake is None or as_aware(first) < self.planned_wake
+        )
+        # A loop that found the lease not trusted, after an outage, has not planned anything.
+        if sight.requested or is_earlier or not was_trusted:
+            self._wake()
+
+    def _after_competing(self) -> None:
+        # Whoever drains this process may take it back at any moment.
+        if (term := self._term) is not None:
+            former = self.sight.former if self.sight else None
+            if self.sight is not None and former not in (None, self.id):
+                self._suspect = losses.Suspect(former, self.sight.now)
+            self._become(Role.ACTIVE)
+            logger.info("Active: this process holds the lease with epoch %d.", term.epoch)
+            self.declare_lost(thorough=True)
+            # A dead predecessor counts as dead once it was silent for long enough.
+            patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
+            self._next_chores = time.monotonic() + max(patience, 0.0) + 0.5
+            self._wake()
+        elif self.fitness.problem:
+            if self.role != Role.UNFIT:
+                self._become(Role.UNFIT)
+        elif self.role == Role.STARTING and conf.get("SCHEDULER_EXTRA") == "standby":
+            self._become(Role.STANDBY)
+            logger.info("Standby: %s", self.reason)
+        elif self.role == Role.STARTING and self._has_waited():
+            self._become(Role.SURPLUS)
+            logger.error("Surplus: %s", self.reason)
+
+    def _report_skew(self) -> None:
+        """Say when this machine's clock begins or ceases to differ from the database's."""
+        was_skewed, skew = self._is_skewed, self.clock_skew
+        self._is_skewed = abs(skew) >= SKEW
+        if self._is_skewed and not was_skewed:
+            logger.warning(
+                "This machine's clock is %.1f s %s the database's, which decides when jobs run.",
+                abs(skew),
+                "ahead of" if skew > 0 else "behind",
+            )
+        elif was_skewed and not self._is_skewed:
+            logger.info("This machine's clock agrees with the database's again.")
+
+    def _has_waited(self) -> bool:
+        """Tell whether a take-over from a dead holder would have happened by now."""
+        patience = conf.get("SCHEDULER_LEASE_SECONDS") + 2 * conf.get("SCHEDULER_POLL_SECONDS")
+        return bool(time.monotonic() - self._started > patience)
+
+    @property
+    def reason(self) -> str:
+        """Why this process does not run jobs, in one sentence; empty if it does."""
+        if self.role == Role.DRAINING:
+            return "Shutting down: running jobs finish, no more are claimed."
+        if problem := self.fitness.problem:
+            return problem
+        holder = self.sight.holder if self.sight else ""
+        if self.role == Role.SURPLUS:
+            return f"{holder} is the active scheduler; this process is surplus and runs nothing."
+        if self.role == Role.STANDBY:
+            return f"{holder} is the active scheduler; this process would take over from it."
+        if self.role == Role.STARTING:
+            return f"Waiting for the lease, which {holder or 'nobody known'} holds."
+        if self.term is None:
+            return "The lease could not be renewed in time; no more runs are claimed."
+        return ""
+
+    def _become(self, role: SchedulerInstance.Role) -> None:
+        if role == Role.STARTING:
+            self._started = time.monotonic()
+        self.role = role
+        self._write(role=role, epoch=self._term.epoch if self._term else None)
+
+    def _register(self) -> None:
+        now = database_now(self.using)
+        SchedulerInstance.objects.using(self.using).create(
+            id=self.id,
+            host=self.host,
+            pid=self.pid,
+            version=self.version,
+            role=self.role,
+            started_at=now,
+            heartbeat_at=now,
+            problem=self.fitness.shown,
+        )
+        self._registered = True
+
+    def _heartbeat_if_due(self) -> None:
+        if time.monotonic() >= self._next_heartbeat:
+            self._write(role=self.role)
+            self._reached_at = time.monotonic()
+            self._next_heartbeat = time.monotonic() + HEARTBEAT
+
+    def _write(self, **changes: object) -> None:
+        instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
+        if not instances.update(heartbeat_at=database_now(self.using), **changes):
+            self._registered = False
+
+    def _sign_off(self) -> None:
+        """Say that this process has left, and give up in the same transaction what it leaves."""
+        if not self._registered or self.role == Role.STOPPED:
+            return
+        try:
+            with transaction.atomic(using=self.using):
+                self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
+                # A thread that cannot be ended runs until its process ends, which is soon.
+                lost = losses.mark_lost(
+                    [self.id], self.using, self._parting, put_off=losses.PUT_OFF
+                )
+            self.role = Role.STOPPED
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("This process could not sign off: %s", error)
+        else:
+            if lost:
+                logger.error("%d runs that this process leaves were marked as lost.", lost)
+
+    def declare_lost(self, *, thorough: bool = False) -> None:
+        """Mark processes that are gone as lost, and their runs. For the holder alone.
+
+        :param thorough: do not ask first whether there are any.
+        """
+        now = get_django_internal_datetime(self.now())
+        suspect = self._suspect
+        if not thorough and not losses.anybody_is_gone(self.id, self.using, now, suspect):
+            return
+        lost = losses.declare_lost(self.id, self._term, self.using, now, suspect)
+        if suspect is not None and suspect.is_due(now):
+            self._suspect = None
+        if lost:
+            logger.error("%d runs of processes that are gone were marked as lost.", lost)
+            self._wake()
+
+    def _due_suspect(self) -> uuid.UUID | None:
+        now = get_django_internal_datetime(self.now())
+        is_due = self._suspect is not None and self._suspect.is_due(now)
+        return self._suspect.instance if self._suspect is not None and is_due else None
+
+
+def holder(using: str) -> tuple[SchedulerLease | None, SchedulerInstance | None]:
+    """Return the lease and the process that holds it, valid or not."""
+    current = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT).first()
+    if current is None or current.holder is None:
+        return current, None
+    return current, SchedulerInstance.objects.using(using).filter(pk=current.holder).first()

@@ -1,0 +1,62 @@
+"""The declared jobs of one scheduler process: what its code declares, stored once per term."""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from jobstore import registry
+from jobstore.claims.claim import NotHolder
+from jobstore.declarations.declaration import Collected, Problem
+from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.presence import Presence
+
+logger = logging.getLogger("jobstore.registry")
+
+
+class DeclaredJobs:
+    """Collects declarations, brings stored jobs in line with them, and tells what is wrong."""
+
+    def __init__(self, store: DjangoJobStore, scheduler: Any) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        # What is wrong, as far as this process knows.
+        self.problems: list[Problem] = []
+        self.collected: Collected | None = None
+        self._told: set[Problem] = set()
+        self._has_synced = False
+
+    def collect(self) -> Collected:
+        """Import and validate what the code declares, and log what is wrong. Needs no database."""
+        self.collected = registry.collect(self._scheduler)
+        self.tell(self.collected.problems)
+        return self.collected
+
+    def sync(self, presence: Presence) -> None:
+        """Bring the stored jobs in line with the code; ask for the runs at the start, once.
+
+        :raises NotHolder: if this process does not hold the lease.
+        """
+        term = presence.term
+        if term is None:
+            raise NotHolder
+        collected = self.collected
+        # What could not be imported may be importable by now: it may have asked the database.
+        if collected is None or collected.failed:
+            collected = self.collect()
+        start = f"start of {presence.host}:{presence.pid}"[:100] + f" ({presence.id})"
+        registry.sync(
+            self._store,
+            self._scheduler,
+            term=term,
+            collected=collected,
+            start_of="" if self._has_synced else start,
+            report=self.tell,
+        )
+        self._has_synced = True
+
+    def tell(self, problems: Iterable[Problem]) -> None:
+        """Log problems, each once in the life of this process."""
+        self.problems = list(problems)
+        new = [problem for problem in self.problems if problem not in self._told]
+        self._told.update(new)
+        registry.log_problems(new)

@@ -1,0 +1,281 @@
+"""The scheduler process: one loop that does not die, and a shutdown that loses no result.
+
+Threads: the main thread waits for signals; the loop claims and hands out jobs; the presence
+renews the lease; the recorder writes results; the health server answers probes.
+"""
+
+import datetime as dt
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import STATE_RUNNING, STATE_STOPPED
+from django.conf import settings
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+)
+
+from jobstore import conf, forks
+from jobstore.claims.claim import NotHolder
+from jobstore.execution import coroutines
+from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.presence import Presence
+from jobstore.process.declared_jobs import DeclaredJobs
+from jobstore.process.repeated import RepeatedFailure
+from jobstore.texts import flattened
+from jobstore.util import get_local_dt_format, release_connections
+
+logger = logging.getLogger("jobstore.scheduler")
+
+# Seconds that the loop sleeps at most: its beat must stay fresh, and a stalled wait must not last.
+MAX_SLEEP = 5.0
+# Seconds that a shutdown waits for a claim that is under way.
+PATIENCE = 5.0
+# Seconds after which the loop tries again when something raised that nobody foresaw.
+RETRY = 1.0
+# Runs that a line of the log names.
+SHOWN = 20
+# Errors of the database that no later try will mend; all others may be an outage.
+LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+
+
+class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
+    """APScheduler's loop on a thread of its own, with a beat, and past every exception."""
+
+    def __init__(self, store: DjangoJobStore, on_term: Callable[[], None]) -> None:
+        """Prepare a scheduler of this store.
+
+        :param on_term: called on the loop's thread, before the first claim of each epoch.
+        """
+        super().__init__(
+            timezone=settings.TIME_ZONE,
+            jobstores={"default": store},
+            executors={"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))},
+        )
+        self.store = store
+        self.beat_at = time.monotonic()
+        self._on_term = on_term
+        self._prepared_epoch: int | None = None
+        self._preparing = RepeatedFailure(
+            logger, "Declared jobs wait, the database fails", "Declared jobs are stored"
+        )
+        self._turning = RepeatedFailure(
+            logger, "The scheduling loop goes on after an error", "The scheduling loop works again"
+        )
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the code's jobs are stored as of this term, so that all that is due can run."""
+        presence = self.store.presence
+        return presence is not None and presence.epoch == self._prepared_epoch
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the loop's thread has ended although nobody stopped the scheduler."""
+        thread = getattr(self, "_thread", None)
+        if thread is None or thread.ident is None:
+            return False  # about to begin
+        return self.state != STATE_STOPPED and not thread.is_alive()
+
+    @property
+    def problem(self) -> str:
+        """Why no job can start, by the loop's own fault; empty if that is not so."""
+        if self.is_dead:
+            return "The scheduling loop has ended; only a restart helps."
+        if self.state != STATE_STOPPED and self.is_hung:
+            return f"The scheduling loop has been silent for {self.beat_age:.0f} s."
+        return ""
+
+    @property
+    def beat_age(self) -> float:
+        """Seconds since the loop last gave a sign of life."""
+        return time.monotonic() - self.beat_at
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether the loop has been silent for so long that only a restart helps."""
+        return self.beat_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
+
+    def _main_loop(self) -> None:
+        until = time.monotonic() + MAX_SLEEP
+        while self.state != STATE_STOPPED:
+            remaining = max(until - time.monotonic(), 0.0)
+            is_woken = self._event.wait(min(remaining, MAX_SLEEP))
+            self._event.clear()
+            self.beat_at = time.monotonic()
+            # Only a beat: the presence asks the same question at each renewal, and wakes this loop.
+            if not is_woken and self.beat_at < until and self._sees_nothing_due:
+                continue
+            try:
+                wait: float | None = self._tick()
+                self._turning.over()
+            except BaseException as error:  # SystemExit ends threads as well
+                self._turning.happened(repr(error), level=logging.ERROR, error=error)
+                if self._turning.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
+                    self._hold_back(f"The scheduling loop fails again and again: {error!r}")
+                wait = RETRY
+            until = time.monotonic() + (math.inf if wait is None else wait)
+
+    @property
+    def _sees_nothing_due(self) -> bool:
+        return self.store.presence is not None and self.store.presence.sees_nothing_due
+
+    def _tick(self) -> float | None:
+        presence = self.store.presence
+        if presence is not None:
+            presence.restart_if_dead()
+        epoch = presence.epoch if presence is not None else None
+        if self.state == STATE_RUNNING and epoch is not None and epoch != self._prepared_epoch:
+            if not self._prepare():
+                return RETRY
+            self._prepared_epoch = epoch
+        return self._process_jobs()  # type: ignore[no-any-return]
+
+    def _prepare(self) -> bool:
+        """Call `on_term`; whether it went well. What an outage is not makes the process unfit."""
+        try:
+            self._on_term()
+        except NotHolder:
+            logger.warning("Declared jobs wait: the lease has passed on.")
+            if self.store.presence is not None:
+                self.store.presence.doubt()
+            return False
+        except (DatabaseError, InterfaceError) as error:
+            release_connections()
+            text = flattened(error)
+            self._preparing.happened(text)
+            # The lease could be renewed all the time, so it is not the database that is away.
+            lasts = self._preparing.seconds > conf.get("SCHEDULER_HUNG_SECONDS")
+            if lasts or isinstance(error, LASTING):
+                self._hold_back(f"The declared jobs cannot be stored: {text}")
+            return False
+        except BaseException as error:  # a jobs file may even call sys.exit()
+            release_connections()
+            logger.error("The declared jobs cannot be prepared.", exc_info=error)
+            self._hold_back(f"The declared jobs cannot be prepared: {error!r}")
+            return False
+        self._preparing.over()
+        return True
+
+    def _hold_back(self, reason: str) -> None:
+        if self.store.presence is not None:
+            self.store.presence.hold_back(reason)
+
+
+class SchedulerProcess:
+    """What `runapscheduler` runs: from the first beat to the last written result."""
+
+    def __init__(self) -> None:
+        self.store = DjangoJobStore()
+        self.scheduler = DjangoScheduler(self.store, self._sync)
+        self.presence = Presence(self.store.using, self._wake, lambda: self.scheduler.problem)
+        self.store.presence = self.presence
+        self.declared = DeclaredJobs(self.store, self.scheduler)
+        self._asked = False
+        self._in_a_hurry = False
+        self._signal_read, self._signal_write = os.pipe()
+        forks.guard(self, lambda one: [one._signal_read, one._signal_write])
+
+    def start(self) -> None:
+        """Start every thread. Jobs run once the lease is held."""
+        self.scheduler.start()
+
+    def wait(self) -> None:
+        """Block the main thread until `ask_to_stop` was called, or SIGTERM's handler called it."""
+        # The kernel may give a signal to any thread. Its handler runs on the main thread, which
+        # would go on reading if the arrival itself did not write a byte.
+        os.set_blocking(self._signal_write, False)
+        signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
+        while not self._asked:
+            os.read(self._signal_read, 1)
+
+    def ask_to_stop(self, *_: object) -> None:
+        """End soon; asked a second time, do not wait for running jobs. Safe in a signal handler."""
+        # A handler may run while this very thread holds the lock of an Event: only write a byte.
+        self._in_a_hurry = self._asked
+        self._asked = True
+        os.write(self._signal_write, b".")
+
+    def stop(self) -> bool:
+        """Hand over, let running jobs finish, write their results.
+
+        Takes at most SCHEDULER_DRAIN_SECONDS and a few seconds for the results.
+
+        :return: whether every thread has ended; if not, only ending the process ends them.
+        """
+        self.scheduler.pause()
+        self.presence.drain()
+        # A claim that is under way must have handed out its jobs before they can be waited for.
+        loop_is_done = self.scheduler._jobstores_lock.acquire(timeout=PATIENCE)
+        if loop_is_done:
+            self.scheduler._jobstores_lock.release()
+        running = len(self.store.running)
+        drain = conf.get("SCHEDULER_DRAIN_SECONDS")
+        if running:
+            logger.info("Waiting up to %g s for %d running jobs to finish.", drain, running)
+            logger.warning("%s", self._what_is_cut(drain))
+        deadline = time.monotonic() + drain
+        while self.store.running and time.monotonic() < deadline and not self._in_a_hurry:
+            time.sleep(0.05)
+        abandoned = self.store.running
+        parting = f"The process was shut down; the job did not finish within {drain:g} s."
+        recorder = self.store.recorder
+        if recorder is not None:
+            recorder.stop(5.0)
+        if abandoned:
+            names = ", ".join(sorted({run.job_id for run in abandoned}))
+            logger.error("Abandoned at shutdown: %s", names)
+        if not loop_is_done:
+            logger.error("The scheduling loop hangs; the process ends without it.")
+            self.presence.stop(parting)
+            return False
+        self.presence.stop(parting)
+        coroutines.stop()
+        self.scheduler.shutdown(wait=False)
+        return not abandoned
+
+    def _what_is_cut(self, drain: float) -> str:
+        """Return which runs are abandoned, and when, if they do not end by themselves."""
+        now = time.perf_counter()
+        runs = sorted(self.store.running, key=lambda run: run.began or now)
+        shown = ", ".join(
+            f"{run.job_id} (run {run.execution_id}, for {now - (run.began or now):.0f} s)"
+            for run in runs[:SHOWN]
+        )
+        more = f" and {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
+        at = get_local_dt_format(self.presence.now() + dt.timedelta(seconds=drain))
+        return f"What has not ended at {at} is abandoned and recorded as lost: {shown}{more}."
+
+    @property
+    def busy_workers(self) -> int:
+        """How many workers run a job; those that were claimed ahead wait for one."""
+        return min(len(self.store.running), int(conf.get("SCHEDULER_THREADS")))
+
+    @property
+    def results_waiting(self) -> int:
+        """The number of results that are not written yet."""
+        return self.store.recorder.waiting if self.store.recorder else 0
+
+    @property
+    def left_over(self) -> str:
+        """What an end at this moment leaves undone, in words."""
+        waiting = self.results_waiting
+        return f"{waiting} results are not written, {len(self.store.running)} runs not finished"
+
+    def _wake(self) -> None:
+        if self.scheduler.running:
+            self.scheduler.wakeup()
+
+    def _sync(self) -> None:
+        """Bring the stored jobs in line with the code; only the holder of the lease does."""
+        self.declared.sync(self.presence)

@@ -1,0 +1,1 @@
+"""Triggers: what APScheduler filled in, crontab lines, schedules in words, long absences."""

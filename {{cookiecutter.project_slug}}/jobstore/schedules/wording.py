@@ -1,0 +1,114 @@
+"""Schedules as people read them: weekdays by name, and the zone where it is not the project's."""
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Any
+
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
+from apscheduler.triggers.combining import AndTrigger, OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
+from django.conf import settings
+
+from jobstore.schedules import trigger_defaults
+from jobstore.schedules.crontab import weekday_names
+
+# Seconds. The start of a run, its record and a row of history take some milliseconds.
+SHORT_INTERVAL = 0.1
+UNITS = ("years", "months", "weeks", "days")
+
+
+def describe(trigger: Any) -> str:
+    """Return a trigger in APScheduler's notation, without what is easily misread.
+
+    >>> describe(CronTrigger(day_of_week="0", hour=3, timezone="Asia/Tokyo"))
+    "cron[day_of_week='mon', hour='3'] Asia/Tokyo"
+    """
+    if isinstance(trigger, OrTrigger | AndTrigger):
+        kind = "or" if isinstance(trigger, OrTrigger) else "and"
+        return f"{kind}[{', '.join(map(describe, trigger.triggers))}]"
+    if isinstance(trigger, CronTrigger):
+        texts = {one.name: str(one) for one in trigger.fields if not one.is_default}
+        if "day_of_week" in texts:
+            texts["day_of_week"] = ",".join(_days(one) for one in _weekdays(trigger))
+        inside = ", ".join(f"{name}='{text}'" for name, text in texts.items())
+        return f"cron[{inside}]{_foreign(trigger.timezone)}"
+    if isinstance(trigger, CalendarIntervalTrigger):
+        amounts = [f"{unit}={getattr(trigger, unit)}" for unit in UNITS if getattr(trigger, unit)]
+        time = trigger._time.replace(tzinfo=None).isoformat()
+        inside = ", ".join([*amounts, f"time='{time}'"])
+        return f"calendarinterval[{inside}]{_foreign(trigger.timezone)}"
+    return str(trigger)
+
+
+def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:
+    """Return the first time of a trigger from a moment on; None if there is none.
+
+    An interval of the calendar would begin with its start, however long ago that is.
+    """
+    found: dt.datetime | None = trigger.get_next_fire_time(None, at)
+    if not any(isinstance(one, CalendarIntervalTrigger) for one in trigger_defaults.parts(trigger)):
+        return found
+    while found is not None and found.astimezone(dt.UTC) < at.astimezone(dt.UTC):
+        following: dt.datetime | None = trigger.get_next_fire_time(found, at)
+        if following is not None and following.astimezone(dt.UTC) <= found.astimezone(dt.UTC):
+            return found
+        found = following
+    return found
+
+
+def weekday_question(trigger: Any) -> str:
+    """Return what to say about weekdays that are given as numbers; nothing if there are none.
+
+    To APScheduler 0 is Monday, to cron and to most people who write it, it is Sunday.
+    """
+    if isinstance(trigger, OrTrigger | AndTrigger):
+        return next(filter(None, map(weekday_question, trigger.triggers)), "")
+    if not isinstance(trigger, CronTrigger):
+        return ""
+    numbers = [one for one in _weekdays(trigger) if _is_numeric(one)]
+    meant = ",".join(_days(one) for one in numbers)
+    if not numbers or meant == "*":
+        return ""
+    given = ",".join(map(str, numbers))
+    return (
+        f"day_of_week={given!r} means {meant}, since APScheduler counts weekdays from Monday and "
+        f"cron from Sunday; write day_of_week={meant!r}, or use crontab() of jobstore.registry, "
+        "which counts as cron does"
+    )
+
+
+def interval_question(trigger: Any) -> str:
+    """Return what to say about an interval that is shorter than starts of runs take."""
+    for part in trigger_defaults.parts(trigger):
+        length = getattr(part, "interval", None)
+        if isinstance(length, dt.timedelta) and length.total_seconds() < SHORT_INTERVAL:
+            return (
+                f"an interval of {length.total_seconds():g} s is shorter than runs can be started "
+                "and recorded, so that most of its times are skipped; loop inside of one run"
+            )
+    return ""
+
+
+def _weekdays(trigger: CronTrigger) -> Iterable[Any]:
+    [field] = [one for one in trigger.fields if one.name == "day_of_week"]
+    return field.expressions  # type: ignore[no-any-return]
+
+
+def _is_numeric(expression: Any) -> bool:
+    """Tell whether a part of a weekday field counts days: by numbers, or in steps from Monday."""
+    kind = type(expression)
+    return kind is RangeExpression or (kind is AllExpression and bool(expression.step))
+
+
+def _days(expression: Any) -> str:
+    if not _is_numeric(expression):
+        return str(expression)
+    first = getattr(expression, "first", 0)
+    last = getattr(expression, "last", None)
+    numbers = range(first, (6 if last is None else last) + 1, expression.step or 1)
+    return weekday_names(numbers)
+
+
+def _foreign(zone: dt.tzinfo) -> str:
+    return "" if str(zone) == settings.TIME_ZONE else f" {zone}"

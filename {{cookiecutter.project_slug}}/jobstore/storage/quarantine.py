@@ -1,0 +1,129 @@
+"""Quarantine: jobs that cannot be run are kept, out of the way and visible, until they can be."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Collection, Iterable
+
+from django.db import router, transaction
+from django.utils import timezone
+
+from jobstore.claims.due import DueJob
+from jobstore.models import DjangoJob, JobQuerySet, database_now
+from jobstore.storage import serializer
+from jobstore.texts import one_line
+
+logger = logging.getLogger("jobstore.store")
+
+# Jobs that are tried again in one transaction.
+BATCH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Retried:
+    """What came of trying a quarantined job again; `reason` is empty if it is back in service."""
+
+    job_id: str
+    reason: str
+
+
+def quarantined(using: str) -> JobQuerySet:
+    """Return the jobs that are in quarantine."""
+    jobs: JobQuerySet = DjangoJob.objects.using(using).filter(quarantined_at__isnull=False)
+    return jobs
+
+
+def put(row: DjangoJob | DueJob, reason: str, using: str) -> bool:
+    """Quarantine a job unless somebody changed it meanwhile; return whether that was done.
+
+    Only the active scheduler may do this to a job that it found: whoever cannot read a job may
+    have the wrong key, or older code.
+    """
+    rows = DjangoJob.objects.using(using).filter(pk=row.pk, version=row.version)
+    changes = {"quarantined_at": database_now(using), "quarantine_reason": reason}
+    if not rows.filter(quarantined_at=None).update(**changes):
+        return False
+    logger.error("Job %r is quarantined: %s", row.pk, one_line(reason))
+    return True
+
+
+def put_all(
+    found: Iterable[tuple[DjangoJob | DueJob, str]], fence: Callable[[], object], using: str
+) -> None:
+    """Quarantine jobs, each for its reason, in a transaction that begins with the fence.
+
+    :param fence: raises if this process may not, or no longer, do so.
+    """
+    with transaction.atomic(using=using):
+        fence()
+        for row, reason in found:
+            put(row, reason, using)
+
+
+def release(row: DjangoJob) -> bool:
+    """Put a quarantined job back into service; return whether it was in quarantine.
+
+    Its next run time stays: if that has passed, the misfire rules decide about it.
+
+    :raises UnreadableState: if the job cannot be restored, and stays where it is.
+    :raises ValueError: if its trigger cannot be used.
+    """
+    using = router.db_for_write(DjangoJob)
+    job = serializer.restore(row)
+    try:
+        job.trigger.get_next_fire_time(None, timezone.localtime(timezone=serializer.zone_of(job)))
+    except Exception as error:  # a trigger is anybody's code
+        raise ValueError(f"its trigger raised {error!r}") from error
+    kept = quarantined(using).filter(pk=row.pk)
+    return bool(kept.update(quarantined_at=None, quarantine_reason=""))
+
+
+def bring_back(executors: Collection[str], fence: Callable[[], object], using: str) -> list[str]:
+    """Put back into service what can be restored by now; return the ids.
+
+    The next start does so since the reason may have been its predecessor's: code or keys that it
+    did not have.
+
+    :param executors: the names of those that are configured; jobs of others stay.
+    :param fence: called in the transaction; raises if this process may not, or no longer, do so.
+    """
+    found = list(quarantined(using).filter(executor__in=executors).order_by("pk"))
+    brought: list[str] = []
+    for start in range(0, len(found), BATCH):
+        with transaction.atomic(using=using):
+            fence()
+            brought += [row.pk for row in found[start : start + BATCH] if _is_back(row)]
+    if brought:
+        names = one_line(", ".join(brought))
+        logger.warning("Back from quarantine, since they can be restored: %s", names)
+    return brought
+
+
+def _is_back(row: DjangoJob) -> bool:
+    try:
+        return release(row)
+    except (serializer.UnreadableState, ValueError):
+        return False
+
+
+def retry(job_ids: list[str] | None = None) -> list[Retried]:
+    """Try quarantined jobs again, all of them or those with these ids; return what came of it.
+
+    A reason that has changed is stored, so that the admin shows the present one.
+    """
+    using = router.db_for_write(DjangoJob)
+    rows = quarantined(using).order_by("pk")
+    if job_ids is not None:
+        rows = rows.filter(pk__in=job_ids)
+    return [_retry(row, using) for row in rows]
+
+
+def _retry(row: DjangoJob, using: str) -> Retried:
+    try:
+        release(row)
+    except (serializer.UnreadableState, ValueError) as error:
+        reason = str(error)
+        if reason != row.quarantine_reason:
+            rows = quarantined(using).filter(pk=row.pk, version=row.version)
+            rows.update(quarantine_reason=reason)
+        return Retried(row.pk, reason)
+    return Retried(row.pk, "")
