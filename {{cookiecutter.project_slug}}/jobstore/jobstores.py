@@ -33,20 +33,19 @@ from django.db import (
 from django.db.models import Min
 
 from jobstore import conf
-from jobstore.claims import claim
 from jobstore.claims.dispatcher import Dispatcher, LacksKeys, Settled, Taken
-from jobstore.claims.due import DueJob
 from jobstore.database.notifications import announce
 from jobstore.execution.run import ClaimedJob, Run
 from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
 from jobstore.history.recorder import Recorder, Result
-from jobstore.leadership.lease import waiting_jobs
+from jobstore.leadership.lease import NotHolder, waiting_jobs
 from jobstore.leadership.presence import Presence
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
-from jobstore.process.repeated import RepeatedFailure
+from jobstore.repeated import RepeatedFailure
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import weekday_question
 from jobstore.storage import replacement, serializer
+from jobstore.storage.rows import DueJob
 from jobstore.texts import flattened, one_line
 from jobstore.util import (
     as_aware,
@@ -306,7 +305,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         except LacksKeys as problem:
             presence.lacks_keys(str(problem))
             self._back_off()
-        except claim.NotHolder:
+        except NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
             presence.doubt()
             self._back_off()

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
-from django.utils import timezone
 
 from jobstore.database.notifications import announce
 
@@ -242,42 +241,22 @@ class DjangoJob(models.Model):
             return super().delete(*args, **options)
 
     def pause(self) -> bool:
-        """Stop scheduling the job until `resume`; whether that changed anything."""
-        jobs = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=False)
-        return bool(jobs.update(next_run_time=None))
+        """Stop scheduling the job, as `api.pause` does."""
+        from .api import pause
+
+        return pause(self.pk)
 
     def resume(self) -> bool:
-        """Schedule a paused job again from now on; whether that changed anything.
+        """Schedule a paused job again, as `api.resume` does."""
+        from .api import resume
 
-        Raises `state.UnreadableState` for a job that cannot be restored, and ValueError for one
-        whose trigger has no more run times or raises.
-        """
-        from jobstore.schedules.wording import first_run_time
-        from jobstore.storage import serializer
-        from jobstore.util import as_aware, get_django_internal_datetime
-
-        job = serializer.restore(self)
-        now = as_aware(database_now(router.db_for_write(DjangoJob)))
-        try:
-            next_run_time = first_run_time(job.trigger, timezone.localtime(now))
-        except Exception as error:  # a trigger is anybody's code
-            raise ValueError(f"The trigger of job {self.pk!r} raised {error!r}.") from error
-        if next_run_time is None:
-            raise ValueError(f"The trigger of job {self.pk!r} has no run time left.")
-        paused = DjangoJob.objects.filter(pk=self.pk, next_run_time__isnull=True)
-        stored = get_django_internal_datetime(next_run_time)
-        return bool(paused.update(next_run_time=stored))
+        return resume(self.pk)
 
     def request_run(self, requested_by: str) -> "DjangoJobExecution":
-        """Ask the active scheduler for one run, now; return the row to watch.
+        """Ask for one run, as `api.run_now` does."""
+        from .api import run_now
 
-        :param requested_by: who or what asks, shown in the history.
-        :raises ValueError: if the job is retired.
-        """
-        if self.retired_at is not None:
-            raise ValueError(f"Job {self.pk!r} is retired and does not run.")
-        using = router.db_for_write(DjangoJobExecution)
-        return DjangoJobExecution.objects.db_manager(using).request(self.pk, requested_by)
+        return run_now(self.pk, requested_by)
 
 
 class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):

@@ -15,10 +15,11 @@ from typing import Any
 from django.db import connection
 
 from jobstore.claims import claim as claims
-from jobstore.claims.claim import Claimed, NotHolder
+from jobstore.claims.claim import Claimed
 from jobstore.claims.plan import MAX_RUN_TIMES, Plan
 from jobstore.history import recorder
 from jobstore.leadership import lease, losses
+from jobstore.leadership.lease import NotHolder
 from jobstore.models import (
     DjangoJob,
     DjangoJobExecution,

@@ -9,10 +9,11 @@ from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db.models import F
 
-from jobstore.claims.claim import NotHolder, claim, claim_requests
+from jobstore.claims.claim import claim, claim_requests
 from jobstore.claims.plan import Plan, plan
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership import lease
+from jobstore.leadership.lease import NotHolder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
 from tests import callables
 

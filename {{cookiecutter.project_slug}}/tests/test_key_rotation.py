@@ -20,9 +20,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
-from jobstore.claims.claim import NotHolder
 from jobstore.health import answers, status
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.lease import NotHolder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from jobstore.process.scheduler import SchedulerProcess
 from jobstore.storage import key_rotation, signing

@@ -13,9 +13,9 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 from pytest_django.fixtures import Settings
 
-from jobstore.claims.claim import assert_holder
 from jobstore.database import timeouts
 from jobstore.leadership import lease
+from jobstore.leadership.lease import assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from tests import callables
 from tests.conftest import StartScheduler, eventually

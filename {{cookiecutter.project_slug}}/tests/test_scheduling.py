@@ -21,6 +21,7 @@ from pytest_django.fixtures import Settings
 from jobstore.claims import claim
 from jobstore.history import recorder
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
+from jobstore.leadership.lease import NotHolder
 from jobstore.models import (
     DjangoJob,
     DjangoJobExecution,
@@ -500,7 +501,7 @@ def test_a_lease_that_a_claim_finds_lost_is_not_tried_again_and_again(
 
     def lost(*args: Any) -> None:
         tries.append(1)
-        raise claim.NotHolder
+        raise NotHolder
 
     scheduler = start_scheduler()
     eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())

@@ -11,10 +11,9 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from jobstore import registry
-from jobstore.claims.claim import NotHolder
 from jobstore.declarations import sync as syncing
 from jobstore.jobstores import DjangoJobStore
-from jobstore.leadership.lease import Term
+from jobstore.leadership.lease import NotHolder, Term
 from jobstore.models import DeclarationProblem, DjangoJob, SchedulerLease, database_now
 from tests import callables
 from tests.jobfiles import JobFiles

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobstore import conf
+from jobstore import api, conf
 from jobstore.admin.base import Active, ReadOnlyAdmin, look_for_active
 from jobstore.admin.display import link, page_of, seconds
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -127,7 +127,7 @@ class JobActions(ReadOnlyAdmin):
     @admin.action(description="Pause the selected jobs", permissions=["pause"])
     def pause_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
         """Stop scheduling jobs until they are resumed; a deploy does not resume them."""
-        self._change(request, queryset, DjangoJob.pause, "Paused", "paused or retired already")
+        self._change(request, queryset, _pause, "Paused", "paused or retired already")
 
     @admin.action(description="Resume the selected jobs", permissions=["pause"])
     def resume_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
@@ -221,13 +221,17 @@ def _resume(job: DjangoJob) -> bool:
     """Schedule a paused job, and give a quarantined one another chance if it can be restored."""
     if job.retired_at:
         return False
-    resumed = job.next_run_time is None and job.resume()
+    resumed = job.next_run_time is None and api.resume(job.pk)
     released = job.quarantined_at is not None and quarantine.release(job)
     return resumed or released
 
 
 def _retire(why: str) -> Callable[[DjangoJob], bool]:
-    return lambda job: bool(DjangoJob.objects.filter(pk=job.pk).retire(why))
+    return lambda job: api.retire(job.pk, why)
+
+
+def _pause(job: DjangoJob) -> bool:
+    return api.pause(job.pk)
 
 
 def _wait_for(runs: list[int]) -> None:

@@ -16,18 +16,13 @@ from django.db import connections, transaction
 from jobstore.claims import outcomes
 from jobstore.claims.outcomes import Outcome
 from jobstore.claims.plan import Plan
-from jobstore.database.timeouts import limit_transaction
-from jobstore.leadership.lease import Term
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
+from jobstore.leadership.lease import NotHolder, Term, assert_holder
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from jobstore.util import as_aware, as_json, get_django_internal_datetime
 
 SENT = DjangoJobExecution.SENT
 # What to write for each job.
 Rows = Mapping[str, Sequence[Outcome]]
-
-
-class NotHolder(Exception):
-    """The lease is not, or no longer, held with this epoch. Nothing was claimed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,23 +270,6 @@ def _insert(
     if written and written[0].pk is None:  # MySQL returns no keys of rows inserted together
         return list(runs.filter(instance=term.instance, epoch=term.epoch, claimed_at=now))
     return written
-
-
-def assert_holder(term: Term, using: str) -> dt.datetime:
-    """Lock the lease against a take-over until the transaction ends; return the time.
-
-    :raises NotHolder: if the lease is not held with this epoch.
-    """
-    lease = SchedulerLease.objects.using(using).filter(
-        name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
-    )
-    limit_transaction(using)
-    # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
-    lease.update(epoch=term.epoch)
-    now = database_now(using)
-    if not lease.filter(expires_at__gt=now).exists():
-        raise NotHolder
-    return now
 
 
 def _is_unchanged(plan: Plan, row: DjangoJob | None) -> bool:

@@ -5,7 +5,7 @@ import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from apscheduler.executors.base import MaxInstancesReachedError
 from apscheduler.job import Job
@@ -20,11 +20,12 @@ from jobstore.claims.prefetch import Pace
 from jobstore.claims.requests import RequestedRuns
 from jobstore.database.timeouts import limit_waiting
 from jobstore.execution.run import ClaimedJob, Run, runs_of
-from jobstore.history.recorder import MAX_WAITING
-from jobstore.leadership.lease import Term
+from jobstore.history.recorder import MAX_WAITING, Recorder
+from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.storage import key_rotation, quarantine, serializer
+from jobstore.storage.rows import DueJob
 from jobstore.texts import flattened
 from jobstore.util import (
     as_aware,
@@ -32,9 +33,6 @@ from jobstore.util import (
     renew_idle_connection,
     retry_on_db_operational_error,
 )
-
-if TYPE_CHECKING:
-    from jobstore.jobstores import DjangoJobStore
 
 logger = logging.getLogger("jobstore.store")
 
@@ -67,7 +65,7 @@ class Settled:
     total: int
 
 
-class LacksKeys(claim.NotHolder):
+class LacksKeys(NotHolder):
     """Too few keys of the stored jobs are known here for a claim; its text says what to do."""
 
 
@@ -80,10 +78,33 @@ class Taken:
     ended: list[str] = dataclasses.field(default_factory=list)
 
 
+class Store(Protocol):
+    """The job store, as far as its dispatcher needs it."""
+
+    recorder: Recorder | None
+    _scheduler: Any
+
+    @property
+    def using(self) -> str:
+        """The alias of the database that the jobs are routed to."""
+
+    def restore(self, row: DjangoJob | DueJob) -> Job | None:
+        """Return the job of a row, or None for one that cannot be restored."""
+
+    def restore_or_raise(self, row: DjangoJob | DueJob) -> Job:
+        """Return the job of a row, or raise UnreadableState."""
+
+    def finish(self, run: Run, status: str, **details: Any) -> None:
+        """Record how a run ended."""
+
+    def executor_failed(self, failed: list[Run], error: BaseException) -> None:
+        """Report runs that never came to their function."""
+
+
 class Dispatcher:
     """Claims for one store in one scheduler, and knows what it has claimed and not finished."""
 
-    def __init__(self, store: "DjangoJobStore", presence: Presence) -> None:
+    def __init__(self, store: Store, presence: Presence) -> None:
         self.runs: dict[tuple[str, dt.datetime], Run] = {}
         # Executors without a free worker, and since when jobs have been waiting for one.
         self.saturated: dict[str, dt.datetime] = {}
@@ -109,7 +130,7 @@ class Dispatcher:
         self._store = store
         self._presence = presence
         # Jobs that this look found and that cannot be run, with the reasons.
-        self._bad: list[tuple[DjangoJob | due.DueJob, str]] = []
+        self._bad: list[tuple[DjangoJob | DueJob, str]] = []
         self._has_foreign_key = False
         # The epoch that this process has begun: all jobs are signed by the present key.
         self._begun_epoch: int | None = None
@@ -191,7 +212,7 @@ class Dispatcher:
         self.unsure_since, self._look_until = self.unsure_since or now, None
         try:
             self._claim(term, now, capacity, taken)
-        except claim.NotHolder:  # which is a reply, too
+        except NotHolder:  # which is a reply, too
             self.unsure_since, self._look_until = before
             raise
         self.unsure_since, self._look_until = before
@@ -205,14 +226,14 @@ class Dispatcher:
             raise LacksKeys(problem)
 
         def fence() -> None:
-            claim.assert_holder(term, self.using)
+            assert_holder(term, self.using)
 
         renewal = key_rotation.sign_anew(self.using, fence)
         if renewal.signed:
             logger.info("%d jobs were signed anew with the present key.", renewal.signed)
         quarantine.bring_back(list(self._executors), fence, self.using)
 
-    def _restore(self, row: DjangoJob | due.DueJob) -> Job | None:
+    def _restore(self, row: DjangoJob | DueJob) -> Job | None:
         """Return the job of a row, or None for one that is to be quarantined."""
         try:
             return self._store.restore_or_raise(row)
@@ -233,7 +254,7 @@ class Dispatcher:
         if not bad:
             return
         try:
-            quarantine.put_all(bad, lambda: claim.assert_holder(term, self.using), self.using)
+            quarantine.put_all(bad, lambda: assert_holder(term, self.using), self.using)
         except DatabaseError as error:
             # A row that somebody has locked must not hold up the other jobs.
             if not connections[self.using].is_usable():
@@ -416,7 +437,7 @@ class Dispatcher:
         self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
         self._presence.note_saturated(self.saturated)
 
-    def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[due.DueJob]:
+    def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[DueJob]:
         return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
 
     def _ended(self) -> list[int]:

@@ -6,39 +6,18 @@ answer. So they are written down, in words that every database understands.
 
 import datetime as dt
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobstore.models import DjangoJobExecution
+from jobstore.storage.rows import DueJob
 from jobstore.storage.signing import SHOWN
 from jobstore.util import get_django_internal_datetime
 
 # Written behind the table's name, where no database takes one of them for a word of SQL.
 SHOWN_COLUMNS = ", ".join(f"job.{name}" for name in SHOWN)
-
-
-class DueJob(NamedTuple):
-    """What a claim needs of a due job: when, how it runs, and what its signature covers.
-
-    `running` is the number of its claims that are running in whatever process. The times that one
-    claim took run one after the other and so count as one; runs that were asked for are started on
-    their own.
-    """
-
-    pk: str
-    job_state: bytes | memoryview
-    next_run_time: dt.datetime
-    version: int
-    func: str
-    arguments: str
-    trigger: str
-    executor: str
-    coalesce: bool
-    max_instances: int
-    misfire_grace_time: int | None
-    running: int
 
 
 def due_jobs(

@@ -13,7 +13,6 @@ from apscheduler.util import convert_to_datetime
 from django.db import DatabaseError, DataError, IntegrityError, connections, models, transaction
 from django.db.models.expressions import DatabaseDefault
 
-from jobstore.claims.claim import assert_holder
 from jobstore.database.notifications import announce
 from jobstore.declarations import discovery
 from jobstore.declarations.declaration import (
@@ -25,7 +24,7 @@ from jobstore.declarations.declaration import (
 )
 from jobstore.declarations.validation import set_first_run
 from jobstore.jobstores import DjangoJobStore, initial_values
-from jobstore.leadership.lease import Term
+from jobstore.leadership.lease import Term, assert_holder
 from jobstore.leadership.losses import ended_by_themselves
 from jobstore.models import (
     REPLACED,

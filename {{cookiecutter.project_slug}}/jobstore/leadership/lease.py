@@ -13,6 +13,7 @@ from django.db import connections
 from django.db.models import Min
 
 from jobstore import conf
+from jobstore.database.timeouts import limit_transaction
 from jobstore.models import (
     DjangoJob,
     DjangoJobExecution,
@@ -21,6 +22,10 @@ from jobstore.models import (
     SchedulerLease,
     database_now,
 )
+
+
+class NotHolder(Exception):
+    """The lease is not, or no longer, held with this epoch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,3 +240,20 @@ def waiting_jobs(using: str) -> JobQuerySet:
         next_run_time__isnull=False, quarantined_at__isnull=True
     )
     return jobs
+
+
+def assert_holder(term: Term, using: str) -> dt.datetime:
+    """Lock the lease against a take-over until the transaction ends; return the time.
+
+    :raises NotHolder: if the lease is not held with this epoch.
+    """
+    lease = SchedulerLease.objects.using(using).filter(
+        name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
+    )
+    limit_transaction(using)
+    # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
+    lease.update(epoch=term.epoch)
+    now = database_now(using)
+    if not lease.filter(expires_at__gt=now).exists():
+        raise NotHolder
+    return now

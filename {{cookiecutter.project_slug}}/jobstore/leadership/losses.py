@@ -15,8 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from jobstore import conf
-from jobstore.claims.claim import NotHolder, assert_holder
-from jobstore.leadership.lease import Term
+from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 
 Role = SchedulerInstance.Role

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from jobstore import registry
-from jobstore.claims.claim import NotHolder
 from jobstore.declarations.declaration import Collected, Problem
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.lease import NotHolder
 from jobstore.leadership.presence import Presence
 
 logger = logging.getLogger("jobstore.registry")

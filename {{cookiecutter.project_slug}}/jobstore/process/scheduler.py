@@ -26,12 +26,12 @@ from django.db import (
 )
 
 from jobstore import conf, forks
-from jobstore.claims.claim import NotHolder
 from jobstore.execution import coroutines
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.lease import NotHolder
 from jobstore.leadership.presence import Presence
 from jobstore.process.declared_jobs import DeclaredJobs
-from jobstore.process.repeated import RepeatedFailure
+from jobstore.repeated import RepeatedFailure
 from jobstore.texts import flattened
 from jobstore.util import get_local_dt_format, release_connections
 

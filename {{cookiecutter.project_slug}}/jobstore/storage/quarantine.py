@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 from django.db import router, transaction
 from django.utils import timezone
 
-from jobstore.claims.due import DueJob
 from jobstore.models import DjangoJob, JobQuerySet, database_now
 from jobstore.storage import serializer
+from jobstore.storage.rows import DueJob
 from jobstore.texts import one_line
 
 logger = logging.getLogger("jobstore.store")

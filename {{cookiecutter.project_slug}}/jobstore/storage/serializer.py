@@ -17,8 +17,8 @@ from jobstore.storage import signing
 from jobstore.util import as_aware
 
 if TYPE_CHECKING:
-    from jobstore.claims.due import DueJob
     from jobstore.models import DjangoJob
+    from jobstore.storage.rows import DueJob
 
 MAX_ID = 255
 # What every pickle since protocol 2 begins with; a signed state is ASCII.
