@@ -40,7 +40,7 @@ check: .venv/installed  ## lint and type-check the template's own code and the e
 	@$(BIN)/ruff format --quiet --check benchmarks hooks tests tools
 	@$(BIN)/mypy && MYPYPATH=benchmarks/programs $(BIN)/mypy benchmarks/programs/*.py
 	@echo "== Lint and types: emitted project"
-	@cd "$(PROJECT)" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy .
+	@cd "$(PROJECT)" && $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy . && $(BIN)/lint-imports --no-cache
 
 quick: .venv/installed  ## the quick tests: the emitted project in place, on SQLite, and how it is baked
 	@echo "== Quick tests of the emitted project"

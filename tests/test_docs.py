@@ -14,6 +14,7 @@ COMPARISON = ROOT / "docs" / "django-apscheduler.md"
 FOLDERS = (ROOT, ROOT / "docs", ROOT / "benchmarks", TEMPLATE)
 DOCUMENTS = [document for folder in FOLDERS for document in folder.glob("*.md")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+OURS = ("jobstore", "config")
 PROOF = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
@@ -28,7 +29,9 @@ def place_of(name: str) -> Path:
     """Return the file that a proof names: the emitted project's, or after template/ our own."""
     if name.startswith("template/"):
         return ROOT / "tests" / name.removeprefix("template/")
-    return TEMPLATE / "tests" / name
+    found = [file for folder in OURS for file in (TEMPLATE / folder / "tests").rglob(name)]
+    assert len(found) == 1, f"{name} is to be one file, and is {found}"
+    return found[0]
 
 
 DOCUMENTED = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)

@@ -23,8 +23,13 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
 
 # Everything that claims, hands over, records and asks; test_faults.py kills schedulers.
 FILES = (
-    *("tests/test_claim.py", "tests/test_lease.py", "tests/test_recorder.py", "tests/test_jobstores.py"),
-    *("tests/test_scheduling.py", "tests/test_commands.py", "tests/test_faults.py"),
+    "jobstore/tests/claims/test_claim.py",
+    "jobstore/tests/leadership/test_lease.py",
+    "jobstore/tests/history/test_recorder.py",
+    "jobstore/tests/test_jobstores.py",
+    "jobstore/tests/claims/test_scheduling.py",
+    "jobstore/tests/process/test_commands.py",
+    "jobstore/tests/leadership/test_faults.py",
 )
 
 
@@ -102,8 +107,8 @@ def test_a_pooler_that_nobody_declared_is_noticed(
 ) -> None:
     """In its sessions a lock would stay with whoever comes next."""
     code = (
-        "import django; django.setup(); from jobstore.detector import Detector\n"
-        "detector = Detector('default'); print(detector.try_hold(), detector.is_on)"
+        "import django; django.setup(); from jobstore.leadership.session_lock import SessionLock\n"
+        "detector = SessionLock('default'); print(detector.try_hold(), detector.is_on)"
     )
     url, _ = pgbouncer
     asked = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
@@ -115,7 +120,7 @@ def test_a_pooler_that_nobody_declared_is_noticed(
 
 
 def test_the_project_works_with_djangos_pool(installed: Baked, database: str) -> None:
-    files = (*FILES, "tests/test_outages.py")
+    files = (*FILES, "jobstore/tests/process/test_outages.py")
     assert passed(installed, *files, DATABASE_URL=database, DATABASE_POOL_SIZE="15") > 0
 
 
@@ -131,7 +136,7 @@ def scheduler(project: Baked, server: Server, folder: Path) -> Iterator[subproce
     """Run the project's scheduler with leases of two seconds, and some more jobs."""
     variables = {
         "DATABASE_URL": server.url,
-        "DJANGO_SETTINGS_MODULE": "tests.jobs_settings",
+        "DJANGO_SETTINGS_MODULE": "jobstore.tests.jobs_settings",
         "SCHEDULER_HEALTH_ADDRESS": "",
         "TICK_TRACE": str(folder / "trace"),
     }

@@ -14,8 +14,15 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
 NEWEST_DJANGO = "6.1.3"
 
 # These compute for long, and with APScheduler alone, which is the same there.
-PURE = ("test_catch_up", "test_crontab", "test_dst", "test_interleavings", "test_plan", "test_properties")
-LEFT_OUT = [f"--ignore=tests/{name}.py" for name in PURE]
+PURE = (
+    "jobstore/tests/schedules/test_catch_up.py",
+    "jobstore/tests/schedules/test_crontab.py",
+    "jobstore/tests/claims/test_dst.py",
+    "jobstore/tests/claims/test_interleavings.py",
+    "jobstore/tests/claims/test_plan.py",
+    "jobstore/tests/claims/test_properties.py",
+)
+LEFT_OUT = [f"--ignore={name}" for name in PURE]
 
 SCRIPT = f"""
 set -e

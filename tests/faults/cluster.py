@@ -340,7 +340,7 @@ def load_proxy(project: Baked) -> Callable[[str, int], Any]:
     """Return the class of the TCP proxy that the project's own tests use."""
     name = "project_proxy"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, project.path / "tests" / "proxy.py")
+        spec = importlib.util.spec_from_file_location(name, project.path / "jobstore" / "tests" / "proxy.py")
         assert spec
         assert spec.loader
         sys.modules[name] = importlib.util.module_from_spec(spec)

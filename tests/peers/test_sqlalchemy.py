@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(600)]
 def test_the_projects_properties_hold_against_the_sql_store_of_apscheduler(
     bake: Callable[..., Baked],
 ) -> None:
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_properties.py")
-    done = bake().run(*command, REFERENCE_URL="sqlite://")
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = bake().run(*command, "jobstore/tests/claims/test_properties.py", REFERENCE_URL="sqlite://")
     found = re.search(r"^(\d+) passed in", done.stdout, re.MULTILINE)
     assert found, done.stdout
     assert int(found[1]) > 10

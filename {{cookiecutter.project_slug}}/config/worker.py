@@ -6,7 +6,7 @@ or sends too much, is sent away. Probes have threads of their own, so that pages
 not make a process look dead.
 
 It builds on methods of gunicorn's worker that are not meant for that. The pinned version is tested
-(tests/test_web.py); after an upgrade these tests say whether it still fits.
+(config/tests/test_web.py); after an upgrade these tests say whether it still fits.
 """
 
 import contextlib

@@ -1,4 +1,17 @@
 """APScheduler jobs and their history in the Django database, run by exactly one scheduler.
 
-`@scheduled` declares a job; `DjangoJobStore` works with any APScheduler 3 scheduler.
+For your code: `registry` (declare jobs), `api` (steer them), `runs` (which run is this?), `testing`
+(test them), `jobstores` (for any APScheduler 3 scheduler), `models`, `util`, `housekeeping`.
+
+The path of a run, a folder for each station:
+
+    declarations  from @scheduled functions to stored jobs
+    storage       a job and its row: signed state, keys, quarantine
+    leadership    which process may run jobs: the lease
+    claims        from a due job to a claimed run
+    execution     from a claimed run to its end
+    history       from the end of a run to its row
+
+Around it: `process` (the scheduler), `health`, `admin`, `checks`, `importer`; below it: `database`,
+`schedules`, `conf`. docs/architecture.md walks through it.
 """

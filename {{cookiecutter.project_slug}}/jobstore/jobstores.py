@@ -33,7 +33,7 @@ from django.db import (
 from django.db.models import Min
 
 from jobstore import conf
-from jobstore.claims.dispatcher import Dispatcher, LacksKeys, Settled, Taken
+from jobstore.claims.dispatcher import ClaimResult, Dispatcher, LacksKeys, Settled
 from jobstore.database.notifications import announce
 from jobstore.execution.run import ClaimedJob, Run
 from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
@@ -295,7 +295,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self._claiming.happened(f"{self.recorder.waiting} results wait to be written")
             self._back_off()
             return []
-        taken = Taken()
+        taken = ClaimResult()
         try:
             outside_event_loop(dispatcher.take, term, taken)
             self._backoff = 0.0
@@ -413,7 +413,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     # --- Events ---------------------------------------------------------------------------------
 
-    def _announce(self, taken: Taken) -> None:
+    def _announce(self, taken: ClaimResult) -> None:
         """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
         self._announcer = threading.get_ident()
         try:

@@ -1,7 +1,7 @@
 """Helpers for your own tests: run a declared job now, and see when jobs are due.
 
-Switch them on in `tests/conftest.py` with `pytest_plugins = ["jobstore.testing"]`. A test then asks
-for the fixture `job_runner`:
+The project's `conftest.py` switches them on, with `pytest_plugins = ["jobstore.testing"]`. A test
+asks for the fixture `job_runner`:
 
     def test_the_report_is_written(job_runner):
         run = job_runner.run("monthly-report")

@@ -21,7 +21,13 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import connection, connections, models  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease, database_now
+from jobstore.models import (  # type: ignore[import-not-found]  # noqa: E402
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+)
 from jobstore.storage import serializer  # type: ignore[import-not-found]  # noqa: E402
 
 

@@ -28,7 +28,7 @@ PROGRAM = """
 import sys, time
 sys.path[:] = sys.argv[2:]
 time.sleep(max(0.0, float(sys.argv[1]) - time.time()))
-from jobstore import fresh_start
+from jobstore.checks import fresh_start
 fresh_start.tell()
 """
 

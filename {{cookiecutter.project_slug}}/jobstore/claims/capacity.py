@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobstore.claims.prefetch import Pace
+from jobstore.claims.prefetch import Prefetch
 from jobstore.execution.run import Run
 
 # Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
@@ -17,12 +17,14 @@ MAX_CLAIM = 500
 class Capacity:
     """The places of one claim. What is refused a place blocks its executor for the rest of it."""
 
-    def __init__(self, executors: Mapping[str, Any], running: Iterable[Run], pace: Pace) -> None:
+    def __init__(
+        self, executors: Mapping[str, Any], running: Iterable[Run], pace: Prefetch
+    ) -> None:
         """Count the places.
 
         :param running: the runs that were claimed and are not finished.
         """
-        self._pace = pace
+        self._prefetch = pace
         # Workers that have nothing to do; less than 0 while some runs wait for one.
         self._free = {alias: free_workers(one) for alias, one in executors.items()}
         self._room = {alias: workers + pace.ahead for alias, workers in self._free.items()}
@@ -38,7 +40,7 @@ class Capacity:
         self.blocked = {alias for alias, places in self._room.items() if places <= 0}
 
     def _expected(self, func: str) -> float:
-        return min(self._pace.expected(func), AHEAD)
+        return min(self._prefetch.expected(func), AHEAD)
 
     @property
     def places(self) -> int:

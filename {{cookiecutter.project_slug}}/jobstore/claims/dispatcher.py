@@ -16,7 +16,7 @@ from jobstore import conf
 from jobstore.claims import claim, due, outcomes
 from jobstore.claims.capacity import AHEAD, MAX_CLAIM, Capacity, workers_of
 from jobstore.claims.plan import Plan, UnusableTrigger, plan
-from jobstore.claims.prefetch import Pace
+from jobstore.claims.prefetch import Prefetch
 from jobstore.claims.requests import RequestedRuns
 from jobstore.database.timeouts import limit_waiting
 from jobstore.execution.run import ClaimedJob, Run, runs_of
@@ -70,7 +70,7 @@ class LacksKeys(NotHolder):
 
 
 @dataclasses.dataclass
-class Taken:
+class ClaimResult:
     """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
 
     jobs: list[Job] = dataclasses.field(default_factory=list)
@@ -119,7 +119,7 @@ class Dispatcher:
         # What was started last. A run stays "started" in the database while its result waits to be
         # written, which must not make it look like one whose claim's reply was lost.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
-        self._pace = Pace(AHEAD, MAX_CLAIM)
+        self._prefetch = Prefetch(AHEAD, MAX_CLAIM)
         self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
         # Executors whose last place went to a run that was asked for: due jobs choose first there.
         self._due_first: set[str] = set()
@@ -185,16 +185,16 @@ class Dispatcher:
         waits = self.saturated or self._requested.waiting_since or self.unsure_since
         return BUSY_WAIT if waits else None
 
-    def take(self, term: Term | None, taken: Taken) -> None:
+    def take(self, term: Term | None, taken: ClaimResult) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         self._connection = connections[self.using]
         renew_idle_connection(self.using)
         limit_waiting(self.using)
         self.known_first = None
         now = self._presence.now()
-        self._pace.look(len(self.runs))
+        self._prefetch.look(len(self.runs))
         # Counted before runs are taken up whose claim's reply was lost: those have their workers.
-        capacity = Capacity(self._executors, self.running, self._pace)
+        capacity = Capacity(self._executors, self.running, self._prefetch)
         if self.unsure_since is not None:
             self._recover_for_a_while(self.unsure_since, now, taken)
         if term is not None and term.epoch != self._epoch:
@@ -261,7 +261,7 @@ class Dispatcher:
                 raise
             logger.warning("A job cannot be quarantined now: %s", flattened(error))
 
-    def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: Taken) -> None:
+    def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: ClaimResult) -> None:
         has_rivals = bool(self.saturated) or self._is_expected(now)
         # Where both wait for workers, they take turns, by places given and not by looks: looks at
         # busy workers must use up nobody's turn.
@@ -288,7 +288,7 @@ class Dispatcher:
         now: dt.datetime,
         capacity: Capacity,
         most: int,
-        taken: Taken,
+        taken: ClaimResult,
         without: Collection[str] = (),
     ) -> None:
         if not self._presence.requested:
@@ -306,7 +306,7 @@ class Dispatcher:
         written: claim.Written,
         term: Term,
         now: dt.datetime,
-        taken: Taken,
+        taken: ClaimResult,
     ) -> None:
         """Note what a claim has brought."""
         rows: dict[str, list[claim.Claimed]] = {}
@@ -361,7 +361,9 @@ class Dispatcher:
         self.known_first = (first,)
         return True
 
-    def _recover_for_a_while(self, since: dt.datetime, now: dt.datetime, taken: Taken) -> None:
+    def _recover_for_a_while(
+        self, since: dt.datetime, now: dt.datetime, taken: ClaimResult
+    ) -> None:
         """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
         self._recover(since, taken)
         if self._look_until is None:
@@ -369,7 +371,7 @@ class Dispatcher:
         elif now >= self._look_until:
             self.unsure_since = self._look_until = None
 
-    def _recover(self, since: dt.datetime, taken: Taken) -> None:
+    def _recover(self, since: dt.datetime, taken: ClaimResult) -> None:
         """Take up runs of a claim whose reply was lost although the database had committed it.
 
         Nobody else will start them: this process lives, so they are not lost. Claims are made by
@@ -449,7 +451,7 @@ class Dispatcher:
         """Forget a run that has ended; None if it is not one of this process."""
         run = self.runs.pop((job_id, run_time), None)
         if run is not None:
-            self._pace.ended(run.func, run.duration)
+            self._prefetch.ended(run.func, run.duration)
         return run
 
     @property
@@ -459,7 +461,7 @@ class Dispatcher:
         return bool(waits) and len(self.runs) <= self._refill_at
 
     def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
-        self._pace.claimed(len(runs))
+        self._prefetch.claimed(len(runs))
         for run in runs:
             run.func, run.executor = job.func_ref or "", job.executor
             self.runs[run.job_id, run.run_time] = run

@@ -10,7 +10,7 @@ MEMORY = 0.95
 SHORTEST = 0.005
 
 
-class Pace:
+class Prefetch:
     """What the runs of this process took so far.
 
     Only functions that have run are known. One that was short with some arguments and is long with

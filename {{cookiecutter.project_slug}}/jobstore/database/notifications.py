@@ -33,7 +33,7 @@ def _close(*descriptors: int) -> None:
         os.close(descriptor)
 
 
-class Ear:
+class Listener:
     """Lets one thread sleep until it is nudged, or an announcement comes on its connection."""
 
     def __init__(self, using: str) -> None:

@@ -138,7 +138,7 @@ def place_of_call(func: Any = None) -> Place:
     A helper of the project may stand between: then it is the line that uses the helper.
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("jobstore."):
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     caller: types.FrameType = frame
     found: types.FrameType | None = frame
@@ -148,6 +148,10 @@ def place_of_call(func: Any = None) -> Place:
             return _place(found)
         found = found.f_back
     return _place(caller)
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("jobstore.") and not module.startswith("jobstore.tests.")
 
 
 def _place(frame: types.FrameType) -> Place:

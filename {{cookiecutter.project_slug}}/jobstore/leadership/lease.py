@@ -37,7 +37,7 @@ class Term:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sight:
+class LeaseView:
     """What one look at the lease showed, at the database's time `now`."""
 
     now: dt.datetime
@@ -62,7 +62,7 @@ def acquire(
     session_lock: bool = False,
     silent: tuple[int, dt.datetime | None] | None = None,
     above: int = 0,
-) -> Sight:
+) -> LeaseView:
     """Take the lease if it is free, has expired, or its holder is gone; else say who holds it.
 
     :param session_lock: whether this process has the detector's lock. A holder that says that it
@@ -82,7 +82,7 @@ def acquire(
     is_silent = silent == (lease.epoch, lease.expires_at)
     is_gone = is_silent or (session_lock and lease.session_lock)
     if lease.expires_at is not None and lease.expires_at > now and not is_gone:
-        return Sight(
+        return LeaseView(
             now,
             holder=name_of(lease.holder, using),
             epoch=lease.epoch,
@@ -100,10 +100,10 @@ def acquire(
         expires_at=now + dt.timedelta(seconds=conf.get("SCHEDULER_LEASE_SECONDS")),
     )
     if not won:
-        return Sight(now, holder="a process that was faster", epoch=lease.epoch)
+        return LeaseView(now, holder="a process that was faster", epoch=lease.epoch)
     had_time_left = lease.expires_at is not None and lease.expires_at > now
     former = lease.holder if had_time_left and session_lock and lease.session_lock else None
-    return Sight(
+    return LeaseView(
         now, term=Term(instance, epoch), epoch=epoch, session_lock=session_lock, former=former
     )
 
@@ -115,7 +115,7 @@ def renew(
     session_lock: bool = False,
     saturated: str = "",
     suspect: uuid.UUID | None = None,
-) -> Sight:
+) -> LeaseView:
     """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
@@ -133,11 +133,11 @@ def renew(
     )
     changes = {"renewed_at": now, "expires_at": now + dt.timedelta(seconds=life)}
     if not kept.update(**changes, session_lock=session_lock):
-        return Sight(now)
+        return LeaseView(now)
     SchedulerInstance.objects.using(using).filter(pk=term.instance).update(
         heartbeat_at=now, saturated=saturated
     )
-    return Sight(
+    return LeaseView(
         now,
         term=term,
         epoch=term.epoch,
@@ -156,7 +156,7 @@ def _renew_postgresql(
     session_lock: bool,
     saturated: str,
     suspect: uuid.UUID | None,
-) -> Sight:
+) -> LeaseView:
     with connections[using].cursor() as cursor:
         cursor.execute(
             """
@@ -207,8 +207,8 @@ def _renew_postgresql(
         )
         row = cursor.fetchone()
     if row is None:
-        return Sight(database_now(using))
-    return Sight(
+        return LeaseView(database_now(using))
+    return LeaseView(
         row[0],
         term=term,
         epoch=term.epoch,

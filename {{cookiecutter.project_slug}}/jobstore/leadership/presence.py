@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable
 from django.db import DatabaseError, InterfaceError, transaction
 
 from jobstore import conf
-from jobstore.database.notifications import Ear
+from jobstore.database.notifications import Listener
 from jobstore.database.timeouts import limit_waiting
 from jobstore.leadership import lease, losses
 from jobstore.leadership.fitness import Fitness
-from jobstore.leadership.lease import Sight, Term
-from jobstore.leadership.session_lock import Detector
+from jobstore.leadership.lease import LeaseView, Term
+from jobstore.leadership.session_lock import SessionLock
 from jobstore.models import SchedulerInstance, SchedulerLease, database_now
 from jobstore.storage import key_rotation
 from jobstore.util import as_aware, get_django_internal_datetime, release_connections
@@ -72,13 +72,13 @@ class Presence:
         self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
         self.role = Role.STARTING
         self.fitness = Fitness()
-        self.sight: Sight | None = None
+        self.sight: LeaseView | None = None
         self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
         self.lag = 0.0
         # Executors without a free worker for which jobs wait, and when the loop last said so.
         self._saturated: tuple[list[str], float] = ([], 0.0)
-        self._detector = Detector(using)
+        self._detector = SessionLock(using)
         self._wake = wake
         self._loop_problem = loop_problem
         self._term: Term | None = None
@@ -115,7 +115,7 @@ class Presence:
         self._turned_at = time.monotonic()
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._ear = Ear(using)
+        self._listener = Listener(using)
         self._thread: threading.Thread | None = None
         self.requested = False
         self.planned_wake: dt.datetime | None = None
@@ -137,7 +137,7 @@ class Presence:
     def doubt(self) -> None:
         """Take the lease for lost until another look, which follows at once: a claim said so."""
         self._trusted_until = 0.0
-        self._ear.nudge()
+        self._listener.nudge()
 
     def hold_back(self, reason: str) -> None:
         """Give the lease up, because this process cannot do its work; try again after a pause.
@@ -153,7 +153,7 @@ class Presence:
         if self.fitness.failed(reason):
             logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
         self._trusted_until = 0.0
-        self._ear.nudge()
+        self._listener.nudge()
 
     def lacks_keys(self, problem: str) -> None:
         """Give the lease up, because this process does not know the keys of most stored jobs.
@@ -167,13 +167,13 @@ class Presence:
         self.fitness.key_problem = problem
         self._trusted_until = 0.0
         self._next_key_look = time.monotonic() + KEY_RETRY
-        self._ear.nudge()
+        self._listener.nudge()
 
     def is_fit(self) -> None:
         """Take back what `hold_back` said: this process has done its work again."""
         if self.fitness.succeeded():
             logger.info("This process can run jobs again.")
-            self._ear.nudge()
+            self._listener.nudge()
 
     @property
     def silence(self) -> float:
@@ -269,7 +269,7 @@ class Presence:
         if not self._competing and not self._leaving:
             self._competing = True
             self._started = time.monotonic()
-            self._ear.nudge()
+            self._listener.nudge()
 
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
@@ -291,7 +291,7 @@ class Presence:
             if with_beat_over:
                 self._lock.release()
         self._next_heartbeat = 0.0
-        self._ear.nudge()
+        self._listener.nudge()
 
     def stop(
         self,
@@ -314,7 +314,7 @@ class Presence:
             logger.warning("Jobs still run in this process; it signs off when they have ended.")
             return
         self._stop.set()
-        self._ear.nudge()
+        self._listener.nudge()
         if self._thread is not None:
             self._thread.join(5.0)
         self._sign_off()
@@ -346,7 +346,7 @@ class Presence:
                 with contextlib.suppress(Exception):
                     release_connections()
             try:
-                self._ear.sleep(self._pause())
+                self._listener.sleep(self._pause())
             except Exception:
                 logger.exception(
                     "Waiting failed; the next renewal of the lease comes all the same."
@@ -355,7 +355,7 @@ class Presence:
         if self._goes_on is not None and not self._stop.is_set():
             self._sign_off()
         with contextlib.suppress(Exception):  # the connection may be lost
-            self._ear.close()
+            self._listener.close()
         self._detector.let_go()
 
     def _pause(self) -> float:
@@ -391,7 +391,7 @@ class Presence:
         if self._term is None:
             self._heartbeat_if_due()
         elif self._detector.is_on or not conf.get("SCHEDULER_DETECTOR"):
-            self._ear.listen()  # in sessions that last
+            self._listener.listen()  # in sessions that last
         if self._term is not None and self._chores_are_due():
             self.declare_lost()
 
@@ -482,7 +482,7 @@ class Presence:
             self._note_holder(sight, asked_at)
         self._after_competing()
 
-    def _note_holder(self, sight: Sight, asked_at: float) -> None:
+    def _note_holder(self, sight: LeaseView, asked_at: float) -> None:
         theirs = (sight.epoch, sight.expires_at)
         if theirs != self._theirs:
             self._theirs, self._theirs_since = theirs, asked_at
@@ -498,7 +498,7 @@ class Presence:
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
         return bool(self._theirs and time.monotonic() - self._theirs_since > patience)
 
-    def _look(self, sight: Sight, asked_at: float) -> None:
+    def _look(self, sight: LeaseView, asked_at: float) -> None:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
         self._reached_at = time.monotonic()

@@ -46,7 +46,7 @@ EVICT = {
 SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_ID()"}
 
 
-class Detector:
+class SessionLock:
     """One process's side of the lock. All of it belongs to one thread, whose connection it uses."""
 
     def __init__(self, using: str) -> None:

@@ -17,23 +17,23 @@ from typing import Any
 # The moment, and where it is: module of the job store, name, and on which side of the call.
 MOMENTS = {
     # The claim is decided, and nothing of it has been sent.
-    "before-claim": ("claim", "claim", "before"),
+    "before-claim": ("claims.claim", "claim", "before"),
     # The lease is locked and the transaction open: claims on MariaDB and SQLite, and requested
     # runs everywhere. (On PostgreSQL a claim is one statement, which has no inside.)
-    "inside-claim": ("claim", "assert_holder", "after"),
+    "inside-claim": ("claims.claim", "assert_holder", "after"),
     # Committed, and no job has been started.
-    "after-claim": ("claim", "claim", "after"),
-    "before-renew": ("lease", "renew", "before"),
-    "after-renew": ("lease", "renew", "after"),
-    "after-acquire": ("lease", "acquire", "after"),
-    "before-release": ("lease", "release", "before"),
+    "after-claim": ("claims.claim", "claim", "after"),
+    "before-renew": ("leadership.lease", "renew", "before"),
+    "after-renew": ("leadership.lease", "renew", "after"),
+    "after-acquire": ("leadership.lease", "acquire", "after"),
+    "before-release": ("leadership.lease", "release", "before"),
     # Jobs have run, and their results are not written.
-    "before-write": ("recorder", "write", "before"),
+    "before-write": ("history.recorder", "write", "before"),
     # Results are committed, and the recorder does not know yet.
-    "after-write": ("recorder", "write", "after"),
+    "after-write": ("history.recorder", "write", "after"),
     # Runs of dead processes are about to be, or have been, declared lost.
-    "before-lost": ("losses", "mark_lost", "before"),
-    "after-lost": ("losses", "mark_lost", "after"),
+    "before-lost": ("leadership.losses", "mark_lost", "before"),
+    "after-lost": ("leadership.losses", "mark_lost", "after"),
 }
 SIGNALS = {"stop": signal.SIGSTOP, "die": signal.SIGKILL}
 

@@ -1,0 +1,14 @@
+"""What the tests of settings and of the web server share with the store's."""
+
+from django.db import connection
+
+from jobstore.tests.conftest import pytest_runtest_setup
+
+__all__ = ["pytest_runtest_setup"]
+
+# They only ask whether a database answers: SQLite's turn tells all that there is to know.
+collect_ignore = (
+    []
+    if connection.vendor == "sqlite"
+    else ["test_environment.py", "test_settings.py", "test_web.py"]
+)

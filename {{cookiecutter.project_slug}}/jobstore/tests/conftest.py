@@ -1,0 +1,103 @@
+"""What the tests share: a real scheduler, quick timings, and waiting for something to be so."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from django.contrib.auth import get_user_model
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from jobstore.jobstores import DjangoJobStore
+from jobstore.tests import callables
+from jobstore.tests.jobfiles import files
+
+__all__ = ["files"]
+
+# What asks no database, or only whether it answers: SQLite's turn tells all that there is to know.
+WITHOUT_SERVER = (
+    *("claims/test_plan.py", "declarations/test_discovery.py", "health/test_server.py"),
+    *("health/test_throttle.py", "history/test_bounded.py", "process/test_signals.py"),
+    *("schedules/test_crontab.py", "test_logs.py", "test_texts.py"),
+)
+ONLY_ON_SERVERS = ("claims/test_locked", "database/test_notifications", "database/test_timeouts")
+# Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock
+# for all, and no server that could end what takes too long.
+collect_ignore = {
+    "postgresql": [*WITHOUT_SERVER],
+    "mysql": [*WITHOUT_SERVER, "database/test_notifications.py"],
+    "sqlite": [f"{name}.py" for name in ONLY_ON_SERVERS],
+}[connection.vendor]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give each test a session without limits: they would end its own transaction if it idles."""
+    if getattr(connection, "_limited", None) is not None:
+        connection.close()
+
+
+@pytest.fixture(autouse=True)
+def _quick(settings: Settings) -> None:
+    """Take-overs within a second or two, so that tests need not wait."""
+    settings.SCHEDULER_LEASE_SECONDS = 2.0
+    settings.SCHEDULER_RENEW_SECONDS = 0.2
+    settings.SCHEDULER_MARGIN_SECONDS = 0.5
+    settings.SCHEDULER_POLL_SECONDS = 0.1
+    settings.SCHEDULER_DEAD_SECONDS = 2.5
+    settings.SCHEDULER_STATEMENT_SECONDS = 2.0
+
+
+@pytest.fixture(autouse=True)
+def _forget_calls() -> None:
+    callables.calls.clear()
+    callables.release.clear()
+
+
+StartScheduler = Callable[..., BackgroundScheduler]
+
+
+@pytest.fixture
+def start_scheduler(transactional_db: None) -> Iterator[StartScheduler]:
+    """Return a function that starts a real scheduler on the job store; stop them all at the end."""
+    started: list[BackgroundScheduler] = []
+
+    def start(threads: int = 10, **options: Any) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(
+            jobstores={"default": DjangoJobStore()},
+            executors={"default": ThreadPoolExecutor(threads)},
+            timezone="UTC",
+            **options,
+        )
+        scheduler.start()
+        started.append(scheduler)
+        return scheduler
+
+    yield start
+    callables.release.set()
+    for scheduler in started:
+        if scheduler.running:
+            scheduler.shutdown()
+
+
+def create_user(**fields: Any) -> Any:
+    """Create a user whatever the project's model calls them; the password is `password`."""
+    model: Any = get_user_model()
+    name = f"{uuid.uuid4().hex}@example.org"
+    user = model(**{model.USERNAME_FIELD: name}, is_active=True, **fields)
+    user.set_password("password")
+    user.save()
+    return user
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
+    """Return the condition's first true value; fail if there is none within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        time.sleep(0.02)
+    return value

@@ -1,7 +1,0 @@
-"""Settings of a scheduler whose lease does not end while a test waits."""
-
-from tests.jobs_settings import *  # noqa: F403
-
-SCHEDULER_LEASE_SECONDS = 600.0
-SCHEDULER_DEAD_SECONDS = 600.0
-SCHEDULER_EXTRA = "standby"

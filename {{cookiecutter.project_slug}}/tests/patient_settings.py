@@ -1,5 +1,0 @@
-"""Settings of a scheduler that waits for its database, and loses no lease meanwhile."""
-
-from tests.long_settings import *  # noqa: F403
-
-SCHEDULER_STATEMENT_SECONDS = 60.0
