@@ -11,7 +11,7 @@ import pytest
 from baking import ROOT, TEMPLATE
 
 COMPARISON = ROOT / "docs" / "django-apscheduler.md"
-FOLDERS = (ROOT, ROOT / "docs", ROOT / "benchmarks", TEMPLATE)
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "benchmarks", TEMPLATE, TEMPLATE / "docs")
 DOCUMENTS = [document for folder in FOLDERS for document in folder.glob("*.md")]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OURS = ("jobstore", "config")

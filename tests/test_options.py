@@ -35,6 +35,8 @@ FILES = {
     "compose.yaml",
     "conftest.py",
     "docs/architecture.md",
+    "docs/moving-over.md",
+    "docs/operating.md",
     "docs/when-a-job-does-not-run.md",
     "manage.py",
     "pyproject.toml",
