@@ -37,7 +37,10 @@ def caddy(web: int, folder: Path) -> Iterator[tuple[str, str]]:
     try:
         root = "/data/caddy/pki/authorities/local/root.crt"
         deadline = time.monotonic() + 30
-        while (found := docker("exec", container, "cat", root, check=False)).returncode or not open_at(https):
+        # It listens before it has a certificate of its own.
+        while (found := docker("exec", container, "cat", root, check=False)).returncode or not greets(
+            https, found.stdout
+        ):
             assert time.monotonic() < deadline, docker("logs", container).stderr
             time.sleep(0.5)
         yield f"https://localhost:{https}", found.stdout
@@ -45,9 +48,14 @@ def caddy(web: int, folder: Path) -> Iterator[tuple[str, str]]:
         subprocess.run(["docker", "rm", "--force", container], capture_output=True)
 
 
-def open_at(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def greets(port: int, certificate: str) -> bool:
+    trusting = ssl.create_default_context(cadata=certificate)
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as plain:
+            trusting.wrap_socket(plain, server_hostname="localhost").close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")

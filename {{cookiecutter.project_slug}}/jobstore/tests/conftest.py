@@ -18,8 +18,10 @@ from jobstore.tests.jobfiles import files
 
 __all__ = ["files"]
 
-# What asks no database, or only whether it answers: SQLite's turn tells all that there is to know.
+# What asks no database, or asks it nothing of its own: SQLite's turn tells all there is to know.
 WITHOUT_SERVER = (
+    *("declarations/test_declarations.py", "process/test_ending.py", "schedules/test_catch_up.py"),
+    *("schedules/test_wording.py", "storage/test_replacement.py", "test_testing.py"),
     *("claims/test_plan.py", "declarations/test_discovery.py", "health/test_server.py"),
     *("health/test_throttle.py", "history/test_bounded.py", "process/test_signals.py"),
     *("schedules/test_crontab.py", "test_logs.py", "test_texts.py"),
