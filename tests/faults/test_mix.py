@@ -129,7 +129,7 @@ def test_without_the_guards_of_the_claim_the_checker_sees_runs_twice(
     installed: Baked, tmp_path: Path
 ) -> None:
     needs("docker")
-    baked = unguarded(installed, tmp_path, "claim.py", CLAIM)
+    baked = unguarded(installed, tmp_path, "claims/claim.py", CLAIM)
     findings = go_on_late(baked, tmp_path, "before-claim", UNIQUE)
     assert any("was started twice" in finding for finding in findings), findings
 
@@ -140,7 +140,7 @@ def test_without_the_guards_of_the_recorder_the_checker_sees_a_lost_run_overwrit
     installed: Baked, tmp_path: Path
 ) -> None:
     needs("docker")
-    findings = go_on_late(unguarded(installed, tmp_path, "recorder.py", WRITE), tmp_path, "before-write")
+    findings = go_on_late(unguarded(installed, tmp_path, "history/recorder.py", WRITE), tmp_path, "before-write")
     assert any("was declared lost and is 'Executed'" in finding for finding in findings), findings
 
 

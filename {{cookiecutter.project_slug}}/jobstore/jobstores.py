@@ -86,6 +86,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._backoff = 0.0
         self._retry_at = 0.0
         self._claiming = RepeatedFailure(logger, "Due jobs wait", "Due jobs are claimed again")
+        # Since when claims have failed although the lease could be renewed, by monotonic time.
+        self._failing_since: float | None = None
         self._planning = RepeatedFailure(
             logger, "The next run time is not known", "The next run time is known again"
         )
@@ -300,6 +302,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             outside_event_loop(dispatcher.take, term, taken)
             self._backoff = 0.0
             self._claiming.over()
+            self._failing_since = None
             if term is not None:
                 presence.is_fit()
         except LacksKeys as problem:
@@ -310,18 +313,27 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             presence.doubt()
             self._back_off()
         except Exception as error:
-            if isinstance(error, DatabaseError | InterfaceError):
-                self._claiming.happened(f"the database fails: {flattened(error)}")
-            else:
-                text = f"the claim failed: {error!r}"
-                self._claiming.happened(text, level=logging.ERROR, error=error)
-            if self._claiming.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
-                presence.hold_back(f"Due jobs cannot be claimed: {self._claiming.text}")
+            self._claim_failed(presence, error)
             outside_event_loop(release_connections)
             self._back_off()
         # Whatever was taken before something failed is this process's to run.
         self._announce(taken)
         return taken.jobs
+
+    def _claim_failed(self, presence: Presence, error: Exception) -> None:
+        """Say so; hold the process back if claims fail for long although the lease is renewed."""
+        if isinstance(error, DatabaseError | InterfaceError):
+            self._claiming.happened(f"the database fails: {flattened(error)}")
+        else:
+            text = f"the claim failed: {error!r}"
+            self._claiming.happened(text, level=logging.ERROR, error=error)
+        if presence.last_error:
+            self._failing_since = None  # the database is away: that is not this process's fault
+        elif presence.term is not None:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > conf.get("SCHEDULER_HUNG_SECONDS"):
+                presence.hold_back(f"Due jobs cannot be claimed: {self._claiming.text}")
 
     def get_next_run_time(self) -> dt.datetime | None:
         """Return when to look again, on the clock of this machine; None for nothing to do.

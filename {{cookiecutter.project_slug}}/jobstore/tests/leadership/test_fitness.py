@@ -185,6 +185,32 @@ def test_claims_that_always_fail_make_it_unfit(
     eventually(lambda: "ran" in callables.calls)
 
 
+def test_a_database_that_was_away_for_long_makes_nobody_unfit(
+    start_process: StartProcess,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OperationalError("connection timed out")
+
+    process = start_process()
+    eventually(lambda: is_ready(process))
+    settings.SCHEDULER_HUNG_SECONDS = 1.0
+    with monkeypatch.context() as outage:
+        outage.setattr("jobstore.claims.claim.claim", fail)
+        outage.setattr("jobstore.claims.dispatcher.Dispatcher._recover", fail)
+        outage.setattr("jobstore.leadership.lease.renew", fail)
+        process.scheduler.add_job(callables.note, id="job")
+        eventually(lambda: "connection timed out" in process.store._claiming.text)
+        # It does not trust its lease any more, and still looks for the claim that got no reply.
+        process.presence.doubt()
+        time.sleep(3.0)
+    eventually(lambda: "ran" in callables.calls)
+    eventually(lambda: is_ready(process))
+    assert "gives the lease up" not in caplog.text
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_loop_whose_thread_has_ended_gives_the_lease_up(start_process: StartProcess) -> None:
     process = start_process()
