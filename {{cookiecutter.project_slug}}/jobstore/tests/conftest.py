@@ -20,13 +20,17 @@ __all__ = ["files"]
 
 # What asks no database, or asks it nothing of its own: SQLite's turn tells all there is to know.
 WITHOUT_SERVER = (
+    "checks/test_fresh_start.py",
     *("declarations/test_declarations.py", "process/test_ending.py", "schedules/test_catch_up.py"),
     *("schedules/test_wording.py", "storage/test_replacement.py", "test_testing.py"),
     *("claims/test_plan.py", "declarations/test_discovery.py", "health/test_server.py"),
     *("health/test_throttle.py", "history/test_bounded.py", "process/test_signals.py"),
     *("schedules/test_crontab.py", "test_logs.py", "test_texts.py"),
 )
-ONLY_ON_SERVERS = ("claims/test_locked", "database/test_notifications", "database/test_timeouts")
+ONLY_ON_SERVERS = (
+    *("claims/test_late_commit", "claims/test_locked"),
+    *("database/test_notifications", "database/test_timeouts"),
+)
 # Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock
 # for all, and no server that could end what takes too long.
 collect_ignore = {
