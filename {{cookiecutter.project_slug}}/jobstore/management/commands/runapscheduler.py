@@ -158,6 +158,10 @@ class Command(BaseCommand):
         limit.cancel()
         if server is not None:
             server.shutdown()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Whoever asks once more must not turn a clean end into a death by this signal: the
+            # interpreter takes our handlers away before it has ended.
+            signal.signal(number, signal.SIG_IGN)
         logger.info("Stopped.")
         if not all_ended:
             ending.end_at_once()

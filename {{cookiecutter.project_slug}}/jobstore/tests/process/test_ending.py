@@ -1,5 +1,8 @@
 """A stop ends promptly after the drain, whatever jobs have left running, and says what that was."""
 
+import re
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,3 +58,22 @@ def test_a_job_that_ends_the_process_is_lost_and_its_job_goes_on(tmp_path: Path)
         first.kill()
         if second is not None:
             second.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_who_asks_once_more_at_the_very_end_does_not_turn_it_into_a_failure(tmp_path: Path) -> None:
+    """The interpreter takes handlers away before it has ended; what is ignored stays ignored."""
+    command = SchedulerCommand(tmp_path / "log")
+    try:
+        eventually(command.is_active, 40)
+        plain.store_job(next(iter(LEFT)), "left", run_date=None)
+        eventually(Run.objects.filter(job="left", status=Run.SUCCESS).exists, 20)
+        command.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "Stopped." in command.log.read_text(), 20)
+        status = Path(f"/proc/{command.process.pid}/status").read_text()
+        [ignored] = re.findall(r"^SigIgn:\s+(\w+)", status, re.M)
+        assert int(ignored, 16) >> (signal.SIGTERM - 1) & 1
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(20) == 0
+    finally:
+        command.kill()
