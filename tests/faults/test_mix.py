@@ -140,7 +140,8 @@ def test_without_the_guards_of_the_recorder_the_checker_sees_a_lost_run_overwrit
     installed: Baked, tmp_path: Path
 ) -> None:
     needs("docker")
-    findings = go_on_late(unguarded(installed, tmp_path, "history/recorder.py", WRITE), tmp_path, "before-write")
+    baked = unguarded(installed, tmp_path, "history/recorder.py", WRITE)
+    findings = go_on_late(baked, tmp_path, "before-write")
     assert any("was declared lost and is 'Executed'" in finding for finding in findings), findings
 
 
