@@ -34,8 +34,9 @@ from jobstore.storage import serializer
 from jobstore.tests.checker import Checker
 
 LONG_AGO = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
-# Not a whole second, so that a request never falls on a scheduled time.
-BEGINNING = dt.datetime(2024, 3, 30, 23, 0, 0, 137, tzinfo=dt.UTC)
+# By this no moment is a whole second, so that a request never falls on a scheduled time.
+ODD = dt.timedelta(microseconds=137)
+BEGINNING = dt.datetime(2024, 3, 30, 23, tzinfo=dt.UTC) + ODD
 SECOND = dt.timedelta(seconds=1)
 JOBS = [f"job {number}" for number in range(6)]
 # Stands for the recorder's own thread, whose work the world hands out.
@@ -221,7 +222,7 @@ class Process:
         self.store._retry_at = 0.0
         wake = self.store.presence.planned_wake
         if wake is not None and not self.world.is_calm and self.world.chance(0.8):
-            self.world.now = max(self.world.now, wake)
+            self.world.now = max(self.world.now, wake + ODD)
         self.is_looking = True
         self.loop._process_jobs()
         self.is_looking = False
