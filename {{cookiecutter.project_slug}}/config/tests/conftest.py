@@ -2,9 +2,9 @@
 
 from django.db import connection
 
-from jobstore.tests.conftest import pytest_runtest_setup
+from jobstore.tests.conftest import pytest_runtest_setup, web
 
-__all__ = ["pytest_runtest_setup"]
+__all__ = ["pytest_runtest_setup", "web"]
 
 # They only ask whether a database answers: SQLite's turn tells all that there is to know.
 collect_ignore = (

@@ -8,7 +8,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 LOGIN = "/admin/login/"
 # Seconds. Who waits for slow clients waits until they are cut off (ARRIVAL in config/worker.py).
 SOON = 8.0
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[WebCommand]:
-    """Start gunicorn with the project's configuration."""
-    command = WebCommand(tmp_path / "web.log")
-    try:
-        eventually(command.is_up, 30)
-        yield command
-    finally:
-        command.end()
 
 
 def connect(web: WebCommand, text: bytes = b"") -> socket.socket:

@@ -3,15 +3,17 @@
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import DatabaseError, InterfaceError, connections, router
 
 from jobstore import conf
+
+Answer = TypeVar("Answer")
 
 # Seconds after the drain time by which a scheduler process has ended, whatever does not answer.
 LEAVE = 8.0
@@ -209,28 +211,36 @@ def sqlite_transactions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def _asked(databases: Sequence[str] | None, question: Callable[[str], Answer]) -> Answer | None:
+    """Ask the jobs' database if it is one of those to check; None if not, or without an answer."""
+    from jobstore.models import DjangoJob
+
+    using = router.db_for_write(DjangoJob)
+    if using not in (databases or ()):
+        return None
+    try:
+        return question(using)
+    except (DatabaseError, InterfaceError):
+        return None  # not migrated, or away: others say so
+
+
 @register(Tags.database)
 def quarantined_jobs(
     app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Jobs in quarantine do not run. Told by `migrate`, and by `check --database default`."""
-    from jobstore.models import DjangoJob
     from jobstore.storage import quarantine
 
-    using = router.db_for_write(DjangoJob)
-    if using not in (databases or ()):
-        return []
-    try:
-        jobs = list(quarantine.quarantined(using).order_by("pk")[:LISTED])
-    except (DatabaseError, InterfaceError):
-        return []  # not migrated, or away: others say so
+    jobs = _asked(
+        databases, lambda using: list(quarantine.quarantined(using).order_by("pk")[:LISTED])
+    )
     return [
         Warning(
             f"Job {job.pk!r} is in quarantine and does not run: {job.quarantine_reason}",
             hint="Repair what it names, then run `manage.py retry_quarantined_jobs`.",
             id="jobstore.W002",
         )
-        for job in jobs
+        for job in jobs or ()
     ]
 
 
@@ -239,16 +249,11 @@ def signing_keys(
     app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Whether a former key is still needed, while SECRET_KEY is being changed."""
-    from jobstore.models import DjangoJob
     from jobstore.storage import key_rotation
 
-    using = router.db_for_write(DjangoJob)
-    if using not in (databases or ()):
+    use = _asked(databases, key_rotation.key_use)
+    if use is None:
         return []
-    try:
-        use = key_rotation.key_use(using)
-    except (DatabaseError, InterfaceError):
-        return []  # as above
     is_done = not use.waiting and not use.unknown
     said = key_rotation.advice(use)
     return [

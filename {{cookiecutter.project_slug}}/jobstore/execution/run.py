@@ -187,6 +187,13 @@ def _tracked(
     return functools.partial(_call, func, waiting, clock)
 
 
+def _next(waiting: Iterator[Run]) -> Run:
+    run = next(waiting)
+    if not run.take():
+        raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
+    return run
+
+
 def _call(
     func: Callable[..., Any],
     waiting: Iterator[Run],
@@ -194,9 +201,7 @@ def _call(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    run = next(waiting)
-    if not run.take():
-        raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
+    run = _next(waiting)
     # What it sets there, Django's language and time zone among it, ends with it.
     return contextvars.copy_context().run(_carry_out, run, clock, func, args, kwargs)
 
@@ -239,9 +244,7 @@ async def _await(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    run = next(waiting)
-    if not run.take():
-        raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
+    run = _next(waiting)
     # All coroutines' calls of the ORM share one thread, and its connection with the application:
     # it is not closed after each job, but one that an outage has broken must not stay.
     await sync_to_async(close_old_connections)()

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_django.fixtures import Settings
 from jobstore.jobstores import DjangoJobStore
 from jobstore.tests import callables
 from jobstore.tests.jobfiles import files
+from jobstore.tests.processes import WebCommand
 
 __all__ = ["files"]
 
@@ -62,6 +64,17 @@ def _quick(settings: Settings) -> None:
 def _forget_calls() -> None:
     callables.calls.clear()
     callables.release.clear()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebCommand]:
+    """Start gunicorn with the project's configuration."""
+    command = WebCommand(tmp_path / "web.log")
+    try:
+        eventually(command.is_up, 30)
+        yield command
+    finally:
+        command.end()
 
 
 StartScheduler = Callable[..., BackgroundScheduler]

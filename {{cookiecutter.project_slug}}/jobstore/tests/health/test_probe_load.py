@@ -113,17 +113,6 @@ def scheduler(tmp_path: Path) -> Iterator[int]:
         process.kill()
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[WebCommand]:
-    """Start a web server."""
-    command = WebCommand(tmp_path / "web.log")
-    try:
-        eventually(command.is_up, 30)
-        yield command
-    finally:
-        command.end()
-
-
 def test_a_crowd_at_the_schedulers_port_does_not_take_the_databases_connections(
     scheduler: int,
 ) -> None:
