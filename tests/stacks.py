@@ -78,8 +78,9 @@ class Stack:
         self.name = f"test-{uuid.uuid4().hex[:8]}"
         self.ports = {name: free_port() for name in ("WEB_PORT", "HTTP_PORT", "HTTPS_PORT")}
         ports = {name: str(port) for name, port in self.ports.items()}
-        # A variable of the shell would win over .env.
-        self.environment = clean_environment(COMPOSE_PROJECT_NAME=self.name, **ports)
+        # A variable of the shell would win over .env. Tests read lines, as people do.
+        chosen = {"COMPOSE_PROJECT_NAME": self.name, "LOG_FORMAT": "line"}
+        self.environment = clean_environment(**chosen, **ports)
 
     def compose(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run docker compose on this stack."""

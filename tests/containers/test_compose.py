@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from baking import clean_environment
 from stacks import Project, docker
 
 Services = dict[str, Any]
@@ -129,6 +130,14 @@ def test_no_secret_is_in_what_compose_passes_on(folder: Path, services: Services
 def files_named_in(service: dict[str, Any]) -> dict[str, str]:
     """Return the variables that name a file of a secret."""
     return {name: place for name, place in service.get("environment", {}).items() if name.endswith("_FILE")}
+
+
+def test_logs_are_json_unless_env_says_otherwise(folder: Path, services: Services) -> None:
+    ours = [one["environment"] for name, one in services.items() if name in ("migrate", "web", "scheduler")]
+    assert [environment["LOG_FORMAT"] for environment in ours] == ["json"] * 3
+    chosen = clean_environment(LOG_FORMAT="line")
+    text = docker("compose", "config", "--format=json", cwd=folder, env=chosen).stdout
+    assert json.loads(text)["services"]["web"]["environment"]["LOG_FORMAT"] == "line"
 
 
 def test_files_stay_short_enough_to_read(folder: Path) -> None:

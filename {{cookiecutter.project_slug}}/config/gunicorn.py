@@ -12,7 +12,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # gunicorn puts the folder that it was started in there, which may be another.
 sys.path.insert(0, str(BASE_DIR))
 
-from jobstore.logs import LineFormatter  # noqa: E402
+from jobstore.logs import JsonFormatter, LineFormatter  # noqa: E402
 
 # Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
 try:
@@ -73,6 +73,7 @@ def on_starting(server: object) -> None:
         for handler in logging.getLogger(name).handlers:
             usual = handler.formatter
             # Names of fields, not values: gunicorn's own format and date.
+            kind = JsonFormatter if settings.LOG_FORMAT == "json" else LineFormatter
             handler.setFormatter(
-                LineFormatter(getattr(usual, "_fmt", None), getattr(usual, "datefmt", None))
+                kind(getattr(usual, "_fmt", None), getattr(usual, "datefmt", None))
             )

@@ -213,18 +213,28 @@ STORAGES = {
 # --- What is written down ---------------------------------------------------------------------
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+# Lines are for people, JSON is for what collects logs; compose.yaml chooses JSON.
+LOG_FORMAT = env.choice("LOG_FORMAT", "line", ("line", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"run": {"()": "jobstore.logs.RunFilter"}},
     "formatters": {
         "line": {
             # One record, one line: an id or an exception must not forge others.
             "class": "jobstore.logs.LineFormatter",
-            "format": "{asctime} {levelname:<7} {name}: {message}",
+            "format": "{asctime} {log_color}{levelname:<7}{reset} {name}: {message}",
             "style": "{",
+        },
+        "json": {"class": "jobstore.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["run"],
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # One line a run says enough; APScheduler writes three.

@@ -8,7 +8,6 @@ and does the database work that the coroutine hands over (`sync_to_async`, Djang
 
 import asyncio
 import concurrent.futures
-import contextvars
 import logging
 import os
 import selectors
@@ -17,11 +16,12 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asgiref.sync import SyncToAsync, async_to_sync
 
 from jobstore import forks
+from jobstore.context import current
 from jobstore.execution import leftovers
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ PATIENCE = 5.0
 FAREWELL = 1.0
 # Names of tasks that a note tells.
 NAMED = 5
-
-current: contextvars.ContextVar["Run | None"] = contextvars.ContextVar("current_run", default=None)
 
 _lock = threading.Lock()
 _loop: "_Loop | None" = None
@@ -102,7 +100,7 @@ _left: set[asyncio.Task[Any]] = set()
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
     task = asyncio.Task(coroutine, loop=loop, **options)
-    of = current.get()
+    of = cast("Run | None", current.get())
     if of is not None and of.finished is None:
         _tasks.setdefault(of, weakref.WeakSet()).add(task)
     return task

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
@@ -20,9 +20,10 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
 from jobstore import forks
+from jobstore.context import current
 from jobstore.execution import coroutines, leftovers
-from jobstore.execution.coroutines import current
 from jobstore.history import bounded, tracebacks
+from jobstore.logs import mark
 
 # Characters of a run's note that are kept.
 MAX_NOTE = 2_000
@@ -92,7 +93,7 @@ class GivenUp(Exception):
 
 def current_run() -> Run | None:
     """Return the run whose function is being called; None outside one, and in a process pool."""
-    return current.get()
+    return cast("Run | None", current.get())
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]
@@ -229,6 +230,7 @@ def _carry_out(
         run.details = tracebacks.describe(error, __file__)
         # What APScheduler and listeners are given is logged as a whole.
         raised = tracebacks.stand_in(error, run.details)
+        mark(raised, run)
         if raised is error:
             raise
         raise raised from None
@@ -285,7 +287,9 @@ async def _carry_out_here(
     except BaseException as error:
         forks.leave_if_forked(run.pid, error)
         run.details = await _beside(tracebacks.describe, error, __file__)
-        return None, tracebacks.stand_in(error, run.details)
+        raised = tracebacks.stand_in(error, run.details)
+        mark(raised, run)
+        return None, raised
     finally:
         run.end(clock())
         run.say(*leftovers.changes(before))

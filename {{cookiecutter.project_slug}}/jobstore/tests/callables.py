@@ -1,5 +1,6 @@
 """Functions that the tests use as jobs; a stored job must find its function by name."""
 
+import logging
 import os
 import threading
 import time
@@ -106,3 +107,13 @@ def sleep_or_fail_to_return(mark: str) -> object:
         return release
     time.sleep(4)
     return "the first"
+
+
+def log(text: str) -> None:
+    """Write a line into the log."""
+    logging.getLogger("jobs").info(text)
+
+
+async def log_later(text: str) -> None:
+    """Write a line into the log, from a coroutine."""
+    log(text)

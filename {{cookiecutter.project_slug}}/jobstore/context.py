@@ -1,0 +1,17 @@
+"""Which run is being carried out here: the one thing that is known everywhere in its thread."""
+
+import contextvars
+from typing import Protocol
+
+
+class CurrentRun(Protocol):
+    """A run as far as everybody may know it; `jobstore.runs.Run` has more."""
+
+    execution_id: int
+    job_id: str
+    epoch: int | None
+
+
+current: contextvars.ContextVar[CurrentRun | None] = contextvars.ContextVar(
+    "current_run", default=None
+)
