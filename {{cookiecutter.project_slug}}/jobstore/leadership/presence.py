@@ -1,47 +1,36 @@
-"""A scheduler process's presence in the database: its row, its heartbeat, its hold on the lease.
-
-One thread and one connection. It knows the database's time between two looks by the monotonic
-clock, so that neither a wrong nor a jumping wall clock of this machine matters.
-"""
+"""The contest for the lease: one thread of each scheduler process, with one connection."""
 
 import contextlib
 import datetime as dt
-import importlib.metadata
 import json
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 
 from jobstore import conf
 from jobstore.database.notifications import Listener
 from jobstore.database.timeouts import limit_waiting
 from jobstore.leadership import lease, losses
-from jobstore.leadership.fitness import Fitness
+from jobstore.leadership.clock import SKEW, DatabaseClock
 from jobstore.leadership.lease import LeaseView, Term
+from jobstore.leadership.membership import Membership, Role
 from jobstore.leadership.session_lock import SessionLock
-from jobstore.models import SchedulerInstance, SchedulerLease, database_now
+from jobstore.models import SchedulerInstance, SchedulerLease
 from jobstore.storage import key_rotation
 from jobstore.util import as_aware, get_django_internal_datetime, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
 
-Role = SchedulerInstance.Role
-
-# Seconds between two searches for processes that died, and between heartbeats of an instance row.
+# Seconds between two searches for processes that died.
 CHORES = 10.0
-HEARTBEAT = 5.0
 # Seconds between two tries while the database does not answer.
 RETRY = 0.5
 # Seconds between two looks at a lease whose holder the detector watches.
 LOOK = 5.0
-# Seconds by which this machine's clock may differ from the database's before it is reported.
-SKEW = 1.0
 # Seconds for which it counts what a claim said of busy workers; one follows each second then.
 SATURATION_LASTS = 10.0
 # Seconds between two looks at the keys of the stored jobs, without the lease: while they are known,
@@ -51,7 +40,7 @@ KEY_LOOK, KEY_RETRY = 60.0, 5.0
 PATIENCE = 3.0
 
 
-class Presence:
+class Presence(Membership):
     """Keeps a process registered and, if it can, in possession of the lease."""
 
     def __init__(
@@ -64,14 +53,8 @@ class Presence:
         :param loop_problem: asked before each renewal; returns why the scheduling loop cannot run
             jobs (its thread is dead or stuck), and nothing if it can.
         """
-        self.using = using
-        self.id = uuid.uuid4()
-        self.host = socket.gethostname()
-        self.pid = os.getpid()
-        packages = f"APScheduler {importlib.metadata.version('apscheduler')}"
-        self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
-        self.role = Role.STARTING
-        self.fitness = Fitness()
+        super().__init__(using)
+        self.clock = DatabaseClock()
         self.sight: LeaseView | None = None
         self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
@@ -84,8 +67,6 @@ class Presence:
         self._term: Term | None = None
         self._trusted_until = 0.0
         self._started = time.monotonic()
-        # Seconds by which the database's clock is ahead of this machine's monotonic one.
-        self._ahead: float | None = None
         self._renewed_at = 0.0
         self._next_look = 0.0
         # The lease as others keep it, and since when on this machine's monotonic clock.
@@ -96,16 +77,11 @@ class Presence:
         self._without_lock = 0
         # The former holder, if its session ended before its lease did.
         self._suspect: losses.Suspect | None = None
-        self._is_skewed = False
-        self._reached_at = 0.0
         self._next_chores = 0.0
-        self._next_heartbeat = 0.0
         self._next_key_look = 0.0
-        self._registered = False
         self._competing = False
         self._leaving = False
-        # What is said of runs that it leaves, and whether some still run after it was stopped.
-        self._parting = ""
+        # Whether runs that it leaves still go on after it was stopped.
         self._goes_on: Callable[[], bool] | None = None
         # Whether a lease that was won in the middle of leaving may still be this process's.
         self._owes_release = False
@@ -187,34 +163,18 @@ class Presence:
         return not is_running and not self._stop.is_set()
 
     def now(self) -> dt.datetime:
-        """Return the database's time: not ahead of it, and behind by part of a fast round trip.
+        """Return the database's time, as its clock is known here."""
+        return self.clock.now()
 
-        Before the database was ever reached this is the machine's own time.
-        """
-        if self._ahead is None:
-            return dt.datetime.now(dt.UTC)
-        return dt.datetime.fromtimestamp(time.monotonic() + self._ahead, dt.UTC)
-
-    def _read_clock(self, shown: dt.datetime, asked_at: float, answered_at: float) -> None:
-        """Take in a time that the database showed between two moments of the monotonic clock.
-
-        What is known stays unless this rules it out, so that a slow answer does no harm
-        (F. Cristian, "Probabilistic clock synchronization", 1989).
-        """
-        earliest = as_aware(shown).timestamp() - answered_at
-        latest = as_aware(shown).timestamp() - asked_at
-        known = earliest if self._ahead is None else self._ahead
-        self._ahead = min(max(known, earliest), latest)
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's."""
+        return self.clock.skew
 
     @property
     def lease_age(self) -> float | None:
         """Seconds since this process last renewed its lease; None if it has none."""
         return time.monotonic() - self._renewed_at if self.term else None
-
-    @property
-    def clock_skew(self) -> float:
-        """Seconds by which this machine's clock is ahead of the database's."""
-        return (dt.datetime.now(dt.UTC) - self.now()).total_seconds()
 
     @property
     def database_age(self) -> float:
@@ -502,11 +462,11 @@ class Presence:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
         self._reached_at = time.monotonic()
-        self._read_clock(sight.now, asked_at, self._reached_at)
+        self.clock.read(sight.now, asked_at, self._reached_at)
         self.sight = sight
         self._highest_epoch = max(self._highest_epoch, sight.epoch)
         if self._reached_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
-            self._report_skew()
+            self.clock.report_skew()
         if not (self._competing and self.fitness.may_compete):
             # What was won while somebody decided to leave or to hold back must not stay taken.
             self._owes_release = self._owes_release or sight.term is not None
@@ -553,19 +513,6 @@ class Presence:
             self._become(Role.SURPLUS)
             logger.error("Surplus: %s", self.reason)
 
-    def _report_skew(self) -> None:
-        """Say when this machine's clock begins or ceases to differ from the database's."""
-        was_skewed, skew = self._is_skewed, self.clock_skew
-        self._is_skewed = abs(skew) >= SKEW
-        if self._is_skewed and not was_skewed:
-            logger.warning(
-                "This machine's clock is %.1f s %s the database's, which decides when jobs run.",
-                abs(skew),
-                "ahead of" if skew > 0 else "behind",
-            )
-        elif was_skewed and not self._is_skewed:
-            logger.info("This machine's clock agrees with the database's again.")
-
     def _has_waited(self) -> bool:
         """Tell whether a take-over from a dead holder would have happened by now."""
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + 2 * conf.get("SCHEDULER_POLL_SECONDS")
@@ -594,49 +541,6 @@ class Presence:
             self._started = time.monotonic()
         self.role = role
         self._write(role=role, epoch=self._term.epoch if self._term else None)
-
-    def _register(self) -> None:
-        now = database_now(self.using)
-        SchedulerInstance.objects.using(self.using).create(
-            id=self.id,
-            host=self.host,
-            pid=self.pid,
-            version=self.version,
-            role=self.role,
-            started_at=now,
-            heartbeat_at=now,
-            problem=self.fitness.shown,
-        )
-        self._registered = True
-
-    def _heartbeat_if_due(self) -> None:
-        if time.monotonic() >= self._next_heartbeat:
-            self._write(role=self.role)
-            self._reached_at = time.monotonic()
-            self._next_heartbeat = time.monotonic() + HEARTBEAT
-
-    def _write(self, **changes: object) -> None:
-        instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
-        if not instances.update(heartbeat_at=database_now(self.using), **changes):
-            self._registered = False
-
-    def _sign_off(self) -> None:
-        """Say that this process has left, and give up in the same transaction what it leaves."""
-        if not self._registered or self.role == Role.STOPPED:
-            return
-        try:
-            with transaction.atomic(using=self.using):
-                self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
-                # A thread that cannot be ended runs until its process ends, which is soon.
-                lost = losses.mark_lost(
-                    [self.id], self.using, self._parting, put_off=losses.PUT_OFF
-                )
-            self.role = Role.STOPPED
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("This process could not sign off: %s", error)
-        else:
-            if lost:
-                logger.error("%d runs that this process leaves were marked as lost.", lost)
 
     def declare_lost(self, *, thorough: bool = False) -> None:
         """Mark processes that are gone as lost, and their runs. For the holder alone.

@@ -113,7 +113,7 @@ def test_a_run_is_not_tried_again_before_the_thread_that_runs_it_has_ended(
 def test_a_scheduler_that_does_not_wait_keeps_its_runs_until_they_end(
     start_scheduler: StartScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.presence.HEARTBEAT", 0.5)
+    monkeypatch.setattr("jobstore.leadership.membership.HEARTBEAT", 0.5)
     monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
     former = start_scheduler()
     former.add_job(callables.block, "interval", hours=1, id="job")
