@@ -20,6 +20,7 @@ from pytest_django.fixtures import Settings
 from jobstore import probe
 from jobstore.health import answers, metrics
 from jobstore.leadership import lease
+from jobstore.leadership.clock import DatabaseClock
 from jobstore.models import SchedulerInstance, database_now
 from jobstore.process.scheduler import SchedulerProcess
 from jobstore.tests.conftest import eventually
@@ -282,7 +283,7 @@ def test_a_clock_that_differs_is_reported_once(
     process: SchedulerProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     eventually(lambda: process.presence.term)
-    monkeypatch.setattr(type(process.presence), "clock_skew", 90.0)
+    monkeypatch.setattr(DatabaseClock, "skew", 90.0)
     eventually(lambda: "90.0 s ahead of the database's" in caplog.text)
     time.sleep(0.5)
     assert caplog.text.count("ahead of") == 1
