@@ -4,6 +4,7 @@ import ast
 import itertools
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,7 @@ FILES = {
     "docs/architecture.md",
     "docs/moving-over.md",
     "docs/operating.md",
+    "docs/settings.md",
     "docs/when-a-job-does-not-run.md",
     "manage.py",
     "pyproject.toml",
@@ -169,3 +171,9 @@ def test_every_prompt_has_one_line_of_help() -> None:
     for name, choices in options.items():
         if isinstance(choices, list) and not name.startswith("_"):
             assert set(prompts[name]) == {"__prompt__", *choices}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_page_of_settings_is_the_one_that_the_project_would_write(bake: Bake, proxy: str) -> None:
+    command = ("manage.py", "settings_reference", "--check", "--settings", "tests.settings")
+    assert "is up to date" in bake(proxy=proxy).run(sys.executable, *command).stdout

@@ -4,6 +4,7 @@ What is wrong is collected, so that one start names all of it: call `refuse_mist
 everything has been read. No message shows a secret.
 """
 
+import dataclasses
 import difflib
 import ipaddress
 import os
@@ -44,12 +45,20 @@ OTHER_BIND = re.compile(r"unix:.+|fd://\d+")
 QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """A variable that the settings read: its values in words, and its default as `.env` has it."""
+
+    wanted: str = "text"
+    default: str = ""
+
+
 class Environment:
     """The variables of this process, and the mistakes that were found in them."""
 
     def __init__(self, file: Path) -> None:
         """Add to the environment what `file` says and the environment does not."""
-        self.known: set[str] = set()
+        self.known: dict[str, Variable] = {}
         self.problems: list[str] = []
         # Names whose value could not be had, which has been said; and the files that were read.
         self.missed: set[str] = set()
@@ -67,7 +76,7 @@ class Environment:
         :param empty: whether such a file may be empty.
         :param exact: whether another program reads the file too, and drops line breaks alone.
         """
-        self.known.add(name)
+        self.known.setdefault(name, Variable())
         place = os.environ.get(f"{name}_FILE", "").strip()
         if not place:
             return os.environ.get(name)
@@ -92,6 +101,7 @@ class Environment:
     def get(self, name: str, setting: Setting, default: Any = None) -> Any:
         """Return a variable as its setting wants it, or a default when it is unset or wrong."""
         default = setting.default if default is None else default
+        self._note(name, setting.wanted, default)
         text = self.raw(name)
         if text is None:
             return default
@@ -101,8 +111,12 @@ class Environment:
             self.problems.append(setting.refusal(name, text))
             return default
 
-    def text(self, name: str, default: str = "") -> str:
-        """Return a variable without the white space around it."""
+    def text(self, name: str, default: str = "", wanted: str = "text") -> str:
+        """Return a variable without the white space around it.
+
+        :param wanted: what it must be like, for docs/settings.md.
+        """
+        self._note(name, wanted, default)
         return (self.raw(name) or default).strip()
 
     def switch(self, name: str, default: bool) -> bool:
@@ -125,6 +139,7 @@ class Environment:
 
         In a file, which may be empty, each item may have a line of its own.
         """
+        self._note(name, "a comma-separated list", default)
         text = self.raw(name, empty=True)
         if text is None:
             return list(default)
@@ -134,6 +149,7 @@ class Environment:
         self, name: str, default: Iterable[str], accepts: Callable[[str], Any], wanted: str
     ) -> list[str]:
         """Return a comma-separated variable as a list, or the default if an item is wrong."""
+        self._note(name, wanted.replace("a list", "a comma-separated list"), default)
         found = self.items(name, default)
         wrong = next((item for item in found if not accepts(item)), None)
         if wrong is None:
@@ -169,6 +185,7 @@ class Environment:
 
     def zone(self, name: str, default: str) -> str:
         """Return a variable that is a name of the tz database."""
+        self._note(name, "a name of the tz database", default)
         zone = (self.raw(name) or "").strip() if self.raw(name) is not None else default
         if is_zone(zone):
             return zone
@@ -181,6 +198,7 @@ class Environment:
 
     def secret(self, name: str, remedy: str) -> str:
         """Return a variable that must be set and is never shown; `remedy` says how to get one."""
+        self._note(name, "text, never shown", "")
         raw = self.raw(name)
         value = (raw or "").strip()
         if not value and name not in self.missed:
@@ -194,9 +212,20 @@ class Environment:
 
         Its file is the one that the database's container reads as well.
         """
+        self._note(name, "text, never shown", "")
         value = self.raw(name, exact=True) or ""
         self._distrust(name, value)
         return value
+
+    def _note(self, name: str, wanted: str, default: Any) -> None:
+        """Remember for docs/settings.md what a variable must be like, as it was first described."""
+        if isinstance(default, bool):
+            shown = "true" if default else "false"
+        elif isinstance(default, (int, float)):
+            shown = f"{default:.12g}"
+        else:
+            shown = default if isinstance(default, str) else ",".join(default)
+        self.known.setdefault(name, Variable(wanted, shown))
 
     def _distrust(self, name: str, value: str) -> None:
         if QUOTED.fullmatch(value):
@@ -216,7 +245,7 @@ class Environment:
 
     def unknown(self) -> dict[str, str]:
         """Return names like this project's that nothing reads, each with what it probably means."""
-        names = self.known | ELSEWHERE
+        names = {*self.known} | ELSEWHERE
         return {
             name: next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), "")
             for name in sorted(os.environ)

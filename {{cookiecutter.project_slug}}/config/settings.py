@@ -141,7 +141,7 @@ def default_database() -> dict[str, Any]:
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": BASE_DIR / "var" / "db.sqlite3",
     }
-    if url := env.text("DATABASE_URL"):
+    if url := env.text("DATABASE_URL", wanted="a URL"):
         try:
             settings = parse(url, BASE_DIR)
         except ValueError as error:

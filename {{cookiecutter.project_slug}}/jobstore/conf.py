@@ -1,9 +1,9 @@
-"""What can be set: the one table of names, defaults, ranges and units, and how a value is judged.
+"""The settings of the job store: names, defaults, ranges and units, and how a value is checked.
 
-Each name is a Django setting. The generated `config/settings.py` reads every one of them from an
-environment variable of the same name, so a line here is all that a new setting needs; explain it
-in `.env.example` as well. A value that makes no sense is refused wherever it comes from: when the
-environment is read, by `manage.py check`, and at the latest where it would be used.
+Each name is a Django setting, and `config/settings.py` reads each from an environment variable of
+the same name. To add one, add a line here, explain it in `.env.example`, and run `make settings`,
+which writes docs/settings.md. A wrong value is refused wherever it comes from: when the environment
+is read, by `manage.py check`, and at the latest where it would be used.
 """
 
 import dataclasses

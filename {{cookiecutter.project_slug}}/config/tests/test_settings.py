@@ -3,15 +3,13 @@
 import ast
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from jobstore import conf
-from jobstore.tests.copies import PROJECT, copy_code
+from jobstore.tests.copies import copy_code
 
 KEY = "a-key-of-production-that-is-long-and-varied-0123456789-ABCDEFGHIJKLM"
 PRODUCTION = {"DJANGO_SECRET_KEY": KEY, "DATABASE_URL": "sqlite:////nowhere/db.sqlite3"}
@@ -167,20 +165,3 @@ def test_the_deployment_check_notices_plain_http(home: Path) -> None:
     done = python(home, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **variables)
     assert done.returncode != 0
     assert "security.W008" in done.stderr
-
-
-def test_every_variable_is_explained_in_the_example() -> None:
-    reads = re.compile(r"""env\.\w+\(\s*"([A-Z_]+)\"""")
-    code = (PROJECT / "config" / "settings.py").read_text()
-    explained = re.findall(r"^(?:# )?([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.M)
-    compose = {"COMPOSE_PROJECT_NAME", "WEB_PORT", "HTTP_PORT", "HTTPS_PORT"}
-    assert {name.removesuffix("_FILE") for name in explained} - compose == set(
-        reads.findall(code)
-    ) | set(conf.SETTINGS)
-
-
-def test_the_defaults_in_the_example_are_those_of_the_code() -> None:
-    text = (PROJECT / ".env.example").read_text()
-    shown = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", text, re.M))
-    for name, setting in conf.SETTINGS.items():
-        assert setting.parse(shown[name]) == setting.default, name
