@@ -15,7 +15,7 @@ class OursWithStandby(Ours):
     @property
     def environment(self) -> dict[str, str]:
         """Two processes cannot both answer probes at one address."""
-        return super().environment | {"SCHEDULER_EXTRA": "standby", "SCHEDULER_HEALTH_ADDRESS": ""}
+        return super().environment | {"SCHEDULER_SURPLUS": "standby", "SCHEDULER_HEALTH_ADDRESS": ""}
 
     def commands(self, scenario: dict[str, Any]) -> list[tuple[str, ...]]:
         """Return the project's own command, twice."""
@@ -32,7 +32,7 @@ class OursWithoutDetector(Ours):
     @property
     def environment(self) -> dict[str, str]:
         """Switches it off."""
-        return super().environment | {"SCHEDULER_DETECTOR": "false"}
+        return super().environment | {"SCHEDULER_SESSION_LOCK": "false"}
 
 
 class OursWithoutListening(Ours):

@@ -106,7 +106,7 @@ def log_in_by_address(project: Baked) -> None:
     replace(settings, '    "jobs",\n', '    "jobs",\n    "accounts",\n')
     replace(settings, "AUTH_PASSWORD_", 'AUTH_USER_MODEL = "accounts.Account"\nAUTH_PASSWORD_')
     with (project.path / ".env").open("a") as env:
-        env.write("SCHEDULER_EXTRA=standby\nSCHEDULER_THREADS=3\nJOB_HISTORY_DAYS=7\nLOG_LEVEL=WARNING\n")
+        env.write("SCHEDULER_SURPLUS=standby\nSCHEDULER_THREADS=3\nJOB_HISTORY_DAYS=7\nLOG_LEVEL=WARNING\n")
         env.write("JOB_HISTORY_RESULT_LENGTH=0\nSCHEDULER_LISTEN=false\nSCHEDULER_HEALTH_ADDRESS=\n")
     for package in ("accounts", "accounts/migrations"):
         (project.path / package).mkdir()

@@ -1,4 +1,4 @@
-"""With SCHEDULER_EXTRA=standby a further scheduler is healthy, and takes over at once."""
+"""With SCHEDULER_SURPLUS=standby a further scheduler is healthy, and takes over at once."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def two(shared_stack: Stack) -> Iterator[Stack]:
     shared_stack.up()
     env = shared_stack.path / ".env"
     before = env.read_text()
-    env.write_text(before + "\nSCHEDULER_EXTRA=standby\n")
+    env.write_text(before + "\nSCHEDULER_SURPLUS=standby\n")
     try:
         # Waits until both are healthy, and fails if one is not.
         scale = ("--scale=scheduler=2", "--force-recreate", "--no-deps")

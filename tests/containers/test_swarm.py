@@ -45,7 +45,7 @@ class Service:
                 **{f"{name.upper()}_FILE": f"/run/secrets/{name}" for name in SECRETS},
                 # There are none, and a Swarm keeps no empty secret.
                 "DJANGO_SECRET_KEY_FALLBACKS_FILE": "",
-                "SCHEDULER_EXTRA": extra,
+                "SCHEDULER_SURPLUS": extra,
                 "SCHEDULER_VERSION": version,
             },
             "networks": ["net"],

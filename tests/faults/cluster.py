@@ -195,7 +195,7 @@ class Cluster:
         :param kind: PostgreSQL or MariaDB (servers.py), or None for a SQLite file.
         :param quick: leases of 2 s; otherwise production's timings, 10 s.
         :param jobs: how many jobs run each second, beside some others (app/load/jobs.py).
-        :param environment: for all schedulers, such as SCHEDULER_EXTRA, FAULT and FAULT_WHEN.
+        :param environment: for all schedulers, such as SCHEDULER_SURPLUS, FAULT and FAULT_WHEN.
         """
         self.project = project
         self.folder = folder
@@ -210,7 +210,7 @@ class Cluster:
             "PYTHONPATH": f"{APP}:{prepare(folder)}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "SCHEDULER_HEALTH_ADDRESS": "",
-            "SCHEDULER_EXTRA": "standby",
+            "SCHEDULER_SURPLUS": "standby",
             "SCHEDULER_THREADS": "20",
             "LOAD_TRACE": str(self.trace),
             "LOAD_JOBS": str(jobs),

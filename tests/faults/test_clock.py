@@ -271,7 +271,7 @@ def test_when_the_databases_clock_jumps_back_a_dead_holder_is_followed_by_the_ot
     """Its lease ends in a future that never comes; whoever waits sees that nobody prolongs it."""
     clock.set(JUMP)
     kind = postgresql_by(clock)
-    with cluster_of(installed, tmp_path, kind, SCHEDULER_DETECTOR=detector) as cluster:
+    with cluster_of(installed, tmp_path, kind, SCHEDULER_SESSION_LOCK=detector) as cluster:
         cluster.start()
         wait_until(lambda: cluster.ask("Instance.objects.count()") == 2)
         wait_for_runs(cluster)

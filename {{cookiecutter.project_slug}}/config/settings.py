@@ -246,7 +246,7 @@ LOGGING = {
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
 # What a session keeps does not last behind a pooler.
-WITH_SESSIONS = dict.fromkeys(("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN"), not BEHIND_POOLER)
+WITH_SESSIONS = dict.fromkeys(("SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN"), not BEHIND_POOLER)
 for name, setting in conf.SETTINGS.items():
     globals()[name] = env.get(name, setting, WITH_SESSIONS.get(name))
 

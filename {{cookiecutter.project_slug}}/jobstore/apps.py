@@ -19,5 +19,5 @@ class JobStoreConfig(AppConfig):
         from jobstore.checks import configuration, declared_jobs  # noqa: F401
         from jobstore.database import timeouts
 
-        connection_created.connect(timeouts.notice_silence)
+        connection_created.connect(timeouts.enable_keepalives)
         connection_created.connect(forks.note_connection)

@@ -21,7 +21,7 @@ TRUE = ("true", "yes", "on", "1", "y", "t", "ok")
 FALSE = ("false", "no", "off", "0", "n", "f")
 
 # Characters of a refused value that are shown.
-SHOWN = 80
+MAX_SHOWN = 80
 
 HOST = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]/@]*")
 
@@ -98,7 +98,7 @@ class Setting:
     def refusal(self, name: str, value: Any) -> str:
         """Return the sentence that says what is wrong with a value, and what would be right."""
         text = ascii(value)
-        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
         return f"{name} is {shown}; it must be {self.wanted}."
 
 
@@ -121,14 +121,14 @@ SETTINGS: dict[str, Setting] = {
     "SCHEDULER_RENEW_SECONDS": seconds(2.0),
     # Before the lease's end, when its holder stops trusting it.
     "SCHEDULER_MARGIN_SECONDS": seconds(2.0, least=0),
-    # Between two looks at the lease by a process that does not hold it; with the detector, which
-    # asks for less, twice in that time.
+    # Between two looks at the lease by a process that does not hold it; half of that where the
+    # session lock makes a look cheap.
     "SCHEDULER_POLL_SECONDS": seconds(1.0),
     # What a further scheduler is: "refuse" lets its health check fail, "standby" calls it healthy.
-    "SCHEDULER_EXTRA": Setting(kind="choice", default="refuse", choices=("refuse", "standby")),
+    "SCHEDULER_SURPLUS": Setting(kind="choice", default="refuse", choices=("refuse", "standby")),
     # Whether the active scheduler keeps a lock in its session, so that its death is noticed at
     # once; useless behind a pooler in transaction mode.
-    "SCHEDULER_DETECTOR": Setting(kind="switch", default=True),
+    "SCHEDULER_SESSION_LOCK": Setting(kind="switch", default=True),
     # After which the database ends a statement of the scheduler's own, or a transaction of its
     # that idles because the process is paused. Jobs are not limited.
     "SCHEDULER_STATEMENT_SECONDS": seconds(5.0),

@@ -1,7 +1,7 @@
 """What a process that a job forks must not inherit from the scheduler.
 
 A child that is forked (`os.fork`, `multiprocessing` with fork) has copies of everything that is
-open: it would keep the probes' port and the detector's lock after the scheduler's death, take
+open: it would keep the probes' port and the session lock after the scheduler's death, take
 SIGTERM for a request to the scheduler, and end the parent's database sessions when it closes its
 copies of them politely. So it gets signals as any program has them, and /dev/null in place of
 those files. Programs that are started (`subprocess`) inherit none of them: all close on exec.

@@ -34,12 +34,12 @@ from django.db.models import Min
 
 from jobstore import conf
 from jobstore.claims.dispatcher import ClaimResult, Dispatcher, LacksKeys, Settled
-from jobstore.database.notifications import announce
-from jobstore.execution.run import ClaimedJob, Run
+from jobstore.database.notifications import notify
+from jobstore.execution.run import ActiveRun, ClaimedJob
 from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
 from jobstore.history.recorder import Recorder, Result
+from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, waiting_jobs
-from jobstore.leadership.presence import Presence
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
 from jobstore.repeated import RepeatedFailure
 from jobstore.schedules import trigger_defaults
@@ -61,11 +61,11 @@ logger = logging.getLogger("jobstore.store")
 R = TypeVar("R")
 
 # Seconds until the next look at the database: without the lease, and while all workers are busy.
-STANDBY_WAIT = 5.0
+STANDBY_LOOK_SECONDS = 5.0
 # How the texts begin that waiting runs of removed jobs are cancelled with.
 REMOVED = "The job was removed by the program"
 # Seconds between two tries while the database fails; half of the promised 2 s to resume in.
-MAX_BACKOFF = 1.0
+MAX_BACKOFF_SECONDS = 1.0
 
 
 class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc]
@@ -77,7 +77,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def __init__(self, pickle_protocol: int = pickle.HIGHEST_PROTOCOL) -> None:
         super().__init__()
         self.pickle_protocol = pickle_protocol
-        self.presence: Presence | None = None
+        self.elector: Elector | None = None
         self.recorder: Recorder | None = None
         # How many runs of this process ended with each status.
         self.outcomes: collections.Counter[str] = collections.Counter()
@@ -105,7 +105,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return router.db_for_write(DjangoJob)
 
     @property
-    def running(self) -> list[Run]:
+    def running(self) -> list[ActiveRun]:
         """The runs that this process has claimed and not finished."""
         return self._dispatcher.running if self._dispatcher else []
 
@@ -125,29 +125,29 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return next((one for one in stores if isinstance(one, DjangoJobStore)), self) is self
 
     def _compete(self) -> None:
-        if self.presence is None:
-            self.presence = Presence(self.using, self._wake, self._loop_problem)
-        self.recorder = Recorder(self.presence.id, self.using)
-        self._dispatcher = Dispatcher(self, self.presence)
-        self.presence.start()
+        if self.elector is None:
+            self.elector = Elector(self.using, self._wake, self._loop_problem)
+        self.recorder = Recorder(self.elector.id, self.using)
+        self._dispatcher = Dispatcher(self, self.elector)
+        self.elector.start()
 
     def shutdown(self) -> None:
         """Give up the lease, write what is left of the history, close connections."""
         self._is_shut_down = True
-        if self.presence is not None and self.recorder is not None:
-            presence = self.presence
-            outside_event_loop(presence.drain)
+        if self.elector is not None and self.recorder is not None:
+            elector = self.elector
+            outside_event_loop(elector.drain)
             self.recorder.stop(timeout=10.0)
             # Without wait=True an executor's threads go on with what they have.
             runs = [run for run in self.running if self._may_go_on(run)]
-            outside_event_loop(lambda: presence.stop(goes_on=lambda: _any_goes_on(runs)))
-            self.presence = self.recorder = None
+            outside_event_loop(lambda: elector.stop(goes_on=lambda: _any_goes_on(runs)))
+            self.elector = self.recorder = None
         super().shutdown()
         outside_event_loop(release_connections)
         if self._dispatcher is not None:
             outside_event_loop(self._dispatcher.close_connection)
 
-    def _may_go_on(self, run: Run) -> bool:
+    def _may_go_on(self, run: ActiveRun) -> bool:
         """Tell whether an executor has a run; one that none was given never starts from now on."""
         if run.submitted:
             return True
@@ -162,11 +162,11 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
 
     def _loop_problem(self) -> str:
         """Return why the scheduler that uses this store starts no jobs, if it should long ago."""
-        wake = self.presence.planned_wake if self.presence else None
-        if self.presence is None or wake is None or self._scheduler.state != STATE_RUNNING:
+        wake = self.elector.planned_wake if self.elector else None
+        if self.elector is None or wake is None or self._scheduler.state != STATE_RUNNING:
             return ""
         silence = time.monotonic() - self._asked_at
-        overdue = (self.presence.now() - wake).total_seconds()
+        overdue = (self.elector.now() - wake).total_seconds()
         if min(silence, overdue) < conf.get("SCHEDULER_HUNG_SECONDS"):
             return ""
         return f"The scheduling loop has not asked for due jobs for {silence:.0f} s."
@@ -210,7 +210,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         try:
             with transaction.atomic(using=using):
                 DjangoJob.all_objects.using(using).create(pk=job.id, **values)
-                announce(using)
+                notify(using)
         except IntegrityError:
             jobs = DjangoJob.all_objects.using(using).filter(pk=job.id)
             runs = DjangoJobExecution.objects.db_manager(using)
@@ -277,19 +277,19 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             return []
         if self._scheduler is None:
             return outside_event_loop(self._due_at, now)
-        if self.presence is None and self._is_first:
+        if self.elector is None and self._is_first:
             self._compete()  # the store that did so has left the scheduler
-        if self.presence is None or self._dispatcher is None:
+        if self.elector is None or self._dispatcher is None:
             return []
-        return self._claim_due(self.presence, self._dispatcher)
+        return self._claim_due(self.elector, self._dispatcher)
 
-    def _claim_due(self, presence: Presence, dispatcher: Dispatcher) -> list[Job]:
-        presence.compete()
-        presence.restart_if_dead()
+    def _claim_due(self, elector: Elector, dispatcher: Dispatcher) -> list[Job]:
+        elector.campaign()
+        elector.restart_if_dead()
         self._settle_unsubmitted(dispatcher)
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop
-        term = presence.term
+        term = elector.term
         if term is None and dispatcher.unsure_since is None:
             return []
         if self.recorder is not None and self.recorder.is_full:
@@ -304,36 +304,36 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             self._claiming.over()
             self._failing_since = None
             if term is not None:
-                presence.is_fit()
+                elector.is_fit()
         except LacksKeys as problem:
-            presence.lacks_keys(str(problem))
+            elector.lacks_keys(str(problem))
             self._back_off()
         except NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
-            presence.doubt()
+            elector.distrust_lease()
             self._back_off()
         except Exception as error:
-            self._claim_failed(presence, error)
+            self._claim_failed(elector, error)
             outside_event_loop(release_connections)
             self._back_off()
         # Whatever was taken before something failed is this process's to run.
         self._announce(taken)
         return taken.jobs
 
-    def _claim_failed(self, presence: Presence, error: Exception) -> None:
+    def _claim_failed(self, elector: Elector, error: Exception) -> None:
         """Say so; hold the process back if claims fail for long although the lease is renewed."""
         if isinstance(error, DatabaseError | InterfaceError):
             self._claiming.happened(f"the database fails: {flattened(error)}")
         else:
             text = f"the claim failed: {error!r}"
             self._claiming.happened(text, level=logging.ERROR, error=error)
-        if presence.last_error:
+        if elector.last_error:
             self._failing_since = None  # the database is away: that is not this process's fault
-        elif presence.term is not None:
+        elif elector.term is not None:
             now = time.monotonic()
             self._failing_since = self._failing_since or now
             if now - self._failing_since > conf.get("SCHEDULER_HUNG_SECONDS"):
-                presence.hold_back(f"Due jobs cannot be claimed: {self._claiming.text}")
+                elector.hold_back(f"Due jobs cannot be claimed: {self._claiming.text}")
 
     def get_next_run_time(self) -> dt.datetime | None:
         """Return when to look again, on the clock of this machine; None for nothing to do.
@@ -346,12 +346,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             first = outside_event_loop(self._first_run_time)
             return get_apscheduler_datetime(first, self._scheduler)
         dispatcher = self._dispatcher
-        if self.presence is None or dispatcher is None:
+        if self.elector is None or dispatcher is None:
             return None
         if self._backoff:
             return self._in(self._backoff)
-        if self.presence.term is None:
-            return self._in(STANDBY_WAIT)
+        if self.elector.term is None:
+            return self._in(STANDBY_LOOK_SECONDS)
         try:
             known, dispatcher.known_first = dispatcher.known_first, None
             first = known[0] if known else outside_event_loop(dispatcher.first_run_time)
@@ -361,12 +361,12 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             outside_event_loop(release_connections)
             self._back_off()
             return self._in(self._backoff)
-        now = self.presence.now()
+        now = self.elector.now()
         until = None if first is None else (as_aware(first) - now).total_seconds()
         within = dispatcher.look_within
         if within is not None:
             until = within if until is None else min(until, within)
-        self.presence.planned_wake = None if until is None else now + dt.timedelta(seconds=until)
+        self.elector.planned_wake = None if until is None else now + dt.timedelta(seconds=until)
         return None if until is None else self._in(max(until, 0.0))
 
     def _in(self, seconds: float) -> dt.datetime:
@@ -374,7 +374,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         return dt.datetime.now(zone) + dt.timedelta(seconds=seconds)
 
     def _back_off(self) -> None:
-        longer = min(MAX_BACKOFF, max(0.1, 2 * self._backoff))
+        longer = min(MAX_BACKOFF_SECONDS, max(0.1, 2 * self._backoff))
         self._backoff = longer * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads the tries
         self._retry_at = time.monotonic() + self._backoff
 
@@ -484,7 +484,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
-    def executor_failed(self, failed: list[Run], error: BaseException) -> None:
+    def executor_failed(self, failed: list[ActiveRun], error: BaseException) -> None:
         """Tell listeners, the history's among them, of runs that never came to their function."""
         for run in failed:
             zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
@@ -506,16 +506,16 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
                 status = DjangoJobExecution.ERROR if run.failed else DjangoJobExecution.SUCCESS
                 self.finish(run, status, **run.details)
 
-    def finish(self, run: Run, status: str, **details: Any) -> None:
+    def finish(self, run: ActiveRun, status: str, **details: Any) -> None:
         """Hand a finished run to the recorder."""
-        if self.presence is None or self.recorder is None:
+        if self.elector is None or self.recorder is None:
             return
         self._count(status)
         self.recorder.put(
             Result(
                 run.execution_id,
                 status,
-                finished=get_django_internal_datetime(run.finished or self.presence.now()),
+                finished=get_django_internal_datetime(run.finished or self.elector.now()),
                 started_at=get_django_internal_datetime(run.started_at),
                 duration=run.duration,
                 note=run.note,
@@ -542,7 +542,7 @@ def initial_values() -> dict[str, Any]:
     }
 
 
-def _any_goes_on(runs: list[Run]) -> bool:
+def _any_goes_on(runs: list[ActiveRun]) -> bool:
     return any(run.finished is None for run in runs)
 
 

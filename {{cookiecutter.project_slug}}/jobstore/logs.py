@@ -15,7 +15,7 @@ from jobstore.context import CurrentRun, current
 from jobstore.texts import one_line
 
 # Characters of a record, and of a line of a traceback.
-LIMIT = 10_000
+MAX_CHARACTERS = 10_000
 COLOURS = {"DEBUG": "thin", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold_red"}
 
 
@@ -74,7 +74,7 @@ class LineFormatter(colorlog.ColoredFormatter):
         safe = copy.copy(record)
         for name, value in vars(record).items():
             if isinstance(value, str):
-                setattr(safe, name, one_line(value, LIMIT))
+                setattr(safe, name, one_line(value, MAX_CHARACTERS))
         if job_id := getattr(safe, "job_id", None):
             safe.message += f" [job {job_id}, run {safe.run_id}, epoch {safe.epoch}]"  # type: ignore[attr-defined]
         return super().formatMessage(safe)
@@ -90,7 +90,7 @@ class LineFormatter(colorlog.ColoredFormatter):
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {one_line(line, LIMIT)}" for line in text.split("\n"))
+    return "\n".join(f"    {one_line(line, MAX_CHARACTERS)}" for line in text.split("\n"))
 
 
 class JsonFormatter(PlainJsonFormatter):

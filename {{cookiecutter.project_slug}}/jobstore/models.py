@@ -13,15 +13,15 @@ from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
 
-from jobstore.database.notifications import announce
+from jobstore.database.notifications import notify
 
 # Rows that one statement deletes or cancels.
-BATCH = 1000
+BATCH_ROWS = 1000
 # How the texts begin that waiting runs are cancelled with.
 DELETED = "The job was deleted"
 REPLACED = "The job was replaced by a new one"
 # Seconds. No history is older, and no calendar of Python's or a database's ends within it.
-LONGEST_AGE = 36_525 * 86_400
+MAX_AGE_SECONDS = 36_525 * 86_400
 
 
 class IdField(models.CharField):  # type: ignore[type-arg]
@@ -65,7 +65,7 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
         changes.setdefault("version", F("version") + 1)
         changed = super().update(**changes)
         if changed:
-            announce(self.db)
+            notify(self.db)
         return changed
 
     def bulk_update(
@@ -98,7 +98,7 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
             )
         with transaction.atomic(using=self.db):
             created = super().bulk_create(objs, *args, **options)
-            announce(self.db)
+            notify(self.db)
         return created
 
     def retire(self, why: str = "The job was retired") -> int:
@@ -217,7 +217,7 @@ class DjangoJob(models.Model):
             if self._state.adding or options.get("force_insert"):
                 # Django would try an update first, whatever the version of the row.
                 super().save(*args, **(options | {"using": using, "force_insert": True}))
-                announce(using)
+                notify(using)
                 return
             if "version" in self.get_deferred_fields():
                 raise StaleJob(f"Job {self.pk!r} was read without its version; read all of it.")
@@ -273,7 +273,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         while True:
             try:
                 with transaction.atomic(using=self.db):
-                    announce(self.db)
+                    notify(self.db)
                     return self.using(self.db).create(
                         job_id=job_id,
                         status=DjangoJobExecution.REQUESTED,
@@ -301,7 +301,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
             ]
             try:
                 with transaction.atomic(using=self.db):
-                    announce(self.db)
+                    notify(self.db)
                     self.using(self.db).bulk_create(rows)
                     # Not every database returns the ids of rows that are written together.
                     written = self.using(self.db).filter(job__in=job_ids, run_time=run_time)
@@ -319,9 +319,9 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         of_jobs = waiting.filter(Exists(jobs.order_by().filter(pk=OuterRef("job"))))
         ids = list(of_jobs.order_by().values_list("pk", flat=True))
         cancelled = 0
-        for start in range(0, len(ids), BATCH):
+        for start in range(0, len(ids), BATCH_ROWS):
             # What was claimed since then runs.
-            cancelled += waiting.filter(pk__in=ids[start : start + BATCH]).update(
+            cancelled += waiting.filter(pk__in=ids[start : start + BATCH_ROWS]).update(
                 status=DjangoJobExecution.CANCELLED,
                 finished=database_now(self.db),
                 exception=f"{why} before this run started.",
@@ -339,10 +339,10 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 
         Raises ValueError, and deletes nothing, if one of them is negative or no sensible number.
         """
-        if not 0 <= max_age <= LONGEST_AGE:
+        if not 0 <= max_age <= MAX_AGE_SECONDS:
             raise ValueError(
                 f"Runs older than {max_age:g} seconds cannot be asked for: "
-                f"it must be from 0 to {LONGEST_AGE} (a hundred years)."
+                f"it must be from 0 to {MAX_AGE_SECONDS} (a hundred years)."
             )
         if keep_per_job is not None and keep_per_job < 0:
             raise ValueError(
@@ -354,7 +354,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         # A row that times are still counted in is as young as the last of them.
         ended = finished.filter(Q(last_run_time=None) | Q(last_run_time__lte=cutoff))
         # Nobody finds that a process is gone that left no row: one with jobs in memory.
-        nobodys = self.using(using).filter(status=DjangoJobExecution.SENT, instance=None)
+        nobodys = self.using(using).filter(status=DjangoJobExecution.RUNNING, instance=None)
         old = ended | nobodys
         deleted = self._delete(old.filter(run_time__lte=cutoff).order_by())
         if keep_per_job is not None:
@@ -374,7 +374,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 
     def _delete(self, rows: models.QuerySet["DjangoJobExecution"]) -> int:
         deleted = 0
-        while ids := list(rows.values_list("pk", flat=True)[:BATCH]):
+        while ids := list(rows.values_list("pk", flat=True)[:BATCH_ROWS]):
             deleted += self.using(rows.db).filter(pk__in=ids).delete()[0]
         return deleted
 
@@ -382,7 +382,9 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 class DjangoJobExecution(models.Model):
     """One run of a job at one scheduled time. It outlives its job."""
 
-    SENT = "Started execution"
+    RUNNING = "Started execution"
+    # django-apscheduler's name of it.
+    SENT = RUNNING
     SUCCESS = "Executed"
     MISSED = "Missed!"
     MAX_INSTANCES = "Max instances!"
@@ -390,9 +392,9 @@ class DjangoJobExecution(models.Model):
     LOST = "Lost!"
     REQUESTED = "Requested"
     CANCELLED = "Cancelled"
-    UNFINISHED = (REQUESTED, SENT)
+    UNFINISHED = (REQUESTED, RUNNING)
     NOT_RUN = (MISSED, MAX_INSTANCES, CANCELLED)
-    STATUSES = (REQUESTED, SENT, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
+    STATUSES = (REQUESTED, RUNNING, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
     STATUS_CHOICES = [(status, status) for status in STATUSES]
 
     job = models.ForeignKey(
@@ -466,7 +468,7 @@ class DjangoJobExecution(models.Model):
         return bool(changed)
 
     @property
-    def queue_delay(self) -> dt.timedelta | None:
+    def start_delay(self) -> dt.timedelta | None:
         """How long after its scheduled time the run started; None before it has."""
         return None if self.started_at is None else self.started_at - self.run_time
 
@@ -482,7 +484,7 @@ class SchedulerLease(models.Model):
     acquired_at = models.DateTimeField(null=True)
     renewed_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
-    # Whether its holder keeps the detector's lock, so that whoever gets that may take over.
+    # Whether its holder keeps the session lock, so that whoever gets that may take over.
     session_lock = models.BooleanField(default=False)
 
     class Meta:

@@ -4,9 +4,9 @@ import logging
 import time
 
 # Seconds between two lines that only count.
-EVERY = 60.0
+COUNT_SECONDS = 60.0
 # Seconds without a failure after which the next one is a new story.
-FORGOTTEN = 15.0
+FORGOTTEN_SECONDS = 15.0
 
 
 class RepeatedFailure:
@@ -28,7 +28,7 @@ class RepeatedFailure:
     @property
     def seconds(self) -> float:
         """For how many seconds each try has failed; 0 if the last one did not."""
-        if not self._times or time.monotonic() - self._last > FORGOTTEN:
+        if not self._times or time.monotonic() - self._last > FORGOTTEN_SECONDS:
             return 0.0
         return time.monotonic() - self._since
 
@@ -40,7 +40,7 @@ class RepeatedFailure:
         :param error: an exception that nobody foresaw, whose traceback the first line shows.
         """
         now = time.monotonic()
-        if self._times and now - self._last > FORGOTTEN:
+        if self._times and now - self._last > FORGOTTEN_SECONDS:
             self._times = 0
         if not self._times:
             self._since = now
@@ -50,7 +50,7 @@ class RepeatedFailure:
         if is_new:
             self._logger.log(level, "%s: %s", self._what, text, exc_info=error)
             self._told = now
-        elif now - self._told >= EVERY:
+        elif now - self._told >= COUNT_SECONDS:
             self._logger.log(
                 level,
                 "%s, %d times within %.0f s by now: %s",

@@ -1,5 +1,5 @@
 """The run that is being carried out, for functions of jobs that ask which one it is."""
 
-from jobstore.execution.run import Run, current_run
+from jobstore.execution.run import ActiveRun, current_run
 
-__all__ = ["Run", "current_run"]
+__all__ = ["ActiveRun", "current_run"]

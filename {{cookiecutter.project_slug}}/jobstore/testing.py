@@ -34,7 +34,7 @@ from jobstore.util import get_django_internal_datetime
 Moment = dt.datetime | dt.date | str
 JobOrId = str | Callable[..., Any]
 # Runs that are worked out at once: more are a mistake in the dates, or in the trigger.
-MOST = 10_000
+MAX_RUNS = 10_000
 
 T = TypeVar("T")
 
@@ -169,11 +169,11 @@ class JobRunner:
         job = self._store.restore_or_raise(DjangoJob.objects.get(pk=job_id))
         row = DjangoJobExecution.objects.create(
             job_id=job_id,
-            status=DjangoJobExecution.SENT,
+            status=DjangoJobExecution.RUNNING,
             run_time=get_django_internal_datetime(at),
             claimed_at=get_django_internal_datetime(_now()),
         )
-        run = runs.Run(row.pk, job_id, at.astimezone(dt.UTC), func=job.func_ref or "")
+        run = runs.ActiveRun(row.pk, job_id, at.astimezone(dt.UTC), func=job.func_ref or "")
         call = runs._tracked(job.func, [run], None, _now)
         raised: BaseException | None = None
         try:
@@ -237,9 +237,10 @@ def _times(
 def _bounded(items: Iterable[T]) -> list[T]:
     found: list[T] = []
     for item in items:
-        if len(found) == MOST:
+        if len(found) == MAX_RUNS:
             raise ValueError(
-                f"There are more than {MOST:,} runs in this time; choose a shorter one, or jobs."
+                f"There are more than {MAX_RUNS:,} runs in this time; choose a shorter time, or"
+                " fewer jobs."
             )
         found.append(item)
     return found

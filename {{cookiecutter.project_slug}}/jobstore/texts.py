@@ -5,10 +5,10 @@ it is shown.
 """
 
 # Characters that a line of a log or a report spends on one text.
-LIMIT = 500
+MAX_CHARACTERS = 500
 
 
-def one_line(text: object, limit: int = LIMIT) -> str:
+def one_line(text: object, limit: int = MAX_CHARACTERS) -> str:
     """Return a text on one line, with what cannot be printed written as Python writes it.
 
     That are line breaks, terminal codes and marks that turn the direction of writing.
@@ -23,7 +23,7 @@ def one_line(text: object, limit: int = LIMIT) -> str:
     return "".join(one if one.isprintable() else _escaped(one) for one in shown)
 
 
-def flattened(value: object, limit: int = LIMIT) -> str:
+def flattened(value: object, limit: int = MAX_CHARACTERS) -> str:
     """Return the text of anybody's object, an error's for example, on one line, with single spaces.
 
     It is cut as by `one_line`, and does not fail, whatever `str` of the object raises.

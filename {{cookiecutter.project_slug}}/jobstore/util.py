@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LOST_CONNECTION = (db.OperationalError, db.InterfaceError)
 TRIES = 3
 # Seconds without use after which a connection is tried before it is trusted.
-IDLE = 30.0
+IDLE_SECONDS = 30.0
 
 
 def get_dt_format() -> str:
@@ -107,7 +107,7 @@ def renew_idle_connection(using: str) -> None:
         return
     now = time.monotonic()
     used_at, connection._used_at = getattr(connection, "_used_at", now), now
-    if now - used_at > IDLE and not connection.is_usable():
+    if now - used_at > IDLE_SECONDS and not connection.is_usable():
         logger.debug("The server closed a connection that was idle for %.0f s.", now - used_at)
         connection.close()
 

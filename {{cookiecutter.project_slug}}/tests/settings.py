@@ -33,7 +33,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 # The store's tests count on its defaults; what .env says is meant for this machine's scheduler.
 for _name, _setting in SETTINGS.items():
     if _name not in IN_THE_SHELL:
-        _sessions = _name in ("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN")
+        _sessions = _name in ("SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN")
         globals()[_name] = not BEHIND_POOLER if _sessions else _setting.default
         os.environ.pop(_name, None)
 

@@ -43,8 +43,8 @@ NONSENSE = [
     ("SCHEDULER_THREADS", "abc"),
     ("SCHEDULER_THREADS", "0"),
     ("SCHEDULER_THREADS", ""),
-    ("SCHEDULER_EXTRA", "allow"),
-    ("SCHEDULER_DETECTOR", "maybe"),
+    ("SCHEDULER_SURPLUS", "allow"),
+    ("SCHEDULER_SESSION_LOCK", "maybe"),
     ("SCHEDULER_THREADS", "9" * 20),
     ("DATABASE_CONN_MAX_AGE", "9" * 20),
     ("DJANGO_HTTPS", "enabled"),
@@ -158,7 +158,7 @@ def test_a_traceback_is_to_be_had(home: Home) -> None:
 
 @pytest.mark.parametrize("value", ["true", "YES", "on", "1"])
 def test_a_switch_understands_the_usual_words(home: Home, value: str) -> None:
-    done = home.run("manage.py", "check", DJANGO_HTTPS=value, SCHEDULER_DETECTOR="Off")
+    done = home.run("manage.py", "check", DJANGO_HTTPS=value, SCHEDULER_SESSION_LOCK="Off")
     assert done.returncode == 0, done.stderr
 
 

@@ -23,17 +23,17 @@ from jobstore.storage import quarantine, serializer
 Run = DjangoJobExecution
 
 # Jobs that can be run or retired together; more are hardly meant.
-TOGETHER = 100
+MAX_SELECTED_JOBS = 100
 # Runs that were asked for at once of which each gets a message of its own. Of more, those that are
 # well are counted, so that the others show.
-EACH = 10
+MAX_MESSAGES = 10
 WELL = {
     Run.SUCCESS: (messages.SUCCESS, "ran"),
-    Run.SENT: (messages.INFO, "are running; their outcomes will appear in the history"),
+    Run.RUNNING: (messages.INFO, "are running; their outcomes will appear in the history"),
     Run.REQUESTED: (messages.WARNING, "wait for {whom}; they run in their turn"),
 }
 # Seconds between two looks at a run that was asked for.
-LOOK = 0.1
+POLL_SECONDS = 0.1
 
 NOBODY = (
     "No scheduler is active, so nothing runs. Start one with `python manage.py runapscheduler`; "
@@ -91,7 +91,7 @@ class JobActions(ReadOnlyAdmin):
             _wait_for(asked)
         runs = Run.objects.using(router.db_for_write(Run)).defer("traceback")
         told = list(runs.filter(pk__in=asked).order_by("pk"))
-        plain = WELL if len(told) > EACH else {}
+        plain = WELL if len(told) > MAX_MESSAGES else {}
         whom = _whom(active)
         for status, (level, what) in plain.items():
             if number := sum(run.status == status for run in told):
@@ -179,9 +179,9 @@ class JobActions(ReadOnlyAdmin):
         return format_html("{} {}", text, link(address, "Look at the run"))
 
     def _together(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> list[DjangoJob]:
-        jobs = list(queryset[: TOGETHER + 1])
-        if len(jobs) > TOGETHER:
-            text = f"Select at most {TOGETHER} jobs at a time; nothing was done."
+        jobs = list(queryset[: MAX_SELECTED_JOBS + 1])
+        if len(jobs) > MAX_SELECTED_JOBS:
+            text = f"Select at most {MAX_SELECTED_JOBS} jobs at a time; nothing was done."
             self.message_user(request, text, messages.ERROR)
             return []
         return jobs
@@ -242,7 +242,7 @@ def _wait_for(runs: list[int]) -> None:
     unfinished = Run.objects.using(using).filter(pk__in=runs, status__in=Run.UNFINISHED)
     deadline = time.monotonic() + conf.get("APSCHEDULER_RUN_NOW_TIMEOUT")
     while unfinished.exists() and time.monotonic() < deadline:
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
 
 
 def _whom(active: Active | None) -> str:
@@ -254,7 +254,7 @@ def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
     name = f"Job {run.job_id}"
     if run.status == Run.SUCCESS:
         return messages.SUCCESS, f"{name} ran in {seconds(run.duration)}."
-    if run.status == Run.SENT:
+    if run.status == Run.RUNNING:
         return messages.INFO, f"{name} is running; its outcome will appear in the history."
     if run.status == Run.REQUESTED:
         return (

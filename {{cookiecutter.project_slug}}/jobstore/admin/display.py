@@ -28,7 +28,7 @@ Run, Role = DjangoJobExecution, SchedulerInstance.Role
 # What a word means to whoever looks after the jobs; a word that is not here is shown plainly.
 MEANINGS: dict[str, str] = {
     Run.SUCCESS: "good",
-    Run.SENT: "busy",
+    Run.RUNNING: "busy",
     Run.REQUESTED: "busy",
     Run.MISSED: "warning",
     Run.MAX_INSTANCES: "warning",

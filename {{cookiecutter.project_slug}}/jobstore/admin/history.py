@@ -25,21 +25,21 @@ from jobstore.admin.display import (
 from jobstore.models import DjangoJob, DjangoJobExecution
 
 # Runs that a list leads to: counting, and leafing through, more of them helps nobody.
-LISTED = 10_000
+MAX_LISTED_RUNS = 10_000
 # Jobs that are offered as a filter; any other is found by searching.
-OFFERED = 50
+MAX_OFFERED_JOBS = 50
 # Requests that can be cancelled together.
-TOGETHER = 1_000
+MAX_CANCELLED_TOGETHER = 1_000
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than LISTED, since databases count by reading every row."""
+    """Counts no further than MAX_LISTED_RUNS, since databases count by reading every row."""
 
     @functools.cached_property
     def count(self) -> int:
-        """The number of rows, or LISTED if there are more."""
+        """The number of rows, or MAX_LISTED_RUNS if there are more."""
         rows: Any = self.object_list
-        return int(rows.order_by()[:LISTED].count())
+        return int(rows.order_by()[:MAX_LISTED_RUNS].count())
 
 
 class JobFilter(admin.SimpleListFilter):
@@ -51,7 +51,7 @@ class JobFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the ids, whichever is selected among them."""
         jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
-        ids = list(jobs.values_list("pk", flat=True)[:OFFERED])
+        ids = list(jobs.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])
         selected = self.value()
         if selected and selected not in ids:
             ids.insert(0, selected)
@@ -122,7 +122,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     ) -> None:
         """Take back runs that were asked for and that no scheduler has started yet."""
         cancelled = too_late = 0
-        for run in queryset.order_by()[:TOGETHER]:
+        for run in queryset.order_by()[:MAX_CANCELLED_TOGETHER]:
             with transaction.atomic(using=router.db_for_write(DjangoJobExecution)):
                 if run.cancel(str(request.user)):
                     self.log_change(request, run, "Cancelled before it started.")
@@ -139,7 +139,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the list, and say where it was cut."""
-        return super().changelist_view(request, {"listed": LISTED} | (extra_context or {}))
+        return super().changelist_view(request, {"listed": MAX_LISTED_RUNS} | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
         """Leave the long texts in the database until somebody looks at one run."""
@@ -193,7 +193,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     @admin.display(description="start delay")
     def start_delay(self, run: DjangoJobExecution) -> str:
         """Show how long after its scheduled time the run started."""
-        return seconds(run.queue_delay)
+        return seconds(run.start_delay)
 
     @admin.display(description="run time")
     def run_time_in_seconds(self, run: DjangoJobExecution) -> str:

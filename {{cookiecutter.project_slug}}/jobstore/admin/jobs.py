@@ -33,7 +33,7 @@ from jobstore.admin.words import in_words
 from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution
 
 # Runs that the page of one job shows.
-LATEST = 20
+SHOWN_RUNS = 20
 
 IN_SERVICE = Q(retired_at=None)
 STATES = {
@@ -282,10 +282,10 @@ def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
             "scheduled": moment(run.run_time),
             "status": badge(run.status),
             "exception": run.exception_type,
-            "delay": seconds(run.queue_delay),
+            "delay": seconds(run.start_delay),
             "run_time": seconds(run.duration),
             "process": run.instance or NOTHING,
             "requested_by": run.requested_by,
         }
-        for run in runs.select_related("instance").defer(*LONG_TEXTS)[:LATEST]
+        for run in runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS]
     ]

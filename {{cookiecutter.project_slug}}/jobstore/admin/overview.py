@@ -16,21 +16,21 @@ from django.db.models.functions import Coalesce
 from jobstore.models import DjangoJob, DjangoJobExecution
 
 # The newest runs of a job that its average run time is made of.
-RECENT = 50
+AVERAGED_RUNS = 50
 
 Run = DjangoJobExecution
 
 
 def with_latest(jobs: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
-    """Add each job's last run, the number of runs that are running, and when RECENT began."""
+    """Add each job's last run, how many run now, and when its AVERAGED_RUNS newest began."""
     runs = Run.objects.filter(job=OuterRef("pk")).order_by("-run_time")
-    running = runs.filter(status=Run.SENT).order_by().values("job").annotate(number=Count("pk"))
+    running = runs.filter(status=Run.RUNNING).order_by().values("job").annotate(number=Count("pk"))
     return jobs.defer("job_state").annotate(
         last_run=Subquery(runs.values("pk")[:1]),
         last_status=Subquery(runs.values("status")[:1]),
         last_run_time=Subquery(runs.values("run_time")[:1]),
         running=Coalesce(Subquery(running.values("number")), 0),
-        recent_since=Subquery(runs.values("run_time")[RECENT - 1 : RECENT]),
+        recent_since=Subquery(runs.values("run_time")[AVERAGED_RUNS - 1 : AVERAGED_RUNS]),
     )
 
 

@@ -11,7 +11,7 @@ from jobstore.admin.display import badge
 from jobstore.models import DeclarationProblem
 
 # Problems that a page looks for, and that it shows above its list.
-LOOKED_FOR, LISTED = 1000, 50
+MAX_FOUND, MAX_SHOWN = 1000, 50
 
 
 def add_problems(jobs: Iterable[Any]) -> list[DeclarationProblem]:
@@ -20,11 +20,11 @@ def add_problems(jobs: Iterable[Any]) -> list[DeclarationProblem]:
     Those that leave a job out come first. One statement.
     """
     problems = DeclarationProblem.objects.using(router.db_for_read(DeclarationProblem))
-    found = list(problems.order_by("-is_fatal", "subject")[:LOOKED_FOR])
+    found = list(problems.order_by("-is_fatal", "subject")[:MAX_FOUND])
     by_job = {problem.subject: problem for problem in found}
     for job in jobs:
         job.problem = by_job.get(job.pk)
-    return found[:LISTED]
+    return found[:MAX_SHOWN]
 
 
 def mark(job: Any) -> SafeString | str:

@@ -16,7 +16,7 @@ from jobstore import conf
 Answer = TypeVar("Answer")
 
 # Seconds after the drain time by which a scheduler process has ended, whatever does not answer.
-LEAVE = 8.0
+SHUTDOWN_RESERVE_SECONDS = 8.0
 # Types of file systems that several hosts can share, as /proc/self/mounts calls them.
 NETWORKS = {
     *(
@@ -35,7 +35,7 @@ NETWORKS = {
     *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone"),
 }
 # Quarantined jobs that the check names; the admin lists them all.
-LISTED = 20
+MAX_LISTED_JOBS = 20
 
 
 @register()
@@ -74,11 +74,12 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     grace, drain = conf.get("SCHEDULER_STOP_GRACE_SECONDS"), conf.get("SCHEDULER_DRAIN_SECONDS")
-    if grace < drain + LEAVE:
+    if grace < drain + SHUTDOWN_RESERVE_SECONDS:
         problems.append(
             Error(
-                f"Jobs get {drain} s to finish and their results up to {LEAVE:g} s to be written, "
-                f"but the process is killed {grace} s after SIGTERM.",
+                f"Jobs get {drain} s to finish and their results up to "
+                f"{SHUTDOWN_RESERVE_SECONDS:g} s to be written, but the process is killed"
+                f" {grace} s after SIGTERM.",
                 hint="Lower SCHEDULER_DRAIN_SECONDS; or raise stop_grace_period in compose.yaml "
                 "(stopwaitsecs, terminationGracePeriodSeconds), and SCHEDULER_STOP_GRACE_SECONDS "
                 "with it.",
@@ -107,7 +108,7 @@ def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if values(app_configs):
         return []
     database = connections[router.db_for_write(DjangoJob)].settings_dict
-    asked = [name for name in ("SCHEDULER_DETECTOR", "SCHEDULER_LISTEN") if conf.get(name)]
+    asked = [name for name in ("SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN") if conf.get(name)]
     if not (asked and database.get("DISABLE_SERVER_SIDE_CURSORS")):
         return []
     return [
@@ -232,7 +233,8 @@ def quarantined_jobs(
     from jobstore.storage import quarantine
 
     jobs = _asked(
-        databases, lambda using: list(quarantine.quarantined(using).order_by("pk")[:LISTED])
+        databases,
+        lambda using: list(quarantine.quarantined(using).order_by("pk")[:MAX_LISTED_JOBS]),
     )
     return [
         Warning(

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Seeds of the interpreters that are asked: each has another order of the same set, but for chance.
 SEEDS = ("1", "2")
 # Seconds after which an interpreter has taken too long.
-PATIENCE = 120.0
+INTERPRETER_SECONDS = 120.0
 # Seconds by which its clock is later at least: what is read from the clock then differs.
-LATER = 1.1
+CLOCK_SHIFT_SECONDS = 1.1
 MARK = "declared by a fresh start: "
 PROGRAM = """
 import sys, time
@@ -127,8 +127,8 @@ def _digest(text: str) -> str:
 
 def _answers() -> list[Answer]:
     """Ask all interpreters at once."""
-    command = [sys.executable, "-c", PROGRAM, str(time.time() + LATER), *sys.path]
-    deadline = time.monotonic() + PATIENCE
+    command = [sys.executable, "-c", PROGRAM, str(time.time() + CLOCK_SHIFT_SECONDS), *sys.path]
+    deadline = time.monotonic() + INTERPRETER_SECONDS
     output: IO[str]
     outputs: list[IO[str]] = []
     started: list[subprocess.Popen[bytes]] = []
@@ -165,7 +165,9 @@ def _answer(process: "subprocess.Popen[bytes]", output: IO[str], deadline: float
     try:
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"another interpreter did not import them within {PATIENCE:g} s") from None
+        raise NoAnswer(
+            f"another interpreter did not import them within {INTERPRETER_SECONDS:g} s"
+        ) from None
     output.seek(0)
     lines = [line for line in output.read().splitlines() if line.strip()]
     for line in reversed(lines):

@@ -5,20 +5,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobstore.claims.prefetch import Prefetch
-from jobstore.execution.run import Run
+from jobstore.execution.run import ActiveRun
 
 # Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
 # cost a claim for every few of them. What is claimed and has not begun is lost with the process.
-AHEAD = 0.1
+PREFETCH_SECONDS = 0.1
 # Jobs that one claim takes at most.
-MAX_CLAIM = 500
+MAX_CLAIMED_JOBS = 500
 
 
 class Capacity:
     """The places of one claim. What is refused a place blocks its executor for the rest of it."""
 
     def __init__(
-        self, executors: Mapping[str, Any], running: Iterable[Run], pace: Prefetch
+        self, executors: Mapping[str, Any], running: Iterable[ActiveRun], pace: Prefetch
     ) -> None:
         """Count the places.
 
@@ -28,24 +28,26 @@ class Capacity:
         # Workers that have nothing to do; less than 0 while some runs wait for one.
         self._free = {alias: free_workers(one) for alias, one in executors.items()}
         self._room = {alias: workers + pace.ahead for alias, workers in self._free.items()}
-        # Seconds of work that the workers can take on and finish AHEAD from now. A run that may
-        # take longer than that, for all that is known, keeps its worker all the time.
-        self._seconds = {alias: AHEAD * workers_of(one) for alias, one in executors.items()}
+        # Seconds of work that the workers can take on and finish PREFETCH_SECONDS from now. A run
+        # that may take longer than that, for all that is known, keeps its worker all the time.
+        self._seconds = {
+            alias: PREFETCH_SECONDS * workers_of(one) for alias, one in executors.items()
+        }
         now = time.perf_counter()
         for run in running:
-            takes_long = run.began and now - run.began > AHEAD
-            seconds = AHEAD if takes_long else self._expected(run.func)
+            takes_long = run.began and now - run.began > PREFETCH_SECONDS
+            seconds = PREFETCH_SECONDS if takes_long else self._expected(run.func)
             self._seconds[run.executor] = self._seconds.get(run.executor, 0.0) - seconds
         # Executors for which something waits.
         self.blocked = {alias for alias, places in self._room.items() if places <= 0}
 
     def _expected(self, func: str) -> float:
-        return min(self._prefetch.expected(func), AHEAD)
+        return min(self._prefetch.expected(func), PREFETCH_SECONDS)
 
     @property
     def places(self) -> int:
         """How many runs may be claimed at most."""
-        return min(MAX_CLAIM, sum(max(places, 0) for places in self._room.values()))
+        return min(MAX_CLAIMED_JOBS, sum(max(places, 0) for places in self._room.values()))
 
     def knows(self, executor: str) -> bool:
         """Whether there is an executor of this name."""
@@ -79,7 +81,7 @@ def free_workers(executor: Any) -> int:
     """Return how many more jobs an executor can start at once; less than 0 while some wait."""
     workers = workers_of(executor)
     if not workers:
-        return MAX_CLAIM
+        return MAX_CLAIMED_JOBS
     with executor._lock:
         running: int = sum(executor._instances.values())
     return workers - running

@@ -20,13 +20,13 @@ from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from jobstore.util import as_aware, as_json, get_django_internal_datetime
 
-SENT = DjangoJobExecution.SENT
+RUNNING = DjangoJobExecution.RUNNING
 # What to write for each job.
 Rows = Mapping[str, Sequence[Outcome]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Claimed:
+class RunRow:
     """What a claim wrote into one row of history.
 
     `run_time` is the first of `times` times that it added; the row stands for `total` by now.
@@ -40,10 +40,10 @@ class Claimed:
     total: int = 1
 
 
-class Written(list[Claimed]):
+class Written(list[RunRow]):
     """The rows of history that a claim wrote, and which jobs it moved on."""
 
-    def __init__(self, rows: Iterable[Claimed] = (), moved: Iterable[str] = ()) -> None:
+    def __init__(self, rows: Iterable[RunRow] = (), moved: Iterable[str] = ()) -> None:
         """Take both."""
         super().__init__(rows)
         self.moved = frozenset(moved)
@@ -82,7 +82,7 @@ def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
         locked = requests.select_for_update(skip_locked=outcomes.can_skip_locked(using))
         taken = set(locked.values_list("pk", flat=True))
         requests.filter(pk__in=taken).update(
-            status=SENT, claimed_at=now, epoch=term.epoch, instance=term.instance
+            status=RUNNING, claimed_at=now, epoch=term.epoch, instance=term.instance
         )
     return taken
 
@@ -159,7 +159,7 @@ def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str)
                 "lease": SchedulerLease.DEFAULT,
                 "holder": term.instance,
                 "epoch": term.epoch,
-                "sent": SENT,
+                "sent": RUNNING,
                 "plans": as_json(
                     {
                         "id": plan.job.id,
@@ -179,7 +179,7 @@ def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str)
         raise NotHolder
     return Written(
         (
-            Claimed(pk, job_id, _from_text(run_time), status, times, total)
+            RunRow(pk, job_id, _from_text(run_time), status, times, total)
             for job_id, pk, run_time, status, times, total in found
             if pk is not None
         ),
@@ -206,7 +206,7 @@ def _claim_in_transaction(plans: Sequence[Plan], rows: Rows, term: Term, using: 
         totals = _totals(added, using)
     return Written(
         [
-            Claimed(
+            RunRow(
                 previous.id,
                 one.job_id,
                 one.run_time,
@@ -218,7 +218,7 @@ def _claim_in_transaction(plans: Sequence[Plan], rows: Rows, term: Term, using: 
             if (previous := one.previous) and previous.id
         ]
         + [
-            Claimed(
+            RunRow(
                 row.pk,
                 row.job_id,
                 as_aware(row.run_time).astimezone(dt.UTC),
@@ -260,7 +260,7 @@ def _insert(
             status=one.status,
             exception=one.text,
             claimed_at=now,
-            finished=None if one.status == SENT else now,
+            finished=None if one.status == RUNNING else now,
             epoch=term.epoch,
             instance_id=term.instance,
         )

@@ -14,15 +14,15 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobstore import conf
 from jobstore.claims import claim, due, outcomes
-from jobstore.claims.capacity import AHEAD, MAX_CLAIM, Capacity, workers_of
+from jobstore.claims.capacity import MAX_CLAIMED_JOBS, PREFETCH_SECONDS, Capacity, workers_of
 from jobstore.claims.plan import Plan, UnusableTrigger, plan
 from jobstore.claims.prefetch import Prefetch
 from jobstore.claims.requests import RequestedRuns
-from jobstore.database.timeouts import limit_waiting
-from jobstore.execution.run import ClaimedJob, Run, runs_of
-from jobstore.history.recorder import MAX_WAITING, Recorder
+from jobstore.database.timeouts import set_session_timeouts
+from jobstore.execution.run import ActiveRun, ClaimedJob, runs_of
+from jobstore.history.recorder import MAX_WAITING_RESULTS, Recorder
+from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, Term, assert_holder
-from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.storage import key_rotation, quarantine, serializer
 from jobstore.storage.rows import DueJob
@@ -38,11 +38,11 @@ logger = logging.getLogger("jobstore.store")
 
 # Scheduled times that one claim settles at most, of all jobs together: it must not hold its locks
 # for long, nor take longer than a statement may.
-MAX_TIMES = 1_000
+MAX_SETTLED_TIMES = 1_000
 # Seconds until the next look at the database while something waits for a worker.
-BUSY_WAIT = 1.0
+BUSY_LOOK_SECONDS = 1.0
 # Seconds until a job that was left alone, locked or just changed, is tried again: first, at most.
-FIRST_RETRY, LAST_RETRY = 0.1, 1.0
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 1.0
 
 
 def late_commit() -> dt.timedelta:
@@ -94,18 +94,18 @@ class Store(Protocol):
     def restore_or_raise(self, row: DjangoJob | DueJob) -> Job:
         """Return the job of a row, or raise UnreadableState."""
 
-    def finish(self, run: Run, status: str, **details: Any) -> None:
+    def finish(self, run: ActiveRun, status: str, **details: Any) -> None:
         """Record how a run ended."""
 
-    def executor_failed(self, failed: list[Run], error: BaseException) -> None:
+    def executor_failed(self, failed: list[ActiveRun], error: BaseException) -> None:
         """Report runs that never came to their function."""
 
 
 class Dispatcher:
     """Claims for one store in one scheduler, and knows what it has claimed and not finished."""
 
-    def __init__(self, store: Store, presence: Presence) -> None:
-        self.runs: dict[tuple[str, dt.datetime], Run] = {}
+    def __init__(self, store: Store, elector: Elector) -> None:
+        self.runs: dict[tuple[str, dt.datetime], ActiveRun] = {}
         # Executors without a free worker, and since when jobs have been waiting for one.
         self.saturated: dict[str, dt.datetime] = {}
         # The epoch in which that was seen. Whoever only doubted its lease for a moment still knows.
@@ -118,8 +118,8 @@ class Dispatcher:
         self.known_first: tuple[dt.datetime | None] | None = None
         # What was started last. A run stays "started" in the database while its result waits to be
         # written, which must not make it look like one whose claim's reply was lost.
-        self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING)
-        self._prefetch = Prefetch(AHEAD, MAX_CLAIM)
+        self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING_RESULTS)
+        self._prefetch = Prefetch(PREFETCH_SECONDS, MAX_CLAIMED_JOBS)
         self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
         # Executors whose last place went to a run that was asked for: due jobs choose first there.
         self._due_first: set[str] = set()
@@ -128,7 +128,7 @@ class Dispatcher:
         # At how many unfinished runs more are claimed, if more wait.
         self._refill_at = 0
         self._store = store
-        self._presence = presence
+        self._elector = elector
         # Jobs that this look found and that cannot be run, with the reasons.
         self._bad: list[tuple[DjangoJob | DueJob, str]] = []
         self._has_foreign_key = False
@@ -148,7 +148,7 @@ class Dispatcher:
         return self.unsure_since is not None and self._look_until is None
 
     @property
-    def running(self) -> list[Run]:
+    def running(self) -> list[ActiveRun]:
         """The runs that were claimed and are not finished."""
         return list(self.runs.values())
 
@@ -181,17 +181,19 @@ class Dispatcher:
         if self._requested.has_more:
             return 0.0
         if self._left:
-            return float(min(LAST_RETRY, FIRST_RETRY * 2.0 ** (max(self._left.values()) - 1)))
+            return float(
+                min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (max(self._left.values()) - 1))
+            )
         waits = self.saturated or self._requested.waiting_since or self.unsure_since
-        return BUSY_WAIT if waits else None
+        return BUSY_LOOK_SECONDS if waits else None
 
     def take(self, term: Term | None, taken: ClaimResult) -> None:
         """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
         self._connection = connections[self.using]
         renew_idle_connection(self.using)
-        limit_waiting(self.using)
+        set_session_timeouts(self.using)
         self.known_first = None
-        now = self._presence.now()
+        now = self._elector.now()
         self._prefetch.look(len(self.runs))
         # Counted before runs are taken up whose claim's reply was lost: those have their workers.
         capacity = Capacity(self._executors, self.running, self._prefetch)
@@ -291,14 +293,14 @@ class Dispatcher:
         taken: ClaimResult,
         without: Collection[str] = (),
     ) -> None:
-        if not self._presence.requested:
+        if not self._elector.requested:
             return
         for job, request in self._requested.claim(term, now, capacity, most, without):
             self._due_first.add(job.executor)
-            run = Run(request.pk, job.id, as_aware(request.run_time), term.epoch)
+            run = ActiveRun(request.pk, job.id, as_aware(request.run_time), term.epoch)
             taken.jobs.append(self._claimed_job(job, [run], now))
         waits = self._requested.waiting_since is not None
-        self._presence.requested = waits or self._requested.has_more or bool(without)
+        self._elector.requested = waits or self._requested.has_more or bool(without)
 
     def _take_up(
         self,
@@ -309,14 +311,14 @@ class Dispatcher:
         taken: ClaimResult,
     ) -> None:
         """Note what a claim has brought."""
-        rows: dict[str, list[claim.Claimed]] = {}
+        rows: dict[str, list[claim.RunRow]] = {}
         for row in written:
             rows.setdefault(row.job_id, []).append(row)
         for one in plans:
-            runs: list[Run] = []
+            runs: list[ActiveRun] = []
             for row in sorted(rows.get(one.job.id, []), key=lambda row: row.run_time):
-                if row.status == DjangoJobExecution.SENT:
-                    runs.append(Run(row.id, row.job_id, row.run_time, term.epoch))
+                if row.status == DjangoJobExecution.RUNNING:
+                    runs.append(ActiveRun(row.id, row.job_id, row.run_time, term.epoch))
                     continue
                 of_its_kind = one.missed if row.status == outcomes.MISSED else one.skipped
                 first = of_its_kind.index(row.run_time)
@@ -348,12 +350,12 @@ class Dispatcher:
                 logger.warning("Job %r is due, and somebody has locked its row.", job_id)
 
     def _is_expected(self, now: dt.datetime) -> bool:
-        planned = self._presence.planned_wake
+        planned = self._elector.planned_wake
         return planned is not None and planned <= now
 
     def _finds_nothing(self, now: dt.datetime) -> bool:
         """Tell, by one narrow statement, that no job is due, where none was expected to be."""
-        if self._is_expected(now) or self.saturated or self._left or self._presence.requested:
+        if self._is_expected(now) or self.saturated or self._left or self._elector.requested:
             return False
         first = self.first_run_time()
         if first is not None and as_aware(first) <= now:
@@ -379,14 +381,14 @@ class Dispatcher:
         """
         known = {run.execution_id for run in self.running} | set(self._started)
         unknown = DjangoJobExecution.objects.using(self.using).filter(
-            instance=self._presence.id,
-            status=DjangoJobExecution.SENT,
+            instance=self._elector.id,
+            status=DjangoJobExecution.RUNNING,
             claimed_at__gte=get_django_internal_datetime(since),
         )
-        runs: dict[str, list[Run]] = {}
+        runs: dict[str, list[ActiveRun]] = {}
         for found in unknown.exclude(pk__in=known).order_by("run_time"):
             time = as_aware(found.run_time).astimezone(dt.UTC)
-            run = Run(found.pk, found.job_id, time, found.epoch)
+            run = ActiveRun(found.pk, found.job_id, time, found.epoch)
             runs.setdefault(run.job_id, []).append(run)
         jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
         for job_id, one in runs.items():
@@ -407,7 +409,7 @@ class Dispatcher:
         rows = self._due_rows(now, limit + 1, full) if limit else []
         was_saturated = dict(self.saturated)
         zone = self._store._scheduler.timezone
-        times_left = MAX_TIMES
+        times_left = MAX_SETTLED_TIMES
         for row in rows[:limit]:
             if not capacity.knows(row.executor):
                 self._bad.append((row, f"No executor named {row.executor!r} is configured here."))
@@ -437,7 +439,7 @@ class Dispatcher:
         if len(rows) > limit and capacity.is_full(rows[limit].executor):
             capacity.blocked.add(rows[limit].executor)
         self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
-        self._presence.note_saturated(self.saturated)
+        self._elector.note_saturated(self.saturated)
 
     def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[DueJob]:
         return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
@@ -447,7 +449,7 @@ class Dispatcher:
         recorder = self._store.recorder
         return recorder.unwritten() if recorder is not None else []
 
-    def end(self, job_id: str, run_time: dt.datetime) -> Run | None:
+    def end(self, job_id: str, run_time: dt.datetime) -> ActiveRun | None:
         """Forget a run that has ended; None if it is not one of this process."""
         run = self.runs.pop((job_id, run_time), None)
         if run is not None:
@@ -460,7 +462,7 @@ class Dispatcher:
         waits = self.saturated or self._requested.waiting_since is not None
         return bool(waits) and len(self.runs) <= self._refill_at
 
-    def _claimed_job(self, job: Job, runs: list[Run], following: dt.datetime) -> Job:
+    def _claimed_job(self, job: Job, runs: list[ActiveRun], following: dt.datetime) -> Job:
         self._prefetch.claimed(len(runs))
         for run in runs:
             run.func, run.executor = job.func_ref or "", job.executor
@@ -468,7 +470,7 @@ class Dispatcher:
             self._started.append(run.execution_id)
         executor = self._executors[job.executor]
         self._watch(executor)
-        return ClaimedJob.of(job, runs, following, executor, self._presence.now)
+        return ClaimedJob.of(job, runs, following, executor, self._elector.now)
 
     def _watch(self, executor: Any) -> None:
         """Learn of runs that an executor fails to carry out, of which it only writes to the log."""

@@ -45,7 +45,7 @@ def due_jobs(
             LIMIT %s
             """,  # noqa: S608 - nothing but placeholders is put in
             [
-                DjangoJobExecution.SENT,
+                DjangoJobExecution.RUNNING,
                 *ended,
                 connection.ops.adapt_datetimefield_value(at),
                 *without,

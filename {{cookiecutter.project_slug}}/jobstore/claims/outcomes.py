@@ -17,14 +17,14 @@ from jobstore.claims.plan import Plan, Previous
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 from jobstore.util import as_aware, get_django_internal_datetime, get_local_dt_format
 
-SENT, MISSED, SKIPPED = (
-    DjangoJobExecution.SENT,
+RUNNING, MISSED, SKIPPED = (
+    DjangoJobExecution.RUNNING,
     DjangoJobExecution.MISSED,
     DjangoJobExecution.MAX_INSTANCES,
 )
 # Seconds without a sign of life after which a skip names the process as its reason; it gives one
 # every two to five.
-SILENT = 7.5
+SILENT_SECONDS = 7.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ def of(plan: Plan) -> list[Outcome]:
             continue
         goes_on = previous is not None and previous.status == status and not found
         found.append(Outcome(job_id, status, times, text, previous if goes_on else None))
-    return found + [Outcome(job_id, SENT, [time]) for time in plan.start]
+    return found + [Outcome(job_id, RUNNING, [time]) for time in plan.start]
 
 
 def previous_rows(job_ids: Collection[str], using: str) -> dict[str, Previous]:
@@ -105,8 +105,8 @@ def reasons(job_ids: Collection[str], now: dt.datetime, using: str) -> Mapping[s
     """
     if not job_ids:
         return {}
-    silent_since = get_django_internal_datetime(now - dt.timedelta(seconds=SILENT))
-    runs = DjangoJobExecution.objects.using(using).filter(job__in=job_ids, status=SENT)
+    silent_since = get_django_internal_datetime(now - dt.timedelta(seconds=SILENT_SECONDS))
+    runs = DjangoJobExecution.objects.using(using).filter(job__in=job_ids, status=RUNNING)
     owners = dict(runs.order_by().values_list("job_id", "instance"))
     silent = SchedulerInstance.objects.using(using).filter(
         Q(heartbeat_at__lt=silent_since) | Q(role__in=SchedulerInstance.GONE),

@@ -5,9 +5,9 @@ import time
 
 # Of a function's longest run, the part that counts after each shorter one: about twenty are
 # remembered.
-MEMORY = 0.95
+DECAY = 0.95
 # Seconds that two looks are taken to be apart at least: a few runs in no time are no pace yet.
-SHORTEST = 0.005
+MIN_INTERVAL_SECONDS = 0.005
 
 
 class Prefetch:
@@ -51,7 +51,7 @@ class Prefetch:
         if seconds is None:
             self._longest.pop(func, None)
         else:
-            self._longest[func] = max(seconds, MEMORY * self._longest.get(func, 0.0))
+            self._longest[func] = max(seconds, DECAY * self._longest.get(func, 0.0))
 
     def look(self, unfinished: int) -> None:
         """Work out `ahead`, given how many claimed runs have not finished.
@@ -62,7 +62,7 @@ class Prefetch:
         until = now if unfinished else self._ended_at
         elapsed = until - max(self._looked_at, self._busy_since)
         if finished > self._finished or elapsed > self._seconds:
-            rate = (finished - self._finished) / max(elapsed, SHORTEST)
+            rate = (finished - self._finished) / max(elapsed, MIN_INTERVAL_SECONDS)
             share = min(elapsed / self._seconds, 1.0) if self._rate else 1.0
             self._rate += share * (rate - self._rate)
             self.ahead = min(self._most, int(self._rate * self._seconds))

@@ -7,7 +7,7 @@ from apscheduler.job import Job
 from django.db.models import Case, Count, Exists, OuterRef, When
 
 from jobstore.claims import claim
-from jobstore.claims.capacity import MAX_CLAIM, Capacity
+from jobstore.claims.capacity import MAX_CLAIMED_JOBS, Capacity
 from jobstore.leadership.lease import Term
 from jobstore.leadership.losses import ended_by_themselves
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
@@ -15,12 +15,12 @@ from jobstore.util import as_aware, get_django_internal_datetime
 
 # What was started together counts as one: the times that one claim took of a job run one after
 # the other. Runs that were asked for are started on their own.
-TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
+STARTED_TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
 # What a request's time may be ahead of this process's knowledge of the database's clock.
 A_MOMENT = dt.timedelta(seconds=1)
 # Seconds that a request may wait for a scheduler at least, however small its job's own grace is.
-GRACE = 300.0
+MIN_GRACE_SECONDS = 300.0
 
 Restore = Callable[[DjangoJob], Job | None]
 Quarantine = Callable[[Term], None]
@@ -107,7 +107,7 @@ class RequestedRuns:
         if blocked:
             without = DjangoJob.all_objects.filter(pk=OuterRef("job"), executor__in=blocked)
             requests = requests.exclude(Exists(without))
-        return list(requests.order_by("run_time")[: min(most, MAX_CLAIM)])
+        return list(requests.order_by("run_time")[: min(most, MAX_CLAIMED_JOBS)])
 
     @staticmethod
     def _objection(
@@ -133,7 +133,7 @@ class RequestedRuns:
         """
         if job is None or job.misfire_grace_time is None:
             return None
-        grace = max(float(job.misfire_grace_time), GRACE)
+        grace = max(float(job.misfire_grace_time), MIN_GRACE_SECONDS)
         asked = as_aware(request.run_time)
         seen = now if self.waiting_since is None else min(now, max(self.waiting_since, asked))
         late = (seen - asked).total_seconds()
@@ -147,10 +147,12 @@ class RequestedRuns:
     def _running_claims(self, job_ids: set[str]) -> dict[str, int]:
         """Return how many claims of each job are running, in every process."""
         running = DjangoJobExecution.objects.using(self._using).filter(
-            job__in=job_ids, status=DjangoJobExecution.SENT
+            job__in=job_ids, status=DjangoJobExecution.RUNNING
         )
         running = running.exclude(pk__in=self._ended())
-        counted = running.order_by().values("job").annotate(claims=Count(TOGETHER, distinct=True))
+        counted = (
+            running.order_by().values("job").annotate(claims=Count(STARTED_TOGETHER, distinct=True))
+        )
         return dict(counted.values_list("job", "claims"))
 
     def _refuse(self, ids: list[int], status: str, text: str) -> None:

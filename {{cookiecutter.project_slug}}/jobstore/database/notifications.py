@@ -18,10 +18,10 @@ from jobstore import conf, forks
 
 CHANNEL = "jobstore"
 # Seconds after an announcement in which others are taken to belong to it.
-COALESCE = 0.03
+COALESCE_SECONDS = 0.03
 
 
-def announce(using: str) -> None:
+def notify(using: str) -> None:
     """Tell the active scheduler, once the transaction is committed, to look at the jobs."""
     if connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:
@@ -46,7 +46,7 @@ class Listener:
         self._raw: Any = None
         self._has_heard = False
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """End the sleep, from any thread."""
         with contextlib.suppress(BlockingIOError):  # then there are nudges enough
             os.write(self._nudge, b".")
@@ -77,7 +77,7 @@ class Listener:
                 for key, _ in sources.select(seconds):
                     key.data()
         if self._has_heard:
-            time.sleep(COALESCE)
+            time.sleep(COALESCE_SECONDS)
             self._has_heard = False
 
     def close(self) -> None:

@@ -19,18 +19,18 @@ from jobstore import conf
 
 # Of that time, what a statement waits for a lock: a claim that waits for a job keeps the lease from
 # being renewed, which must still succeed afterwards.
-LOCK_WAIT = 0.4
+LOCK_WAIT_SHARE = 0.4
 # Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
-TCP_IDLE, TCP_SILENCE = 5, 8
+TCP_IDLE_SECONDS, TCP_SILENCE_SECONDS = 5, 8
 # Seconds that a statement may take which is sent for a probe, waiting for locks included.
-LOOK = 2.0
+PROBE_STATEMENT_SECONDS = 2.0
 
 
-def limit_waiting(using: str) -> None:
+def set_session_timeouts(using: str) -> None:
     """Give this thread's connection the limits, once. Not for connections that are shared.
 
     A pool, in the process or before the server, would hand the limits on to whoever comes next;
-    there only `limit_transaction` helps.
+    there only `set_transaction_timeout` helps.
     """
     connection = connections[using]
     connection.ensure_connection()
@@ -43,7 +43,7 @@ def limit_waiting(using: str) -> None:
     connection._limited = connection.connection  # type: ignore[attr-defined]
 
 
-def limit_transaction(using: str) -> None:
+def set_transaction_timeout(using: str) -> None:
     """Limit the transaction that is open, through poolers too: PostgreSQL ends it if it idles."""
     connection = connections[using]
     if connection.vendor == "postgresql":
@@ -57,7 +57,7 @@ def limit_transaction(using: str) -> None:
 
 @contextlib.contextmanager
 def limited_look(using: str) -> Iterator[None]:
-    """Limit the statements inside to LOOK seconds each; they only read.
+    """Limit the statements inside to PROBE_STATEMENT_SECONDS seconds each; they only read.
 
     Nothing is left behind in the session, through poolers too. Inside an open transaction, whose
     owner decides, nothing is limited.
@@ -68,7 +68,8 @@ def limited_look(using: str) -> Iterator[None]:
     elif connection.vendor == "postgresql":
         with transaction.atomic(using=using), connection.cursor() as cursor:
             cursor.execute(
-                "SELECT set_config('statement_timeout', %s, true)", [_milliseconds(LOOK)]
+                "SELECT set_config('statement_timeout', %s, true)",
+                [_milliseconds(PROBE_STATEMENT_SECONDS)],
             )
             yield
     elif limit := _look_limit(connection):
@@ -91,11 +92,11 @@ def limited_look(using: str) -> Iterator[None]:
 
 def _look_limit(connection: Any) -> tuple[str, float] | None:
     if connection.vendor == "sqlite":
-        return "busy_timeout", int(1000 * LOOK)
+        return "busy_timeout", int(1000 * PROBE_STATEMENT_SECONDS)
     if connection.vendor == "mysql":
         if connection.mysql_is_mariadb:
-            return "max_statement_time", LOOK
-        return "max_execution_time", int(1000 * LOOK)
+            return "max_statement_time", PROBE_STATEMENT_SECONDS
+        return "max_execution_time", int(1000 * PROBE_STATEMENT_SECONDS)
     return None
 
 
@@ -109,7 +110,7 @@ def is_shared(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _limits(connection: Any, seconds: float) -> list[tuple[str, list[Any]]]:
-    waiting = LOCK_WAIT * seconds
+    waiting = LOCK_WAIT_SHARE * seconds
     if connection.vendor == "postgresql":
         return [
             (
@@ -138,7 +139,7 @@ def _milliseconds(seconds: float) -> str:
     return f"{int(1000 * seconds)}ms"
 
 
-def notice_silence(connection: Any, **_: object) -> None:
+def enable_keepalives(connection: Any, **_: object) -> None:
     """Let the kernel give up a silent server, as settings.py asks of PostgreSQL's client.
 
     MySQL's client has no options for that, only ones that would also end a query that takes long.
@@ -151,10 +152,10 @@ def notice_silence(connection: Any, **_: object) -> None:
             return
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in {
-            "TCP_KEEPIDLE": TCP_IDLE,
+            "TCP_KEEPIDLE": TCP_IDLE_SECONDS,
             "TCP_KEEPINTVL": 2,
             "TCP_KEEPCNT": 2,
-            "TCP_USER_TIMEOUT": 1000 * TCP_SILENCE,
+            "TCP_USER_TIMEOUT": 1000 * TCP_SILENCE_SECONDS,
         }.items():
             if option := getattr(socket, name, None):  # not every system has them all
                 peer.setsockopt(socket.IPPROTO_TCP, option, value)

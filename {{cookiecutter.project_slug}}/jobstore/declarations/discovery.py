@@ -23,7 +23,7 @@ RESERVED = {"apps", "models", "admin", "tests", "migrations", "management", "tem
 OF_TESTS = re.compile(r"test_.*|.*_test|conftest")
 DECLARES = re.compile(r"^\s*@\s*(\w+\.)*scheduled\b", re.MULTILINE)
 # Bytes of a file that is not imported, in which declarations are looked for.
-LONGEST = 1_000_000
+MAX_FILE_BYTES = 1_000_000
 
 
 def import_jobs() -> list[Problem]:
@@ -118,7 +118,7 @@ def _told(entry: Path, module: str, why: str) -> Iterator[Problem]:
     files = sorted(entry.rglob("*.py")) if entry.is_dir() else [entry]
     for file in files:
         try:
-            found = DECLARES.search(file.read_bytes()[:LONGEST].decode(errors="replace"))
+            found = DECLARES.search(file.read_bytes()[:MAX_FILE_BYTES].decode(errors="replace"))
         except OSError:
             continue
         if found:

@@ -13,9 +13,9 @@ from apscheduler.util import convert_to_datetime
 
 from jobstore.schedules.crontab import known_zone
 
-LENGTHS = ("weeks", "days", "hours", "minutes", "seconds")
+LENGTH_FIELDS = ("weeks", "days", "hours", "minutes", "seconds")
 CRON_FIELDS = tuple(CronTrigger.FIELD_NAMES)
-DATES = ("start_date", "end_date", "run_date", "next_run_time")
+DATE_FIELDS = ("start_date", "end_date", "run_date", "next_run_time")
 # Fields of a line of a crontab.
 CRONTAB_FIELDS = 5
 
@@ -63,7 +63,7 @@ def _no_trigger(value: Any) -> str:
 def _check_dates(options: dict[str, Any]) -> None:
     if options.get("timezone") is not None:
         known_zone(options["timezone"])
-    for name in DATES:
+    for name in DATE_FIELDS:
         value = options.get(name)
         if not isinstance(value, str):
             continue
@@ -76,7 +76,7 @@ def _check_dates(options: dict[str, Any]) -> None:
 
 
 def _check_interval(options: dict[str, Any]) -> None:
-    for name in (*LENGTHS, "jitter"):
+    for name in (*LENGTH_FIELDS, "jitter"):
         value = options.get(name)
         if value is None and name == "jitter":
             continue
@@ -84,8 +84,8 @@ def _check_interval(options: dict[str, Any]) -> None:
             raise TypeError(f"{name}={value!r} is no number")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} is no length of time")
-    if not any(options.get(name) for name in LENGTHS):
-        raise ValueError(f"an interval needs a length: one of {', '.join(LENGTHS)} above 0")
+    if not any(options.get(name) for name in LENGTH_FIELDS):
+        raise ValueError(f"an interval needs a length: one of {', '.join(LENGTH_FIELDS)} above 0")
 
 
 def _check_cron(options: dict[str, Any]) -> None:

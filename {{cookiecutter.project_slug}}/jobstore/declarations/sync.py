@@ -13,7 +13,7 @@ from apscheduler.util import convert_to_datetime
 from django.db import DatabaseError, DataError, IntegrityError, connections, models, transaction
 from django.db.models.expressions import DatabaseDefault
 
-from jobstore.database.notifications import announce
+from jobstore.database.notifications import notify
 from jobstore.declarations import discovery
 from jobstore.declarations.declaration import (
     Collected,
@@ -42,9 +42,9 @@ from jobstore.util import as_aware
 logger = logging.getLogger("jobstore.registry")
 
 # Jobs written in one transaction, which keeps the lease from being renewed for as long.
-BATCH = 2500
+BATCH_JOBS = 2500
 # What the decision about a stored job needs; states are long.
-LITTLE = ("declaration", "declared_in", "func", "trigger", "retired_at", "quarantined_at")
+COMPARED_COLUMNS = ("declaration", "declared_in", "func", "trigger", "retired_at", "quarantined_at")
 
 Row = dict[str, Any]
 
@@ -106,18 +106,20 @@ class _Sync:
 
     def run(self, dry_run: bool, start_of: str) -> Outcome:
         self.now = as_aware(database_now(self.using))
-        stored = DjangoJob.all_objects.using(self.using).exclude(declaration="").only(*LITTLE)
+        stored = (
+            DjangoJob.all_objects.using(self.using).exclude(declaration="").only(*COMPARED_COLUMNS)
+        )
         rows = {row.pk: row for row in stored}
         wanted = self._wanted(rows)
         leaving = self._leaving(rows)
         if dry_run:
             self._plan(wanted)
         else:
-            for batch in _batched(wanted, BATCH):
+            for batch in _batched(wanted, BATCH_JOBS):
                 with transaction.atomic(using=self.using):
                     self._assert_holder()
                     self._write(batch)
-                    announce(self.using)
+                    notify(self.using)
             self._settle(rows, leaving, start_of)
         retired = [Change("retire", row.pk, row.trigger) for row in leaving]
         self.outcome.changes = sorted(self.outcome.changes, key=lambda one: one.job_id) + retired
@@ -167,7 +169,7 @@ class _Sync:
 
     def _plan(self, wanted: list[Wanted]) -> None:
         live = DjangoJob.objects.using(self.using)
-        for batch in _batched(wanted, BATCH):
+        for batch in _batched(wanted, BATCH_JOBS):
             known = set(live.filter(pk__in=[one.id for one in batch]).values_list("pk", flat=True))
             for one in batch:
                 self._note(one, "update" if one.id in known else "add")
@@ -300,7 +302,7 @@ class _Sync:
             return
         with transaction.atomic(using=self.using):
             self._assert_holder()
-            for batch in _batched(leaving, BATCH):
+            for batch in _batched(leaving, BATCH_JOBS):
                 live = DjangoJob.objects.using(self.using).filter(pk__in=[row.pk for row in batch])
                 live.update(declaration="")  # so that it is added if it ever comes back
                 live.retire("The job left the code")

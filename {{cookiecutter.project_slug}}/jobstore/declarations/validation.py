@@ -68,9 +68,9 @@ KINDS: dict[str, tuple[Any, str]] = {
     "kwargs": (dict, "a dict"),
 }
 # Bytes of a stored state: a packet that a server does not take would end the session of all writes.
-LARGEST_STATE = 4_000_000
+MAX_STATE_BYTES = 4_000_000
 # Seconds that a trigger may take to find the first run time.
-PATIENCE = 5.0
+TRIGGER_SECONDS = 5.0
 
 
 def _question_of_weekdays(declaration: Declaration, job: Job) -> Iterable[str]:
@@ -132,7 +132,7 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
             next_run_time=None,
             **options,
         )
-        if len(serializer.values(job)["job_state"]) > LARGEST_STATE:
+        if len(serializer.values(job)["job_state"]) > MAX_STATE_BYTES:
             raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
         _check_limits(job, scheduler)
     return job
@@ -174,10 +174,10 @@ def _limited() -> Iterator[None]:
         return
 
     def end(*_: object) -> None:
-        raise TimeoutError(f"its trigger finds no run time within {PATIENCE:g} s")
+        raise TimeoutError(f"its trigger finds no run time within {TRIGGER_SECONDS:g} s")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, TRIGGER_SECONDS)
     try:
         yield
     finally:

@@ -25,22 +25,22 @@ from jobstore.context import current
 from jobstore.execution import leftovers
 
 if TYPE_CHECKING:
-    from jobstore.execution.run import Run
+    from jobstore.execution.run import ActiveRun
 
 logger = logging.getLogger("jobstore.runs")
 
 # Seconds without an answer after which the loop counts as blocked, and a new one takes its place.
-PATIENCE = 5.0
+BLOCKED_SECONDS = 5.0
 # Seconds that cancelled coroutines get for their `finally` when the process ends.
-FAREWELL = 1.0
+CANCEL_SECONDS = 1.0
 # Names of tasks that a note tells.
-NAMED = 5
+MAX_NAMED_TASKS = 5
 
 _lock = threading.Lock()
 _loop: "_Loop | None" = None
 
 
-def run(coroutine: Coroutine[Any, Any, Any], of: "Run") -> Any:
+def run(coroutine: Coroutine[Any, Any, Any], of: "ActiveRun") -> Any:
     """Run a job's coroutine in the shared loop and wait for it; return or raise what it does.
 
     Tasks that it leaves go on; they are noted in the run.
@@ -61,10 +61,10 @@ def stop() -> None:
     with _lock:
         loop, _loop = _loop, None
     if loop is not None:
-        loop.stop(FAREWELL)
+        loop.stop(CANCEL_SECONDS)
 
 
-async def _awaited(coroutine: Coroutine[Any, Any, Any], of: "Run") -> Any:
+async def _awaited(coroutine: Coroutine[Any, Any, Any], of: "ActiveRun") -> Any:
     error: BaseException | None = None
     try:
         return await coroutine
@@ -76,7 +76,7 @@ async def _awaited(coroutine: Coroutine[Any, Any, Any], of: "Run") -> Any:
         _note_tasks(of)
 
 
-def _note_tasks(of: "Run") -> None:
+def _note_tasks(of: "ActiveRun") -> None:
     mine = asyncio.current_task()
     left = [task for task in _tasks.pop(of, ()) if task is not mine and not task.done()]
     if not left:
@@ -84,7 +84,7 @@ def _note_tasks(of: "Run") -> None:
     for task in left:  # which asyncio itself would forget
         _left.add(task)
         task.add_done_callback(_left.discard)
-    names = ", ".join(task.get_name()[:100] for task in left[:NAMED])
+    names = ", ".join(task.get_name()[:100] for task in left[:MAX_NAMED_TASKS])
     of.say(
         f"Tasks were left in the event loop ({len(left)}: {names}); they go on, and how they end is"
         " not recorded."
@@ -92,7 +92,7 @@ def _note_tasks(of: "Run") -> None:
 
 
 # Tasks by the run that made them, while it lasts; and those that have outlived theirs.
-_tasks: "weakref.WeakKeyDictionary[Run, weakref.WeakSet[asyncio.Task[Any]]]" = (
+_tasks: "weakref.WeakKeyDictionary[ActiveRun, weakref.WeakSet[asyncio.Task[Any]]]" = (
     weakref.WeakKeyDictionary()
 )
 _left: set[asyncio.Task[Any]] = set()
@@ -100,7 +100,7 @@ _left: set[asyncio.Task[Any]] = set()
 
 def _make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
     task = asyncio.Task(coroutine, loop=loop, **options)
-    of = cast("Run | None", current.get())
+    of = cast("ActiveRun | None", current.get())
     if of is not None and of.finished is None:
         _tasks.setdefault(of, weakref.WeakSet()).add(task)
     return task
@@ -113,12 +113,12 @@ def _answering() -> "_Loop":
         if _loop is None or _loop.pid != os.getpid():
             _loop = _Loop()
         loop = _loop
-    if loop.answers(PATIENCE):
+    if loop.answers(BLOCKED_SECONDS):
         return loop
     logger.error(
         "The event loop of coroutine jobs has been blocked for %g s. A coroutine must not block:"
         " await, or use asyncio.to_thread. Further runs get a new loop. It is blocked here:\n%s",
-        PATIENCE,
+        BLOCKED_SECONDS,
         loop.place(),
     )
     with _lock:

@@ -30,7 +30,7 @@ MAX_NOTE = 2_000
 
 
 @dataclasses.dataclass(eq=False)
-class Run:
+class ActiveRun:
     """One run of a job in this process, and what is known of it so far.
 
     `execution_id` is its row in the history, `run_time` its scheduled time in UTC, `epoch` that of
@@ -91,9 +91,9 @@ class GivenUp(Exception):
     """The run was given up before its turn came; its row says why. Its function was not called."""
 
 
-def current_run() -> Run | None:
+def current_run() -> ActiveRun | None:
     """Return the run whose function is being called; None outside one, and in a process pool."""
-    return cast("Run | None", current.get())
+    return cast("ActiveRun | None", current.get())
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]
@@ -125,10 +125,10 @@ class ClaimedId(str):
     An executor that fails tells no more than the id, and a job may be running several times.
     """
 
-    runs: list[Run]
+    runs: list[ActiveRun]
 
 
-def runs_of(job_id: str) -> list[Run]:
+def runs_of(job_id: str) -> list[ActiveRun]:
     """Return the runs that were handed to an executor together, under this id."""
     return job_id.runs if isinstance(job_id, ClaimedId) else []
 
@@ -140,7 +140,7 @@ class ClaimedJob(Job):  # type: ignore[misc]
     def of(
         cls,
         job: Job,
-        runs: list[Run],
+        runs: list[ActiveRun],
         following: dt.datetime,
         executor: BaseExecutor,
         clock: Callable[[], dt.datetime],
@@ -172,7 +172,7 @@ class ClaimedJob(Job):  # type: ignore[misc]
 
 def _tracked(
     func: Callable[..., Any],
-    runs: list[Run],
+    runs: list[ActiveRun],
     executor: BaseExecutor,
     clock: Callable[[], dt.datetime],
 ) -> Callable[..., Any]:
@@ -188,7 +188,7 @@ def _tracked(
     return functools.partial(_call, func, waiting, clock)
 
 
-def _next(waiting: Iterator[Run]) -> Run:
+def _next(waiting: Iterator[ActiveRun]) -> ActiveRun:
     run = next(waiting)
     if not run.take():
         raise GivenUp(f"Run {run.execution_id} of job {run.job_id!r} was given up.")
@@ -197,7 +197,7 @@ def _next(waiting: Iterator[Run]) -> Run:
 
 def _call(
     func: Callable[..., Any],
-    waiting: Iterator[Run],
+    waiting: Iterator[ActiveRun],
     clock: Callable[[], dt.datetime],
     *args: Any,
     **kwargs: Any,
@@ -208,7 +208,7 @@ def _call(
 
 
 def _carry_out(
-    run: Run,
+    run: ActiveRun,
     clock: Callable[[], dt.datetime],
     func: Callable[..., Any],
     args: Any,
@@ -241,7 +241,7 @@ def _carry_out(
 
 async def _await(
     func: Callable[..., Any],
-    waiting: Iterator[Run],
+    waiting: Iterator[ActiveRun],
     clock: Callable[[], dt.datetime],
     *args: Any,
     **kwargs: Any,
@@ -262,7 +262,7 @@ async def _await(
 
 
 async def _carry_out_here(
-    run: Run,
+    run: ActiveRun,
     clock: Callable[[], dt.datetime],
     func: Callable[..., Any],
     args: Any,

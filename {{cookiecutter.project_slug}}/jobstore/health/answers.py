@@ -1,7 +1,7 @@
 """What probes are told: by the scheduler process about itself, and about all by the database.
 
 Nothing here starts Django or asks the database while a probe waits, except /health/scheduler,
-which is about the database: the loop and the presence have noted everything else already. That one
+which is about the database: the loop and the elector have noted everything else already. That one
 looks at most once a second, for a bounded time, whoever asks.
 
 Anybody may ask. Who is on the scheduler's own machine is told everything; everybody else gets a
@@ -34,9 +34,9 @@ logger = logging.getLogger("jobstore.health")
 Answer = tuple[int, dict[str, Any]]
 OK, UNAVAILABLE, NOT_FOUND = 200, 503, 404
 # Seconds without an answer of the database after which a process is not ready.
-DATABASE_SILENCE = 15.0
+DATABASE_SILENCE_SECONDS = 15.0
 # Seconds between two tries to get the address that probes are answered at.
-BIND_RETRY = 5.0
+BIND_RETRY_SECONDS = 5.0
 Role = SchedulerInstance.Role
 
 # What anybody may be told, by its cause.
@@ -47,7 +47,7 @@ REASONS = {
     "jobs_late": "Jobs are due and do not start.",
     "database": "The database does not answer.",
     "loop": "The scheduling loop does not move.",
-    "presence": "The lease is not renewed any more.",
+    "renewal": "The lease is not renewed any more.",
     "lease": "The lease could not be renewed in time.",
     str(Role.STARTING): "This scheduler is starting.",
     str(Role.SURPLUS): "Another scheduler is active; this one is surplus.",
@@ -70,8 +70,8 @@ def public(body: dict[str, Any]) -> dict[str, Any]:
 
 def live(process: "SchedulerProcess") -> Answer:
     """Whether the scheduling loop is moving. Never depends on the database."""
-    if process.presence.is_dead:
-        return _answer(process, "presence", "The thread that renews the lease has ended.")
+    if process.elector.is_dead:
+        return _answer(process, "renewal", "The thread that renews the lease has ended.")
     return _answer(process, "loop", process.scheduler.problem)
 
 
@@ -80,26 +80,26 @@ def ready(process: "SchedulerProcess") -> Answer:
     code, body = live(process)
     if code != OK:
         return code, body
-    if process.presence.database_age > DATABASE_SILENCE:
-        reason = f"The database does not answer: {process.presence.last_error}"
+    if process.elector.database_age > DATABASE_SILENCE_SECONDS:
+        reason = f"The database does not answer: {process.elector.last_error}"
         return _answer(process, "database", reason)
-    if process.presence.role == Role.DRAINING:
+    if process.elector.role == Role.DRAINING:
         return _answer(process)
-    if problem := process.presence.fitness.problem:
+    if problem := process.elector.fitness.problem:
         return _answer(process, str(Role.UNFIT), problem)
-    if process.presence.role == Role.STANDBY:
+    if process.elector.role == Role.STANDBY:
         return _answer(process)
-    if process.presence.term and not process.scheduler.is_prepared:
+    if process.elector.term and not process.scheduler.is_prepared:
         reason = "The declared jobs are being brought in line with the code."
         return _answer(process, str(Role.STARTING), reason)
-    return _answer(process, _cause(process), process.presence.reason)
+    return _answer(process, _cause(process), process.elector.reason)
 
 
 def active(process: "SchedulerProcess") -> Answer:
     """Whether this process holds a valid lease."""
-    if process.presence.term:
+    if process.elector.term:
         return _answer(process)
-    return _answer(process, _cause(process), process.presence.reason)
+    return _answer(process, _cause(process), process.elector.reason)
 
 
 def scheduler(using: str) -> Answer:
@@ -120,12 +120,12 @@ def silent_database(text: str = "it takes too long") -> dict[str, Any]:
 
 
 def _cause(process: "SchedulerProcess") -> str:
-    role = process.presence.role
+    role = process.elector.role
     return "lease" if role == Role.ACTIVE else str(role)
 
 
 def _answer(process: "SchedulerProcess", cause: str = "", reason: str = "") -> Answer:
-    seen = process.presence
+    seen = process.elector
     age = seen.lease_age
     body = {
         "status": "unavailable" if reason else "ok",
@@ -135,13 +135,13 @@ def _answer(process: "SchedulerProcess", cause: str = "", reason: str = "") -> A
         "process": f"{seen.host}:{seen.pid}",
         "version": seen.version,
         "epoch": seen.epoch,
-        "holder": f"{seen.host}:{seen.pid}" if seen.term else seen.sight and seen.sight.holder,
+        "holder": f"{seen.host}:{seen.pid}" if seen.term else seen.view and seen.view.holder,
         "lease_age": None if age is None else round(age, 3),
-        "beat_age": round(process.scheduler.beat_age, 3),
+        "loop_age": round(process.scheduler.loop_age, 3),
         "database_age": round(seen.database_age, 3),
         "clock_skew": round(seen.clock_skew, 3),
-        "lag": round(seen.lag, 3),
-        "slots": {"busy": process.busy_workers, "total": conf.get("SCHEDULER_THREADS")},
+        "due_lag": round(seen.due_lag, 3),
+        "workers": {"busy": process.busy_workers, "total": conf.get("SCHEDULER_THREADS")},
     }
     return (UNAVAILABLE if reason else OK), body
 
@@ -199,7 +199,7 @@ def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             problem += " If another project has that port, give this one its own."
         logger.error("%s", problem)
-        process.presence.fitness.probe_problem = problem
+        process.elector.fitness.probe_problem = problem
         if isinstance(error, OSError):
             again = threading.Thread(
                 target=_serve_later, args=(process, address, pages), name="jobstore-health-bind"
@@ -213,7 +213,7 @@ def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
 
 def _serve_later(process: "SchedulerProcess", address: str, pages: Pages) -> None:
     while True:
-        time.sleep(BIND_RETRY)
+        time.sleep(BIND_RETRY_SECONDS)
         if process.scheduler.state == STATE_STOPPED:
             return
         try:
@@ -221,6 +221,6 @@ def _serve_later(process: "SchedulerProcess", address: str, pages: Pages) -> Non
         except OSError:
             continue
         logger.info("Probes are answered at %s from now on.", address)
-        process.presence.fitness.probe_problem = ""
+        process.elector.fitness.probe_problem = ""
         server.start()
         return

@@ -17,16 +17,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def render(process: "SchedulerProcess") -> str:
     """Return the page. Asks nobody: an outage of the database does not keep it away."""
-    seen, store = process.presence, process.store
+    seen, store = process.elector, process.store
     gauges = {
         "active": ("Whether this process holds the lease.", float(seen.term is not None)),
         "epoch": ("Epoch of the lease, 0 without it.", seen.epoch or 0),
-        "beat_age_seconds": ("Since the loop's last turn.", process.scheduler.beat_age),
+        "loop_age_seconds": ("Since the loop's last turn.", process.scheduler.loop_age),
         "database_age_seconds": ("Since the database last answered.", seen.database_age),
         "clock_skew_seconds": ("By how much this clock is ahead.", seen.clock_skew),
-        "lag_seconds": ("How late the oldest due job was, lately.", seen.lag),
-        "slots": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
-        "slots_busy": ("Jobs that are running.", process.busy_workers),
+        "due_lag_seconds": ("How late the oldest due job was, lately.", seen.due_lag),
+        "workers": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
+        "workers_busy": ("Jobs that are running.", process.busy_workers),
         "executors_saturated": (
             "Executors whose workers are all busy while jobs wait for them.",
             len(seen.saturated),
@@ -39,16 +39,16 @@ def render(process: "SchedulerProcess") -> str:
     }
     lines = []
     for name, (text, value) in gauges.items():
-        lines += [f"# HELP scheduler_{name} {text}", f"# TYPE scheduler_{name} gauge"]
-        lines.append(f"scheduler_{name} {value}")
-    lines += ["# HELP scheduler_role What this process is.", "# TYPE scheduler_role gauge"]
+        lines += [f"# HELP jobstore_{name} {text}", f"# TYPE jobstore_{name} gauge"]
+        lines.append(f"jobstore_{name} {value}")
+    lines += ["# HELP jobstore_role What this process is.", "# TYPE jobstore_role gauge"]
     lines += [
-        _labelled("scheduler_role", "role", role, int(role == seen.role))
+        _labelled("jobstore_role", "role", role, int(role == seen.role))
         for role in SchedulerInstance.Role.values
     ]
-    lines += ["# HELP scheduler_runs_total Runs by outcome.", "# TYPE scheduler_runs_total counter"]
+    lines += ["# HELP jobstore_runs_total Runs by outcome.", "# TYPE jobstore_runs_total counter"]
     lines += [
-        _labelled("scheduler_runs_total", "status", status, number)
+        _labelled("jobstore_runs_total", "status", status, number)
         for status, number in sorted(store.outcomes.items())
     ]
     return "\n".join(lines) + "\n"

@@ -22,11 +22,11 @@ from jobstore import forks, probe
 logger = logging.getLogger("jobstore.health")
 
 # Connections that are open at once, the oldest of which give way to new ones.
-CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 # Threads; some may still be busy for a connection that is closed. Beyond, nobody is let in.
-THREADS = 2 * CONNECTIONS
+MAX_THREADS = 2 * MAX_CONNECTIONS
 # Seconds that a connection may be open.
-LIFETIME = 10.0
+CONNECTION_SECONDS = 10.0
 
 # Status code, content type and content for a path; the flag tells whether the client is on this
 # machine, and so may see what is not for everybody.
@@ -49,7 +49,7 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.respond = respond
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
-        self._room = threading.BoundedSemaphore(THREADS)
+        self._room = threading.BoundedSemaphore(MAX_THREADS)
         host, port = probe.split_address(address)
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -85,7 +85,7 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             return
         with self._lock:
             self._open[request] = time.monotonic()
-            if len(self._open) > CONNECTIONS:
+            if len(self._open) > MAX_CONNECTIONS:
                 self._cut(next(iter(self._open)))
         try:
             super().process_request(request, client_address)
@@ -110,7 +110,9 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Close connections that have been open for too long; called twice a second."""
         with self._lock:
             now = time.monotonic()
-            for request in [one for one, since in self._open.items() if now - since > LIFETIME]:
+            for request in [
+                one for one, since in self._open.items() if now - since > CONNECTION_SECONDS
+            ]:
                 self._cut(request)
 
     def _cut(self, request: socket.socket) -> None:

@@ -12,8 +12,8 @@ from django.db.models import Max
 
 from jobstore import conf
 from jobstore.database.timeouts import limited_look
+from jobstore.leadership.elector import holder
 from jobstore.leadership.lease import waiting_jobs
-from jobstore.leadership.presence import holder
 from jobstore.models import (
     DeclarationProblem,
     DjangoJob,
@@ -26,16 +26,16 @@ from jobstore.storage import key_rotation
 from jobstore.util import as_aware
 
 # Seconds that a process may take for its first claim after it became active.
-FIRST_CLAIM = 5.0
+FIRST_CLAIM_SECONDS = 5.0
 # Running runs that are listed.
-SHOWN = 100
+MAX_LISTED_RUNS = 100
 
 
 def verdict(using: str) -> dict[str, Any]:
     """Return whether exactly one scheduler is active and jobs start on time.
 
     `cause` names what is wrong in one word, and `reason` in a sentence; both are empty if all is
-    well. Ages and `late_by` are in seconds. `saturated` are executors whose workers are all busy:
+    well. Ages and `due_lag` are in seconds. `saturated` are executors whose workers are all busy:
     jobs that wait for one of them are late, which is nobody's fault. `quarantined` is the number
     of jobs that do not run until somebody looks at them; they are not late, and no restart helps.
 
@@ -56,7 +56,7 @@ def _verdict(using: str) -> dict[str, Any]:
     late = stuck = _lateness(waiting, now)
     if saturated:
         stuck = _lateness(waiting.exclude(executor__in=saturated), now)
-    if lease and lease.acquired_at and -_until(lease.acquired_at, now) < FIRST_CLAIM:
+    if lease and lease.acquired_at and -_until(lease.acquired_at, now) < FIRST_CLAIM_SECONDS:
         stuck = 0.0  # for the time before, another one would have to answer
     cause = reason = ""
     if left is None or left <= 0:
@@ -74,7 +74,7 @@ def _verdict(using: str) -> dict[str, Any]:
         "holder": str(process) if process else None,
         "lease_expires_in": left,
         "heartbeat_age": silent,
-        "late_by": late,
+        "due_lag": late,
         "saturated": saturated,
         "quarantined": DjangoJob.objects.using(using).filter(quarantined_at__isnull=False).count(),
     }
@@ -104,11 +104,11 @@ def running(using: str) -> list[dict[str, Any]]:
     """
     drain = float(conf.get("SCHEDULER_DRAIN_SECONDS"))
     now = as_aware(database_now(using))
-    runs = DjangoJobExecution.objects.using(using).filter(status=DjangoJobExecution.SENT)
+    runs = DjangoJobExecution.objects.using(using).filter(status=DjangoJobExecution.RUNNING)
     rows = list(
         runs.select_related("instance")
         .defer("result", "exception", "traceback")
-        .order_by("claimed_at")[:SHOWN]
+        .order_by("claimed_at")[:MAX_LISTED_RUNS]
     )
     ended = DjangoJobExecution.objects.using(using).filter(
         job__in={run.job_id for run in rows}, status=DjangoJobExecution.SUCCESS
@@ -167,7 +167,7 @@ def overview(using: str) -> dict[str, Any]:
             "quarantined": seen["quarantined"],
         },
         "runs": {
-            "running": runs.filter(status=DjangoJobExecution.SENT).count(),
+            "running": runs.filter(status=DjangoJobExecution.RUNNING).count(),
             "requested": runs.filter(status=DjangoJobExecution.REQUESTED).count(),
         },
         "running": running(using),

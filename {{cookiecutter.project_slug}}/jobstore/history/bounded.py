@@ -23,7 +23,7 @@ MAX_DEPTH = 8
 # Bits of an integer that are written as digits: more take long, or are refused by Python.
 MAX_BITS = 10_000
 # Seconds for the text of what another process has sent, which is made beside the run.
-PATIENCE = 5.0
+FOREIGN_TEXT_SECONDS = 5.0
 
 
 def of_result(value: Any) -> dict[str, str]:
@@ -99,7 +99,7 @@ def cut(text: str | None, length: int) -> str | None:
 def made_elsewhere(make: Callable[[], dict[str, str]], field: str) -> dict[str, str]:
     """Return texts of what came from another process, made on a thread of its own.
 
-    It waits for PATIENCE at the most: who asks is a thread that others need, too.
+    It waits for FOREIGN_TEXT_SECONDS at the most: who asks is a thread that others need, too.
     """
     made: list[dict[str, str]] = []
 
@@ -116,10 +116,10 @@ def made_elsewhere(make: Callable[[], dict[str, str]], field: str) -> dict[str, 
         thread.start()
     except RuntimeError as error:  # no thread is to be had
         return {field: f"(the text could not be made: {error})"}
-    thread.join(PATIENCE)
+    thread.join(FOREIGN_TEXT_SECONDS)
     if made:
         return made[0]
-    return {field: f"(the text could not be made within {PATIENCE:g} s)"}
+    return {field: f"(the text could not be made within {FOREIGN_TEXT_SECONDS:g} s)"}
 
 
 def is_plain(value: Any) -> bool:

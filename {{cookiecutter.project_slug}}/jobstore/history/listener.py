@@ -19,7 +19,7 @@ MASK = (
     | events.EVENT_JOB_MISSED
 )
 STATUS = {
-    events.EVENT_JOB_SUBMITTED: DjangoJobExecution.SENT,
+    events.EVENT_JOB_SUBMITTED: DjangoJobExecution.RUNNING,
     events.EVENT_JOB_MAX_INSTANCES: DjangoJobExecution.MAX_INSTANCES,
     events.EVENT_JOB_EXECUTED: DjangoJobExecution.SUCCESS,
     events.EVENT_JOB_ERROR: DjangoJobExecution.ERROR,
@@ -108,13 +108,13 @@ def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> 
     using = router.db_for_write(DjangoJobExecution)
     key = {"job_id": job_id, "run_time": get_django_internal_datetime(run_time)}
     runs = DjangoJobExecution.objects.using(using)
-    if status == DjangoJobExecution.SENT:
+    if status == DjangoJobExecution.RUNNING:
         fresh = DjangoJobExecution(status=status, **key)
     else:
         details |= {"status": status, "finished": database_now(using)}
         fresh = DjangoJobExecution(**key, **details)
     runs.bulk_create([fresh], ignore_conflicts=True)
-    if status != DjangoJobExecution.SENT:
+    if status != DjangoJobExecution.RUNNING:
         # After the row is certain to exist: its start may have been written a moment ago.
         runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key).update(**details)
     return runs.values_list("pk", flat=True).get(**key)

@@ -1,8 +1,8 @@
 """The recorder: writes the results of runs, in batches, off the scheduling loop's thread.
 
-Results wait in memory while the database is away, beyond MAX_WAITING of them without their texts,
-and are written once it is back. A result touches a row only while that row says that this process
-is running it, so a late result of a run that was declared lost changes nothing.
+Results wait in memory while the database is away, beyond MAX_WAITING_RESULTS of them without their
+texts, and are written once it is back. A result touches a row only while that row says that this
+process is running it, so a late result of a run that was declared lost changes nothing.
 """
 
 import collections
@@ -21,7 +21,7 @@ from typing import Any
 from django import db
 from django.db import connections, transaction
 
-from jobstore.database.timeouts import limit_waiting
+from jobstore.database.timeouts import set_session_timeouts
 from jobstore.history.bounded import clean, cut
 from jobstore.models import DjangoJobExecution
 from jobstore.util import as_json, release_connections
@@ -30,23 +30,23 @@ logger = logging.getLogger(__name__)
 
 # Results that can wait for the database as they are. Of further ones, only how the run ended is
 # kept; and at the second number nothing more is claimed.
-MAX_WAITING = 10_000
+MAX_WAITING_RESULTS = 10_000
 MAX_BARE = 30_000
 GIVEN_UP = (
-    f"What this run returned or raised was given up: more than {MAX_WAITING} results waited for the"
-    " database."
+    f"What this run returned or raised was given up: more than {MAX_WAITING_RESULTS} results waited"
+    " for the database."
 )
 # Characters of text that can wait with them; beyond this only SHORT ones of each text are kept.
-MAX_WAITING_TEXT = 64_000_000
+MAX_WAITING_CHARACTERS = 64_000_000
 SHORT = 1_000
 # Results, and characters of their texts, that are written at once.
-BATCH = 500
-BATCH_TEXT = 4_000_000
+BATCH_RESULTS = 500
+BATCH_CHARACTERS = 4_000_000
 # Seconds that a result waits for company before it is written.
-LINGER = 0.02
+LINGER_SECONDS = 0.02
 # Seconds after which an idle recorder gives its connection back.
-IDLE = 2.0
-MAX_BACKOFF = 1.0
+IDLE_SECONDS = 2.0
+MAX_BACKOFF_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,16 +108,16 @@ class Recorder:
     def put(self, result: Result) -> None:
         """Take a result; returns at once, whatever the database does."""
         with self._lock:
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= MAX_WAITING_RESULTS:
                 result = result.bare()
                 if not self._bare:
                     logger.error(
                         "More than %d results wait for the database: of further ones only how the"
                         " run ended is kept.",
-                        MAX_WAITING,
+                        MAX_WAITING_RESULTS,
                     )
                 self._bare += 1
-            if self._text_waiting + result.text_size > MAX_WAITING_TEXT:
+            if self._text_waiting + result.text_size > MAX_WAITING_CHARACTERS:
                 result = result.shortened()
             self._waiting.append(result)
             self._text_waiting += result.text_size
@@ -178,13 +178,13 @@ class Recorder:
     def _work(self) -> None:
         backoff = 0.0
         while True:
-            if not self._something.wait(IDLE):
+            if not self._something.wait(IDLE_SECONDS):
                 _release()
                 self._something.wait()
             if self._stopping:
                 _release()
                 return
-            time.sleep(backoff or LINGER)
+            time.sleep(backoff or LINGER_SECONDS)
             try:
                 self._write_batch()
                 backoff = 0.0
@@ -192,13 +192,13 @@ class Recorder:
                 if not backoff:
                     logger.warning("Results wait, the database does not take them: %s", error)
                 _release()
-                backoff = min(MAX_BACKOFF, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
+                backoff = min(MAX_BACKOFF_SECONDS, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
 
     def _write_batch(self) -> None:
         with self._lock:
             batch = self._next_batch()
         if batch:
-            limit_waiting(self._using)
+            set_session_timeouts(self._using)
             try:
                 write(batch, self._instance, self._using)
             except (db.DataError, db.IntegrityError, ValueError, TypeError):
@@ -209,7 +209,7 @@ class Recorder:
             for result in batch:
                 if self._waiting and self._waiting[0] is result:
                     self._pop()
-            if self._bare and len(self._waiting) < MAX_WAITING:
+            if self._bare and len(self._waiting) < MAX_WAITING_RESULTS:
                 logger.error("%d results were kept without their texts.", self._bare)
                 self._bare = 0
             if not self._waiting:
@@ -220,9 +220,9 @@ class Recorder:
         """Return the results to write next, no more than a statement can carry."""
         batch: list[Result] = []
         size = 0
-        for result in itertools.islice(self._waiting, BATCH):
+        for result in itertools.islice(self._waiting, BATCH_RESULTS):
             size += result.text_size
-            if batch and size > BATCH_TEXT:
+            if batch and size > BATCH_CHARACTERS:
                 break
             batch.append(result)
         return batch
@@ -281,7 +281,7 @@ def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str
             FROM json_to_recordset(%s) AS result (execution_id bigint, {types})
             WHERE run.id = result.execution_id AND run.instance_id = %s AND run.status = %s
             """,  # noqa: S608 - built from the names and types above alone
-            [as_json(map(vars, results)), instance, DjangoJobExecution.SENT],
+            [as_json(map(vars, results)), instance, DjangoJobExecution.RUNNING],
         )
 
 
@@ -305,7 +305,7 @@ def _write_in_transaction(results: Sequence[Result], instance: uuid.UUID, using:
                     ),
                     result.execution_id,
                     whom.get_db_prep_save(instance, connection),
-                    DjangoJobExecution.SENT,
+                    DjangoJobExecution.RUNNING,
                 ]
                 for result in results
             ],

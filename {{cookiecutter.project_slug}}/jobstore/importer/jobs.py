@@ -28,17 +28,17 @@ from jobstore.util import as_aware, get_django_internal_datetime
 JOBS = "django_apscheduler_djangojob"
 RUNS = "django_apscheduler_djangojobexecution"
 # What must be there. Before 0.6 a job had a name beside its id, and a run knew its start.
-COLUMNS = {
+NEEDED_COLUMNS = {
     JOBS: {"id", "next_run_time", "job_state"},
     RUNS: {"id", "job_id", "run_time", "finished"},
 }
 OUTDATED = {JOBS: {"name"}, RUNS: {"started"}}
 
 # Rows read at once, and characters written at once: MariaDB takes statements of 16 MB.
-BATCH = 1000
-BATCH_TEXT = 1_000_000
+BATCH_ROWS = 1000
+BATCH_CHARACTERS = 1_000_000
 # Reasons that a summary lists; the rest are counted.
-REASONS = 20
+MAX_REASONS = 20
 
 # Stands in `requested_by` of every run that was copied.
 ORIGIN = "django-apscheduler"
@@ -97,7 +97,7 @@ class HistoryReport:
     def refuse(self, row: DjangoJobExecution, reason: object) -> None:
         """Count a run that cannot be copied, and remember why."""
         self.unreadable += 1
-        if len(self.reasons) < REASONS:
+        if len(self.reasons) < MAX_REASONS:
             self.reasons.append(f"run of job {row.job_id!r} at {row.run_time}: {reason}")
 
 
@@ -117,7 +117,7 @@ class Source:
 
     def require_tables(self) -> None:
         """Raise CannotImport unless both tables are there, as versions 0.6 and 0.7 make them."""
-        for table, needed in COLUMNS.items():
+        for table, needed in NEEDED_COLUMNS.items():
             columns = columns_of(self.alias, table)
             if not columns:
                 raise CannotImport(
@@ -161,7 +161,7 @@ class Source:
 
     def _runs(self, which: str, *parameters: object) -> list[DjangoJobExecution]:
         columns = "id, job_id, status, run_time, exception, traceback, finished AS posix_finished"
-        query = f"SELECT {columns} FROM {RUNS} {which} LIMIT {BATCH}"  # noqa: S608 - constants
+        query = f"SELECT {columns} FROM {RUNS} {which} LIMIT {BATCH_ROWS}"  # noqa: S608 - constants
         rows = DjangoJobExecution.objects.using(self.alias).raw(query, parameters)
         return list(rows)
 
@@ -418,7 +418,7 @@ def _portions(runs: list[DjangoJobExecution]) -> Iterator[list[DjangoJobExecutio
     for run in runs:
         portion.append(run)
         characters += len(run.exception or "") + len(run.traceback or "")
-        if characters > BATCH_TEXT:
+        if characters > BATCH_CHARACTERS:
             yield portion
             portion, characters = [], 0
     yield portion

@@ -13,7 +13,7 @@ from jobstore.util import as_aware
 logger = logging.getLogger("jobstore.scheduler")
 
 # Seconds by which this machine's clock may differ from the database's before it is reported.
-SKEW = 1.0
+REPORTED_SKEW_SECONDS = 1.0
 
 
 class DatabaseClock:
@@ -52,7 +52,7 @@ class DatabaseClock:
     def report_skew(self) -> None:
         """Say when this machine's clock begins or ceases to differ from the database's."""
         was_skewed, skew = self._is_skewed, self.skew
-        self._is_skewed = abs(skew) >= SKEW
+        self._is_skewed = abs(skew) >= REPORTED_SKEW_SECONDS
         if self._is_skewed and not was_skewed:
             logger.warning(
                 "This machine's clock is %.1f s %s the database's, which decides when jobs run.",

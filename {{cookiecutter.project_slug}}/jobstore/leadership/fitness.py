@@ -8,7 +8,7 @@ itself, after longer and longer pauses in which a standby has had its chance.
 import time
 
 # Seconds until a process that failed may compete again: at first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0
 
 
 class Fitness:
@@ -50,7 +50,7 @@ class Fitness:
         """Note that it could not do its work; whether that is news."""
         is_new = reason != self._failure
         self._failure = reason
-        pause = min(FIRST_PAUSE * 2.0**self._setbacks, LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE_SECONDS * 2.0**self._setbacks, LONGEST_PAUSE_SECONDS)
         self._setbacks = min(self._setbacks + 1, 10)
         self._again_at = time.monotonic() + pause
         return is_new

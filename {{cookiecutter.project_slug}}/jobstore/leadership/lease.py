@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Min
 
 from jobstore import conf
-from jobstore.database.timeouts import limit_transaction
+from jobstore.database.timeouts import set_transaction_timeout
 from jobstore.models import (
     DjangoJob,
     DjangoJobExecution,
@@ -65,7 +65,7 @@ def acquire(
 ) -> LeaseView:
     """Take the lease if it is free, has expired, or its holder is gone; else say who holds it.
 
-    :param session_lock: whether this process has the detector's lock. A holder that says that it
+    :param session_lock: whether this process has the session lock. A holder that says that it
         has it is gone then.
     :param silent: epoch and end of a lease that was seen not to be renewed for longer than a lease
         lives; its end lies in a future that a clock which was set back has made. If it is still the
@@ -116,7 +116,7 @@ def renew(
     saturated: str = "",
     suspect: uuid.UUID | None = None,
 ) -> LeaseView:
-    """Prolong the lease, and give a sign of life; the sight has no term when it is lost.
+    """Prolong the lease, and give a sign of life; the view has no term when it is lost.
 
     The same round trip brings the earliest run time, so that a change made anywhere, by any
     means, is noticed at the next renewal without a statement of its own.
@@ -202,7 +202,7 @@ def _renew_postgresql(
                 "dead": conf.get("SCHEDULER_DEAD_SECONDS"),
                 "saturated": saturated,
                 "suspect": suspect,
-                "running": DjangoJobExecution.SENT,
+                "running": DjangoJobExecution.RUNNING,
             },
         )
         row = cursor.fetchone()
@@ -250,7 +250,7 @@ def assert_holder(term: Term, using: str) -> dt.datetime:
     lease = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
     )
-    limit_transaction(using)
+    set_transaction_timeout(using)
     # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
     lease.update(epoch=term.epoch)
     now = database_now(using)

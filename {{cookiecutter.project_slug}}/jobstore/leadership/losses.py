@@ -1,8 +1,8 @@
 """Processes that are gone, and the runs that they left.
 
 A process is gone when it has signed off, or has given no sign of life for SCHEDULER_DEAD_SECONDS.
-The former holder of the lease is gone sooner if its database session has ended, which the detector
-proves, and no sign of life has come since: a process that only lost its connection reconnects.
+The former holder of the lease is gone sooner if its database session has ended, which the session
+lock proves, and no sign of life has come since: a process that only lost its connection reconnects.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Role = SchedulerInstance.Role
 # Attempts at a lost run, the first included, where its job asks for another after a loss.
 MAX_ATTEMPTS = 3
 # Seconds by which a request is put off that must not begin while a thread still runs the lost run.
-PUT_OFF = 3.0
+PUT_OFF_SECONDS = 3.0
 
 
 def mark_lost(
@@ -36,7 +36,7 @@ def mark_lost(
     :param put_off: seconds before which such a run does not begin.
     """
     manager = DjangoJobExecution.objects.db_manager(using)
-    unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.SENT)
+    unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.RUNNING)
     with transaction.atomic(using=using):
         lost = list(unfinished.select_for_update())
         if not lost:
@@ -85,12 +85,12 @@ class Suspect:
 
 
 def anybody_is_gone(me: uuid.UUID, using: str, now: dt.datetime, suspect: Suspect | None) -> bool:
-    """Tell, in one statement, whether `declare_lost` would find anything to do."""
+    """Tell, in one statement, whether `reap_dead_instances` would find anything to do."""
     gone = ~Q(pk=me) & (_is_silent(now, suspect) | _has_left_runs())
     return SchedulerInstance.objects.using(using).filter(gone).exists()
 
 
-def declare_lost(
+def reap_dead_instances(
     me: uuid.UUID, term: Term | None, using: str, now: dt.datetime, suspect: Suspect | None
 ) -> int:
     """Mark processes that are gone as lost, and their runs. For the holder of the lease alone.
@@ -124,6 +124,6 @@ def _is_silent(now: dt.datetime, suspect: Suspect | None) -> Q:
 def _has_left_runs() -> Q:
     """Return the processes that are gone and have runs which are not finished."""
     running = DjangoJobExecution.objects.filter(
-        instance=OuterRef("pk"), status=DjangoJobExecution.SENT
+        instance=OuterRef("pk"), status=DjangoJobExecution.RUNNING
     )
     return Q(Exists(running), role__in=SchedulerInstance.GONE)

@@ -19,7 +19,7 @@ logger = logging.getLogger("jobstore.scheduler")
 Role = SchedulerInstance.Role
 
 # Seconds between two heartbeats.
-HEARTBEAT = 5.0
+HEARTBEAT_SECONDS = 5.0
 
 
 class Membership:
@@ -63,7 +63,7 @@ class Membership:
         if time.monotonic() >= self._next_heartbeat:
             self._write(role=self.role)
             self._reached_at = time.monotonic()
-            self._next_heartbeat = time.monotonic() + HEARTBEAT
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _write(self, **changes: object) -> None:
         instances = SchedulerInstance.objects.using(self.using).filter(pk=self.id)
@@ -79,7 +79,7 @@ class Membership:
                 self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
                 # A thread that cannot be ended runs until its process ends, which is soon.
                 lost = losses.mark_lost(
-                    [self.id], self.using, self._parting, put_off=losses.PUT_OFF
+                    [self.id], self.using, self._parting, put_off=losses.PUT_OFF_SECONDS
                 )
             self.role = Role.STOPPED
         except (DatabaseError, InterfaceError) as error:

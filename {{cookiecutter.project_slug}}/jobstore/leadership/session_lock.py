@@ -1,4 +1,4 @@
-"""The death detector: a lock that the database drops when its holder's session ends.
+"""The session lock: the database drops it when its holder's session ends, and so tells of a death.
 
 The holder of the lease keeps it as well, where it can. Whoever gets it although the lease says
 that its holder has it knows that the holder's process, or its connection, is gone, and takes over
@@ -55,7 +55,7 @@ class SessionLock:
         :param using: alias of the database that holds the jobs.
         """
         self.using = using
-        self.is_on = bool(conf.get("SCHEDULER_DETECTOR"))
+        self.is_on = bool(conf.get("SCHEDULER_SESSION_LOCK"))
         self._is_proven = False
         self._raw: Any = None
         self._file: int | None = None

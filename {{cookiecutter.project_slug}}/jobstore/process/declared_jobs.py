@@ -7,8 +7,8 @@ from typing import Any
 from jobstore import registry
 from jobstore.declarations.declaration import Collected, Problem
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder
-from jobstore.leadership.presence import Presence
 
 logger = logging.getLogger("jobstore.registry")
 
@@ -31,19 +31,19 @@ class DeclaredJobs:
         self.tell(self.collected.problems)
         return self.collected
 
-    def sync(self, presence: Presence) -> None:
+    def sync(self, elector: Elector) -> None:
         """Bring the stored jobs in line with the code; ask for the runs at the start, once.
 
         :raises NotHolder: if this process does not hold the lease.
         """
-        term = presence.term
+        term = elector.term
         if term is None:
             raise NotHolder
         collected = self.collected
         # What could not be imported may be importable by now: it may have asked the database.
         if collected is None or collected.failed:
             collected = self.collect()
-        start = f"start of {presence.host}:{presence.pid}"[:100] + f" ({presence.id})"
+        start = f"start of {elector.host}:{elector.pid}"[:100] + f" ({elector.id})"
         registry.sync(
             self._store,
             self._scheduler,

@@ -14,7 +14,7 @@ import threading
 logger = logging.getLogger("jobstore.scheduler")
 
 # Seconds that the interpreter gets for its own end: idle pools end by themselves.
-PATIENCE = 2.0
+EXIT_SECONDS = 2.0
 
 
 def end_at_once() -> None:
@@ -28,13 +28,13 @@ def end_at_once() -> None:
 
 
 def limit_exit() -> None:
-    """See that the interpreter ends within PATIENCE seconds; say what keeps it if it does not."""
+    """See that the interpreter ends within EXIT_SECONDS; say what keeps it if it does not."""
 
     def end() -> None:
         logger.warning("Ended without waiting for what jobs left running: %s.", left_running())
         end_at_once()
 
-    limit = threading.Timer(PATIENCE, end)
+    limit = threading.Timer(EXIT_SECONDS, end)
     limit.daemon = True
     limit.start()
 

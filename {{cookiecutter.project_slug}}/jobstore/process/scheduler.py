@@ -1,6 +1,6 @@
 """The scheduler process: one loop that does not die, and a shutdown that loses no result.
 
-Threads: the main thread waits for signals; the loop claims and hands out jobs; the presence
+Threads: the main thread waits for signals; the loop claims and hands out jobs; the elector
 renews the lease; the recorder writes results; the health server answers probes.
 """
 
@@ -28,8 +28,8 @@ from django.db import (
 from jobstore import conf, forks
 from jobstore.execution import coroutines
 from jobstore.jobstores import DjangoJobStore
+from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder
-from jobstore.leadership.presence import Presence
 from jobstore.process.declared_jobs import DeclaredJobs
 from jobstore.repeated import RepeatedFailure
 from jobstore.texts import flattened
@@ -37,25 +37,25 @@ from jobstore.util import get_local_dt_format, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
 
-# Seconds that the loop sleeps at most: its beat must stay fresh, and a stalled wait must not last.
-MAX_SLEEP = 5.0
+# Seconds that the loop sleeps at most: it must be seen turning, and a stalled wait must not last.
+MAX_SLEEP_SECONDS = 5.0
 # Seconds that a shutdown waits for a claim that is under way.
-PATIENCE = 5.0
+CLAIM_WAIT_SECONDS = 5.0
 # Seconds after which the loop tries again when something raised that nobody foresaw.
-RETRY = 1.0
+RETRY_SECONDS = 1.0
 # Runs that a line of the log names.
-SHOWN = 20
+MAX_LISTED_RUNS = 20
 # Errors of the database that no later try will mend; all others may be an outage.
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
 class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
-    """APScheduler's loop on a thread of its own, with a beat, and past every exception."""
+    """APScheduler's loop on a thread of its own, which goes on after every exception."""
 
-    def __init__(self, store: DjangoJobStore, on_term: Callable[[], None]) -> None:
+    def __init__(self, store: DjangoJobStore, on_elected: Callable[[], None]) -> None:
         """Prepare a scheduler of this store.
 
-        :param on_term: called on the loop's thread, before the first claim of each epoch.
+        :param on_elected: called on the loop's thread, before the first claim of each epoch.
         """
         super().__init__(
             timezone=settings.TIME_ZONE,
@@ -63,8 +63,8 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             executors={"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))},
         )
         self.store = store
-        self.beat_at = time.monotonic()
-        self._on_term = on_term
+        self.turned_at = time.monotonic()
+        self._on_elected = on_elected
         self._prepared_epoch: int | None = None
         self._preparing = RepeatedFailure(
             logger, "Declared jobs wait, the database fails", "Declared jobs are stored"
@@ -76,8 +76,8 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
     @property
     def is_prepared(self) -> bool:
         """Whether the code's jobs are stored as of this term, so that all that is due can run."""
-        presence = self.store.presence
-        return presence is not None and presence.epoch == self._prepared_epoch
+        elector = self.store.elector
+        return elector is not None and elector.epoch == self._prepared_epoch
 
     @property
     def is_dead(self) -> bool:
@@ -93,28 +93,29 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         if self.is_dead:
             return "The scheduling loop has ended; only a restart helps."
         if self.state != STATE_STOPPED and self.is_hung:
-            return f"The scheduling loop has been silent for {self.beat_age:.0f} s."
+            return f"The scheduling loop has been silent for {self.loop_age:.0f} s."
         return ""
 
     @property
-    def beat_age(self) -> float:
+    def loop_age(self) -> float:
         """Seconds since the loop last gave a sign of life."""
-        return time.monotonic() - self.beat_at
+        return time.monotonic() - self.turned_at
 
     @property
     def is_hung(self) -> bool:
         """Whether the loop has been silent for so long that only a restart helps."""
-        return self.beat_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
+        return self.loop_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
 
     def _main_loop(self) -> None:
-        until = time.monotonic() + MAX_SLEEP
+        until = time.monotonic() + MAX_SLEEP_SECONDS
         while self.state != STATE_STOPPED:
             remaining = max(until - time.monotonic(), 0.0)
-            is_woken = self._event.wait(min(remaining, MAX_SLEEP))
+            is_woken = self._event.wait(min(remaining, MAX_SLEEP_SECONDS))
             self._event.clear()
-            self.beat_at = time.monotonic()
-            # Only a beat: the presence asks the same question at each renewal, and wakes this loop.
-            if not is_woken and self.beat_at < until and self._sees_nothing_due:
+            self.turned_at = time.monotonic()
+            # Only to be seen turning: the elector asks the same question at each renewal, and
+            # wakes this loop.
+            if not is_woken and self.turned_at < until and self._is_idle:
                 continue
             try:
                 wait: float | None = self._tick()
@@ -123,32 +124,32 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
                 self._turning.happened(repr(error), level=logging.ERROR, error=error)
                 if self._turning.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
                     self._hold_back(f"The scheduling loop fails again and again: {error!r}")
-                wait = RETRY
+                wait = RETRY_SECONDS
             until = time.monotonic() + (math.inf if wait is None else wait)
 
     @property
-    def _sees_nothing_due(self) -> bool:
-        return self.store.presence is not None and self.store.presence.sees_nothing_due
+    def _is_idle(self) -> bool:
+        return self.store.elector is not None and self.store.elector.is_idle
 
     def _tick(self) -> float | None:
-        presence = self.store.presence
-        if presence is not None:
-            presence.restart_if_dead()
-        epoch = presence.epoch if presence is not None else None
+        elector = self.store.elector
+        if elector is not None:
+            elector.restart_if_dead()
+        epoch = elector.epoch if elector is not None else None
         if self.state == STATE_RUNNING and epoch is not None and epoch != self._prepared_epoch:
             if not self._prepare():
-                return RETRY
+                return RETRY_SECONDS
             self._prepared_epoch = epoch
         return self._process_jobs()  # type: ignore[no-any-return]
 
     def _prepare(self) -> bool:
-        """Call `on_term`; whether it went well. What an outage is not makes the process unfit."""
+        """Call `on_elected`; tell whether it went well. Any error but an outage makes it unfit."""
         try:
-            self._on_term()
+            self._on_elected()
         except NotHolder:
             logger.warning("Declared jobs wait: the lease has passed on.")
-            if self.store.presence is not None:
-                self.store.presence.doubt()
+            if self.store.elector is not None:
+                self.store.elector.distrust_lease()
             return False
         except (DatabaseError, InterfaceError) as error:
             release_connections()
@@ -168,18 +169,18 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         return True
 
     def _hold_back(self, reason: str) -> None:
-        if self.store.presence is not None:
-            self.store.presence.hold_back(reason)
+        if self.store.elector is not None:
+            self.store.elector.hold_back(reason)
 
 
 class SchedulerProcess:
-    """What `runapscheduler` runs: from the first beat to the last written result."""
+    """What `runapscheduler` runs: from the first turn to the last written result."""
 
     def __init__(self) -> None:
         self.store = DjangoJobStore()
         self.scheduler = DjangoScheduler(self.store, self._sync)
-        self.presence = Presence(self.store.using, self._wake, lambda: self.scheduler.problem)
-        self.store.presence = self.presence
+        self.elector = Elector(self.store.using, self._wake, lambda: self.scheduler.problem)
+        self.store.elector = self.elector
         self.declared = DeclaredJobs(self.store, self.scheduler)
         self._asked = False
         self._in_a_hurry = False
@@ -214,9 +215,9 @@ class SchedulerProcess:
         :return: whether every thread has ended; if not, only ending the process ends them.
         """
         self.scheduler.pause()
-        self.presence.drain()
+        self.elector.drain()
         # A claim that is under way must have handed out its jobs before they can be waited for.
-        loop_is_done = self.scheduler._jobstores_lock.acquire(timeout=PATIENCE)
+        loop_is_done = self.scheduler._jobstores_lock.acquire(timeout=CLAIM_WAIT_SECONDS)
         if loop_is_done:
             self.scheduler._jobstores_lock.release()
         running = len(self.store.running)
@@ -237,9 +238,9 @@ class SchedulerProcess:
             logger.error("Abandoned at shutdown: %s", names)
         if not loop_is_done:
             logger.error("The scheduling loop hangs; the process ends without it.")
-            self.presence.stop(parting)
+            self.elector.stop(parting)
             return False
-        self.presence.stop(parting)
+        self.elector.stop(parting)
         coroutines.stop()
         self.scheduler.shutdown(wait=False)
         return not abandoned
@@ -250,10 +251,10 @@ class SchedulerProcess:
         runs = sorted(self.store.running, key=lambda run: run.began or now)
         shown = ", ".join(
             f"{run.job_id} (run {run.execution_id}, for {now - (run.began or now):.0f} s)"
-            for run in runs[:SHOWN]
+            for run in runs[:MAX_LISTED_RUNS]
         )
-        more = f" and {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
-        at = get_local_dt_format(self.presence.now() + dt.timedelta(seconds=drain))
+        more = f" and {len(runs) - MAX_LISTED_RUNS} more" if len(runs) > MAX_LISTED_RUNS else ""
+        at = get_local_dt_format(self.elector.now() + dt.timedelta(seconds=drain))
         return f"What has not ended at {at} is abandoned and recorded as lost: {shown}{more}."
 
     @property
@@ -278,4 +279,4 @@ class SchedulerProcess:
 
     def _sync(self) -> None:
         """Bring the stored jobs in line with the code; only the holder of the lease does."""
-        self.declared.sync(self.presence)
+        self.declared.sync(self.elector)

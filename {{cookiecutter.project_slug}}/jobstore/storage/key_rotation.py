@@ -19,11 +19,11 @@ from jobstore.models import DjangoJob, database_now
 from jobstore.storage import serializer, signing
 
 # Jobs that are signed anew in one transaction.
-BATCH = 200
+BATCH_JOBS = 200
 # Jobs in service from which on it means something that the keys of most are unknown.
-ENOUGH = 3
+MIN_JOBS = 3
 # Jobs of the former format, and jobs in quarantine, that are looked at before competing.
-SAMPLE = 50
+SAMPLED_JOBS = 50
 # What the former format begins with: base64 of what every pickle begins with.
 FORMER = "gA"
 
@@ -107,9 +107,9 @@ def problem(using: str) -> str:
     known = {key.mark for key in signing.known_keys()}
     total = marks.total()
     foreign = {mark: number for mark, number in marks.items() if mark not in known}
-    if total < ENOUGH or 2 * sum(foreign.values()) <= total:
+    if total < MIN_JOBS or 2 * sum(foreign.values()) <= total:
         return ""
-    rows = list(in_service.exclude(mark__in=[mark.encode() for mark in known])[:SAMPLE])
+    rows = list(in_service.exclude(mark__in=[mark.encode() for mark in known])[:SAMPLED_JOBS])
     unknown = [row for row in rows if signing.signed_by(row) == signing.SignedBy.UNKNOWN]
     if 2 * len(unknown) * sum(foreign.values()) <= total * len(rows):
         return ""  # they are of the former format, and are signed anew at the start
@@ -133,7 +133,7 @@ def sign_anew(using: str, fence: Callable[[], object]) -> Renewal:
     current = signing.known_keys()[0].mark.encode()
     while True:
         others = _with_mark(using).exclude(mark=current).filter(pk__gt=after).order_by("pk")
-        ids = list(others.values_list("pk", flat=True)[:BATCH])
+        ids = list(others.values_list("pk", flat=True)[:BATCH_JOBS])
         if not ids:
             return renewal
         with transaction.atomic(using=using):

@@ -15,7 +15,7 @@ from jobstore.texts import one_line
 logger = logging.getLogger("jobstore.store")
 
 # Jobs that are tried again in one transaction.
-BATCH = 100
+BATCH_JOBS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +88,10 @@ def bring_back(executors: Collection[str], fence: Callable[[], object], using: s
     """
     found = list(quarantined(using).filter(executor__in=executors).order_by("pk"))
     brought: list[str] = []
-    for start in range(0, len(found), BATCH):
+    for start in range(0, len(found), BATCH_JOBS):
         with transaction.atomic(using=using):
             fence()
-            brought += [row.pk for row in found[start : start + BATCH] if _is_back(row)]
+            brought += [row.pk for row in found[start : start + BATCH_JOBS] if _is_back(row)]
     if brought:
         names = one_line(", ".join(brought))
         logger.warning("Back from quarantine, since they can be restored: %s", names)

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 
 from jobstore.claims import claim as claims
-from jobstore.claims.claim import Claimed
+from jobstore.claims.claim import RunRow
 from jobstore.claims.plan import MAX_RUN_TIMES, Plan
 from jobstore.history import recorder
 from jobstore.leadership import lease, losses
@@ -29,7 +29,7 @@ from jobstore.models import (
 )
 from jobstore.storage import serializer
 
-SENT = DjangoJobExecution.SENT
+SENT = DjangoJobExecution.RUNNING
 REQUESTED = DjangoJobExecution.REQUESTED
 Key = tuple[str, dt.datetime]
 
@@ -180,7 +180,7 @@ class Checker:
         row: DjangoJob,
         after: DjangoJob,
         plan: Plan,
-        claimed: dict[Key, Claimed],
+        claimed: dict[Key, RunRow],
         taken: set[Key],
         running: dict[str, int],
     ) -> None:
@@ -207,7 +207,7 @@ class Checker:
             self.seen[status_of[time]] += 1
 
     @staticmethod
-    def _accounted(job_id: str, plan: Plan, claimed: dict[Key, Claimed]) -> dict[dt.datetime, str]:
+    def _accounted(job_id: str, plan: Plan, claimed: dict[Key, RunRow]) -> dict[dt.datetime, str]:
         """Return what became of each time that the rows stand for."""
         found: dict[dt.datetime, str] = {}
         for (owner, first), one in claimed.items():

@@ -4,4 +4,4 @@ from jobstore.tests.jobs_settings import *  # noqa: F403
 
 SCHEDULER_LEASE_SECONDS = 600.0
 SCHEDULER_DEAD_SECONDS = 600.0
-SCHEDULER_EXTRA = "standby"
+SCHEDULER_SURPLUS = "standby"

@@ -1,6 +1,6 @@
 """Several scheduler processes on one real database, in an order that a seed decides.
 
-Each process is the real store, dispatcher, presence and recorder, driven by APScheduler's real
+Each process is the real store, dispatcher, elector and recorder, driven by APScheduler's real
 loop body. Each of its threads is a real thread with its own connection, but only one thread has
 the baton; it may have to pass it on before any statement outside a transaction. What is simulated
 is time (the clock that jobs are planned by, the lease's end, silence) and misfortune.
@@ -25,10 +25,10 @@ from django.db import OperationalError, connection, connections
 from django.db.models import F
 from pytest_django.fixtures import Settings
 
-from jobstore.execution.run import Run
+from jobstore.execution.run import ActiveRun
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership import lease
-from jobstore.leadership.presence import Presence
+from jobstore.leadership.elector import Elector
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease
 from jobstore.storage import serializer
 from jobstore.tests.checker import Checker
@@ -106,8 +106,8 @@ class Actor(threading.Thread):
         return execute(sql, params, many, context)
 
 
-class StillPresence(Presence):
-    """A presence whose beats the simulation decides, and which plans by the simulated clock."""
+class StillElector(Elector):
+    """An elector whose steps the simulation decides, and which plans by the simulated clock."""
 
     def __init__(self, world: "World") -> None:
         super().__init__("default", wake=lambda: None)
@@ -115,17 +115,17 @@ class StillPresence(Presence):
         self._world = world
 
     def start(self) -> None:
-        """Leave the beats to the simulation."""
+        """Leave the steps to the simulation."""
 
     def now(self) -> dt.datetime:
         """Return the simulated time."""
         return self._world.now
 
-    def beat(self) -> None:
+    def step(self) -> None:
         """Do what the thread does at intervals, the rarer chores by chance."""
         self._next_heartbeat = 0.0
-        self._next_chores = 0.0 if self._world.chance(0.1) else float("inf")
-        self._beat()
+        self._next_reap = 0.0 if self._world.chance(0.1) else float("inf")
+        self._step()
 
 
 class Hands(BaseExecutor):  # type: ignore[misc]
@@ -146,7 +146,7 @@ class Hands(BaseExecutor):  # type: ignore[misc]
         job, run_times = self.waiting.pop(world.random.randrange(len(self.waiting)))
         events = []
         for run_time in run_times:
-            world.checker.start(job.id, run_time, self._process.store.presence.id)
+            world.checker.start(job.id, run_time, self._process.store.elector.id)
             events += run_job(job, job._jobstore_alias, [run_time], "simulation")
         world.checker.end(job.id, run_times)
         self._run_job_success(job.id, events)
@@ -163,12 +163,12 @@ class Loop(BaseScheduler):  # type: ignore[misc]
 
 
 class Process:
-    """A scheduler process: loop, presence and workers, each on its own thread."""
+    """A scheduler process: loop, elector and workers, each on its own thread."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
         self.store: Any = DjangoJobStore()
-        self.store.presence = StillPresence(world)
+        self.store.elector = StillElector(world)
         self.hands = Hands(self, workers=world.random.choice([2, 5, 20]))
         self.loop = Loop(timezone="UTC")
         self.loop._executors["default"] = self.hands
@@ -176,7 +176,7 @@ class Process:
         self.loop.state = STATE_RUNNING
         self.hands.start(self.loop, "default")
         self.store.start(self.loop, "default")
-        self.store.presence.compete()
+        self.store.elector.campaign()
         recorder: Any = self.store.recorder
         recorder._thread = BY_HAND
         self.is_leaving = self.is_looking = False
@@ -184,7 +184,7 @@ class Process:
 
     def bodies(self) -> list[Callable[[], None]]:
         """Return what its threads do, for ever."""
-        return [self._schedule, self._beat, self._work]
+        return [self._schedule, self._elect, self._work]
 
     @property
     def is_unsure(self) -> bool:
@@ -215,12 +215,12 @@ class Process:
     @property
     def may_claim(self) -> bool:
         """Whether its loop does more than to find that another process holds the lease."""
-        return bool(self.is_looking or self.is_unsure or self.store.presence.term)
+        return bool(self.is_looking or self.is_unsure or self.store.elector.term)
 
     def schedule(self) -> None:
         """Look for due jobs and start them."""
         self.store._retry_at = 0.0
-        wake = self.store.presence.planned_wake
+        wake = self.store.elector.planned_wake
         if wake is not None and not self.world.is_calm and self.world.chance(0.8):
             self.world.now = max(self.world.now, wake + ODD)
         self.is_looking = True
@@ -243,15 +243,15 @@ class Process:
             self.world.actor.pause()
             self.schedule()
 
-    def _beat(self) -> None:
-        presence = self.store.presence
+    def _elect(self) -> None:
+        elector = self.store.elector
         while not self.is_leaving:
-            presence.beat()
+            elector.step()
             self.world.actor.pause()
-        presence.drain()
+        elector.drain()
         while not self.is_idle:
             self.world.actor.pause()
-        presence.stop()
+        elector.stop()
         self.world.remove(self)
 
     def _work(self) -> None:
@@ -355,13 +355,13 @@ class World:
         process = self.random.choice(processes)
         if self.chance(0.8):
             process = self.random.choice([one for one in processes if one.may_claim] or [process])
-        loop, presence, hands = self.actors[process]
+        loop, elector, hands = self.actors[process]
         if process.has_work and self.chance(0.3):
             return hands
         if not process.may_claim or self.chance(0.1):
-            return presence
+            return elector
         loop.nap -= loop.nap > 0
-        return self.random.choice([*self.actors[None], presence, hands]) if loop.nap else loop
+        return self.random.choice([*self.actors[None], elector, hands]) if loop.nap else loop
 
     def _resume(self, actor: Actor) -> None:
         self.actor = actor
@@ -397,7 +397,7 @@ class World:
         """Check that processes which are not just claiming know of all that they have claimed."""
         self.checker.all_is_known(
             {
-                process.store.presence.id: process.known_runs
+                process.store.elector.id: process.known_runs
                 for process in self.processes
                 if not (process.is_leaving or process.is_looking or process.is_unsure)
             }
@@ -411,7 +411,7 @@ class World:
     def _freeze(self, process: Process) -> None:
         """Stop a process for so long that another takes over and takes it for dead."""
         process.frozen_until = self.checker.windows + self.random.randint(2, 8)
-        self._silence(SchedulerInstance(process.store.presence.id))
+        self._silence(SchedulerInstance(process.store.elector.id))
         self._expire_lease()
 
     def _expire_lease(self) -> None:
@@ -445,7 +445,7 @@ class World:
         last = Process(self)
         self.actor = types.SimpleNamespace(pause=lambda: None, is_quiet=True)
         for _ in range(100):
-            last.store.presence.beat()
+            last.store.elector.step()
             last.schedule()
             last.finish()
             self.checker.look()
@@ -497,15 +497,15 @@ class World:
             raise
 
     def _acquire(self, *args: Any, **options: Any) -> lease.LeaseView:
-        sight = ACQUIRE(*args, **options)
-        if sight.term is not None:
-            self._check(self.checker.acquired, sight.term)
-        return sight
+        view = ACQUIRE(*args, **options)
+        if view.term is not None:
+            self._check(self.checker.acquired, view.term)
+        return view
 
     def _finishing(self) -> Callable[..., None]:
         """Note an end that no worker saw: of a run whose job went with the reply to its claim."""
 
-        def finish(store: DjangoJobStore, run: Run, status: str, **details: Any) -> None:
+        def finish(store: DjangoJobStore, run: ActiveRun, status: str, **details: Any) -> None:
             self.checker.end(run.job_id, [run.run_time])
             FINISH(store, run, status, **details)
 
@@ -626,7 +626,7 @@ def by_hand(settings: Settings) -> Iterator[None]:
     settings.SCHEDULER_MARGIN_SECONDS = 0.0
     settings.SCHEDULER_DEAD_SECONDS = 1e7
     settings.SCHEDULER_POLL_SECONDS = 0.05
-    settings.SCHEDULER_DETECTOR = False
+    settings.SCHEDULER_SESSION_LOCK = False
     # A misfortune in each line of the log would only cost time.
     logging.disable(logging.CRITICAL)
     yield

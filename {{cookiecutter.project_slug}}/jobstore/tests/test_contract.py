@@ -38,7 +38,7 @@ def store(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[Dj
         return
     scheduler = BackgroundScheduler(jobstores={"default": one}, timezone="UTC")
     scheduler.start(paused=True)
-    eventually(lambda: one.get_due_jobs(NOW) or (one.presence is not None and one.presence.term))
+    eventually(lambda: one.get_due_jobs(NOW) or (one.elector is not None and one.elector.term))
     yield one
     scheduler.shutdown()
 
@@ -204,7 +204,7 @@ def test_the_next_run_time_is_that_of_the_first_job_that_can_run(store: DjangoJo
     DjangoJob.objects.filter(pk="broken").update(job_state=b"rubbish")
     # Looking is what finds out. Before a started store looks again, it waits for a moment.
     assert store.get_due_jobs(NOW) == []
-    if store.presence is None:  # who reads decides about nothing
+    if store.elector is None:  # who reads decides about nothing
         assert seconds() == pytest.approx(-HOUR.total_seconds(), abs=30)
         DjangoJob.objects.filter(pk="broken").retire()
     assert seconds() is None
@@ -224,7 +224,7 @@ def test_a_function_that_is_gone_does_not_hide_other_jobs(
     assert store.lookup_job("broken") is None
     assert ids(eventually(lambda: store.get_due_jobs(NOW))) == ["good"]
     kept = DjangoJob.objects.get(pk="broken")
-    if store.presence is None:  # who reads decides about nothing
+    if store.elector is None:  # who reads decides about nothing
         assert kept.quarantined_at is None
     else:
         assert kept.quarantined_at is not None and "fail" in kept.quarantine_reason

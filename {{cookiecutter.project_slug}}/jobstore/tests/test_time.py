@@ -173,7 +173,7 @@ def test_every_overdue_time_has_a_row_before_the_first_has_run(
             next_run_time=dt.datetime.now(dt.UTC) - 2.5 * HOUR,
         )
         eventually(lambda: callables.calls)
-        assert Run.objects.filter(status=Run.SENT).count() == 3
+        assert Run.objects.filter(status=Run.RUNNING).count() == 3
         callables.release.set()
         eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 3)
     finally:
@@ -191,7 +191,7 @@ def test_asking_for_a_run_seeing_it_and_pruning_it_work(
         DjangoJob.objects.get().request_run("ada")
         run = eventually(lambda: Run.objects.filter(status=Run.SUCCESS).first())
         code, body = answers.scheduler("default")
-        assert (code, body["late_by"]) == (200, 0.0)
+        assert (code, body["due_lag"]) == (200, 0.0)
         for page in ("djangojob", "djangojobexecution", "schedulerinstance"):
             assert admin_client.get(f"/admin/jobstore/{page}/").status_code == 200
         assert admin_client.get(f"/admin/jobstore/djangojobexecution/{run.pk}/change/").content

@@ -20,10 +20,10 @@ from jobstore.texts import one_line
 from jobstore.util import as_aware
 
 # Runs after which a line says how far it is.
-STEP = 10_000
+PROGRESS_RUNS = 10_000
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 # An old scheduler that wrote so recently may still be running.
-RECENT = dt.timedelta(minutes=10)
+RECENT_WRITE = dt.timedelta(minutes=10)
 
 
 class Command(BaseCommand):
@@ -89,7 +89,7 @@ class Command(BaseCommand):
 
     def _warn_of_activity(self, source: jobs.Source, using: str) -> None:
         latest = source.latest_activity()
-        if latest is not None and as_aware(database_now(using)) - latest < RECENT:
+        if latest is not None and as_aware(database_now(using)) - latest < RECENT_WRITE:
             self.stderr.write(
                 self.style.WARNING(
                     f"The old history goes up to {_text(latest)}. Is the old scheduler still "
@@ -132,7 +132,7 @@ class Command(BaseCommand):
         total = source.count_runs()
 
         def progress(report: HistoryReport) -> None:
-            if report.read % STEP == 0:
+            if report.read % PROGRESS_RUNS == 0:
                 self.stdout.write(f"{report.read} of {total} runs …")
                 self.stdout.flush()
 

@@ -14,7 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from jobstore import conf, forks, registry
 from jobstore.checks import declared_jobs, fresh_start
-from jobstore.checks.configuration import LEAVE
+from jobstore.checks.configuration import SHUTDOWN_RESERVE_SECONDS
 from jobstore.database.connecting import explain
 from jobstore.declarations.declaration import Collected, Problem
 from jobstore.health import answers
@@ -174,7 +174,7 @@ class Command(BaseCommand):
             logger.error("Ending without an answer of the database; %s.", process.left_over)
             ending.end_at_once()
 
-        limit = threading.Timer(conf.get("SCHEDULER_DRAIN_SECONDS") + LEAVE, end)
+        limit = threading.Timer(conf.get("SCHEDULER_DRAIN_SECONDS") + SHUTDOWN_RESERVE_SECONDS, end)
         limit.daemon = True
         limit.start()
         return limit

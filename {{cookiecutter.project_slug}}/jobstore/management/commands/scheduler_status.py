@@ -15,7 +15,7 @@ from jobstore.models import DjangoJob
 from jobstore.texts import flattened
 
 # Seconds between two looks at what is running.
-POLL = 2.0
+POLL_SECONDS = 2.0
 TIMEOUT = Setting(kind="number", unit="seconds", default=3600, most=30 * DAY)
 
 
@@ -81,7 +81,7 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"Still running after {timeout:g} s, and cut by a stop: {names}.", returncode=3
                 )
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
 
 def _running(one: dict[str, Any]) -> str:
@@ -94,7 +94,7 @@ def _table(seen: dict[str, Any]) -> str:
         f"lease     epoch {seen['epoch']}, {seen['holder']}, {left:.1f} s left"
         if left is not None and left > 0
         else "lease     held by nobody",
-        "jobs      " + _counts(seen["jobs"]) + f", {seen['late_by']:.1f} s late" + _busy(seen),
+        "jobs      " + _counts(seen["jobs"]) + f", {seen['due_lag']:.1f} s late" + _busy(seen),
         "runs      " + _counts(seen["runs"]),
         *seen["advice"],
     ]

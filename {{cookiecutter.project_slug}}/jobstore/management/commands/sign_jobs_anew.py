@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import router
 
-from jobstore.leadership.presence import holder
+from jobstore.leadership.elector import holder
 from jobstore.models import DjangoJob, SchedulerLease, database_now
 from jobstore.storage import key_rotation
 

@@ -25,7 +25,7 @@ from pytest_django.fixtures import Settings
 
 from jobstore.admin import history
 from jobstore.admin.display import seconds
-from jobstore.admin.overview import RECENT
+from jobstore.admin.overview import AVERAGED_RUNS
 from jobstore.admin.words import in_words
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
@@ -196,7 +196,7 @@ def test_the_last_run_is_the_newest(admin_client: Client) -> None:
 
 def test_runs_that_are_running_are_counted(admin_client: Client) -> None:
     store()
-    for ago, status in enumerate([Run.SENT, Run.SENT, Run.SUCCESS]):
+    for ago, status in enumerate([Run.RUNNING, Run.RUNNING, Run.SUCCESS]):
         ran(status=status, ago=ago)
     [job] = admin_client.get(JOBS).context["cl"].result_list
     assert job.running == 2
@@ -211,9 +211,9 @@ def test_the_average_is_that_of_successful_runs(admin_client: Client) -> None:
 
 def test_the_average_is_that_of_recent_runs(admin_client: Client) -> None:
     store()
-    for ago in range(RECENT):
+    for ago in range(AVERAGED_RUNS):
         ran(ago=ago, duration=1)
-    ran(ago=RECENT + 1, duration=1000)
+    ran(ago=AVERAGED_RUNS + 1, duration=1000)
     assert "1.000 s" in page(admin_client, JOBS)
 
 
@@ -761,7 +761,7 @@ def test_history_takes_the_same_statements_for_any_number_of_rows(admin_client: 
 def test_a_long_history_is_not_counted_to_its_end(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "LISTED", 3)
+    monkeypatch.setattr(history, "MAX_LISTED_RUNS", 3)
     for ago in range(5):
         ran(ago=ago)
     answer = admin_client.get(RUNS)
@@ -803,7 +803,7 @@ def test_history_is_deleted_by_those_who_may(staff: NewClient) -> None:
 
 
 def test_a_run_that_is_running_is_not_deleted(admin_client: Client) -> None:
-    delete_runs(admin_client, ran(status=Run.SENT))
+    delete_runs(admin_client, ran(status=Run.RUNNING))
     assert Run.objects.count() == 1
 
 

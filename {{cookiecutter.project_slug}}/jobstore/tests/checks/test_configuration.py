@@ -28,7 +28,7 @@ def test_the_settings_of_the_project_are_fine() -> None:
         pytest.param("SCHEDULER_DRAIN_SECONDS", 33, "jobstore.E004", id="killed in the drain"),
         pytest.param("SCHEDULER_STATEMENT_SECONDS", 0, "jobstore.E003", id="statements for ever"),
         pytest.param("SCHEDULER_STATEMENT_SECONDS", 3, "jobstore.E005", id="beyond the lease"),
-        pytest.param("SCHEDULER_EXTRA", "allow", "jobstore.E003", id="a word not known"),
+        pytest.param("SCHEDULER_SURPLUS", "allow", "jobstore.E003", id="a word not known"),
     ],
 )
 def test_impossible_values_are_refused(
@@ -47,12 +47,12 @@ def test_sqlite_that_does_not_lock_at_once_is_warned_about(
     assert found() == {"jobstore.W001"}
 
 
-@pytest.mark.parametrize("name", ["SCHEDULER_DETECTOR", "SCHEDULER_LISTEN"])
+@pytest.mark.parametrize("name", ["SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN"])
 def test_what_needs_a_session_is_refused_behind_a_pooler(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
-    settings.SCHEDULER_DETECTOR = settings.SCHEDULER_LISTEN = False
+    settings.SCHEDULER_SESSION_LOCK = settings.SCHEDULER_LISTEN = False
     assert found() == set()
     setattr(settings, name, True)
     assert found() == {"jobstore.E007"}

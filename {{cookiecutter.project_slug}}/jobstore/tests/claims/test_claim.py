@@ -20,7 +20,7 @@ from jobstore.tests import callables
 pytestmark = pytest.mark.django_db
 
 US, THEM = uuid.uuid4(), uuid.uuid4()
-SENT = DjangoJobExecution.SENT
+SENT = DjangoJobExecution.RUNNING
 LATER = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
 
 

@@ -21,7 +21,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from jobstore.leadership.presence import Presence
+from jobstore.leadership.elector import Elector
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, eventually
@@ -79,7 +79,7 @@ class Night:
         self._zone = GAP.zone
         self._start_scheduler = start_scheduler
         # The database's clock, as far as jobs go. The lease goes on by the true one.
-        monkeypatch.setattr(Presence, "now", lambda presence: self.now)
+        monkeypatch.setattr(Elector, "now", lambda elector: self.now)
         self._scheduler: BackgroundScheduler | None = None
         self.epoch = 0
 
@@ -124,7 +124,7 @@ class Night:
         self._scheduler.wakeup()
         due = DjangoJob.objects.filter(next_run_time__lte=get_django_internal_datetime(self.now))
         eventually(lambda: not due.exists())
-        eventually(lambda: not Run.objects.filter(status=Run.SENT).exists())
+        eventually(lambda: not Run.objects.filter(status=Run.RUNNING).exists())
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ if connection.vendor != "sqlite":  # which has no server
     def test_a_connection_that_the_server_closed_is_replaced_without_a_warning(
         monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(util, "IDLE", -1.0)
+        monkeypatch.setattr(util, "IDLE_SECONDS", -1.0)
         util.renew_idle_connection("default")
         end_sessions(END[connection.vendor].format(own_session()))
         util.renew_idle_connection("default")
@@ -74,7 +74,7 @@ if connection.vendor != "sqlite":  # which has no server
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        monkeypatch.setattr(util, "IDLE", -1.0)
+        monkeypatch.setattr(util, "IDLE_SECONDS", -1.0)
         scheduler = start_scheduler()
         store = scheduler._jobstores["default"]
         scheduler.add_job(callables.note, DateTrigger(database_now("default")), id="first")

@@ -57,15 +57,15 @@ def test_every_interleaving_keeps_the_promises(monkeypatch: pytest.MonkeyPatch) 
 def test_a_former_holder_declares_no_run_of_the_holder_lost() -> None:
     """A process that was taken for dead may have come back, and hold the lease, in between."""
     former, holder = Hurry(processes=2).processes
-    former.store.presence.beat()
-    holder.store.presence.beat()
-    instance = holder.store.presence.id
+    former.store.elector.step()
+    holder.store.elector.step()
+    instance = holder.store.elector.id
     SchedulerInstance.objects.filter(pk=instance).update(role=SchedulerInstance.Role.LOST)
     SchedulerLease.objects.update(expires_at=LONG_AGO)
     holder.store._dispatcher.take(lease.acquire(instance, "default").term, ClaimResult())
-    former.store.presence.declare_lost(thorough=True)
+    former.store.elector.reap_dead_instances(thorough=True)
     runs = DjangoJobExecution.objects.filter(instance=instance)
-    assert {run.status for run in runs} == {DjangoJobExecution.SENT}
+    assert {run.status for run in runs} == {DjangoJobExecution.RUNNING}
 
 
 # --- The same without a baton ---------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Hurry:
             connections.close_all()
 
     def _claim(self, process: Process) -> None:
-        process.store.presence.beat()
+        process.store.elector.step()
         for _ in range(3):
             process.schedule()
             process.finish()
@@ -166,13 +166,13 @@ class Hurry:
         waiting = DjangoJobExecution.objects.filter(status=DjangoJobExecution.REQUESTED)
         due = DjangoJob.objects.filter(next_run_time__lte=self.now)
         for _ in range(5000):
-            last.store.presence.beat()
+            last.store.elector.step()
             last.schedule()
             last.finish()
             if not (waiting.exists() or due.exists()):
                 break
-        SchedulerInstance.objects.exclude(pk=last.store.presence.id).update(heartbeat_at=LONG_AGO)
-        last.store.presence.declare_lost(thorough=True)
+        SchedulerInstance.objects.exclude(pk=last.store.elector.id).update(heartbeat_at=LONG_AGO)
+        last.store.elector.reap_dead_instances(thorough=True)
 
 
 def test_claimers_and_editors_at_the_same_time_keep_the_promises(

@@ -74,5 +74,5 @@ def test_a_claim_that_is_committed_after_the_lease_could_have_ended_is_taken_up(
     first = Run.objects.filter(job="job").earliest("run_time")
     eventually(lambda: Run.objects.get(pk=first.pk).status == Run.SUCCESS, 20)
     DjangoJob.objects.all().retire()
-    eventually(lambda: not Run.objects.filter(status=Run.SENT).exists())
+    eventually(lambda: not Run.objects.filter(status=Run.RUNNING).exists())
     assert len(callables.calls) == Run.objects.filter(status=Run.SUCCESS).count()

@@ -74,7 +74,7 @@ def test_other_jobs_start_on_time_beside_a_locked_one(
     start_scheduler: StartScheduler, locked: list[Locked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The locked job is overdue all the time, which must not hide when the next one is due."""
-    monkeypatch.setattr(dispatcher, "LAST_RETRY", 60.0)
+    monkeypatch.setattr(dispatcher, "LAST_RETRY_SECONDS", 60.0)
     scheduler = start_scheduler()
     every_second(scheduler, "locked")
     eventually(lambda: callables.calls)

@@ -83,7 +83,7 @@ def test_a_run_in_between_begins_a_new_row() -> None:
     write(ran)
     write(due_job(10))
     statuses = Run.objects.order_by("run_time").values_list("status", flat=True)
-    assert list(statuses) == [Run.MAX_INSTANCES, Run.SENT, Run.MAX_INSTANCES]
+    assert list(statuses) == [Run.MAX_INSTANCES, Run.RUNNING, Run.MAX_INSTANCES]
 
 
 def test_what_was_missed_is_not_counted_with_what_was_skipped() -> None:
@@ -200,7 +200,9 @@ def test_a_skip_says_that_the_process_of_the_run_seems_to_be_dead() -> None:
     silent = SchedulerInstance.objects.create(
         host="gone", pid=7, role="active", started_at=now, heartbeat_at=now - 10 * SECOND
     )
-    Run.objects.create(job_id="job", status=Run.SENT, run_time=now, claimed_at=now, instance=silent)
+    Run.objects.create(
+        job_id="job", status=Run.RUNNING, run_time=now, claimed_at=now, instance=silent
+    )
     reason = outcomes.reasons(["job"], now, "default")["job"]
     assert "the process gone:7, which has given no sign of life since" in reason
     assert "counts as lost at" in reason

@@ -56,7 +56,7 @@ def test_more_is_claimed_at_once_although_all_has_ended_while_a_claim_took_long(
         return real(*args)
 
     monkeypatch.setattr(claim, "claim", slow)
-    monkeypatch.setattr("jobstore.claims.dispatcher.BUSY_WAIT", 60.0)
+    monkeypatch.setattr("jobstore.claims.dispatcher.BUSY_LOOK_SECONDS", 60.0)
     add_many(start_scheduler(threads=2), callables.note, 600)
     eventually(lambda: len(callables.calls) == 600, timeout=20)
 

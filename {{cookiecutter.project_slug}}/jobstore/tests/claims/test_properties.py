@@ -255,7 +255,7 @@ def ours(now: dt.datetime) -> Process:
         checker=types.SimpleNamespace(start=lambda *args: None, end=lambda *args: None),
     )
     process = Process(world)
-    process.store.presence.beat()
+    process.store.elector.step()
     return process
 
 

@@ -145,7 +145,7 @@ def test_a_request_that_nobody_could_start_for_long_is_missed(
     scheduler.add_job(
         callables.note, "interval", hours=1, id="job", misfire_grace_time=grace, max_instances=9
     )
-    late = max(grace, requests.GRACE)
+    late = max(grace, requests.MIN_GRACE_SECONDS)
     now = database_now("default")
     stale = Run.objects.create(
         job_id="job", status=Run.REQUESTED, run_time=now - (late + 5) * SECOND, requested_by="x"
@@ -174,7 +174,7 @@ def test_a_job_that_may_be_late_without_limit_takes_requests_however_old(
 def test_a_request_that_only_waits_for_a_worker_does_not_go_stale(
     start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "GRACE", 0.5)
+    monkeypatch.setattr(requests, "MIN_GRACE_SECONDS", 0.5)
     scheduler = start_scheduler(threads=1)
     scheduler.add_job(callables.block, "interval", hours=1, id="blocks", misfire_grace_time=1)
     scheduler.add_job(callables.note, "interval", hours=1, id="job", misfire_grace_time=1)
@@ -197,7 +197,7 @@ def test_a_request_can_be_cancelled_before_it_starts() -> None:
     assert "ada" in (request.exception or "")
 
 
-@pytest.mark.parametrize("status", [Run.SENT, Run.SUCCESS, Run.CANCELLED])
+@pytest.mark.parametrize("status", [Run.RUNNING, Run.SUCCESS, Run.CANCELLED])
 def test_what_has_started_cannot_be_cancelled(status: str) -> None:
     run = Run.objects.create(job_id="job", status=status, run_time=database_now("default"))
     assert not run.cancel("ada")

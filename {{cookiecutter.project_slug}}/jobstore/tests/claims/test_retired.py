@@ -38,7 +38,7 @@ def ended() -> DjangoJob:
     job = store(next_run_time=None, retired_at=now, on_lost=DjangoJob.OnLost.RERUN)
     process = uuid.uuid4()
     Run.objects.create(
-        job=job, status=Run.SENT, run_time=now, claimed_at=now, instance_id=process, attempt=1
+        job=job, status=Run.RUNNING, run_time=now, claimed_at=now, instance_id=process, attempt=1
     )
     assert losses.mark_lost([process], "default", "gone") == 1
     return job
@@ -104,9 +104,9 @@ def test_what_was_done_already_is_no_part_of_it() -> None:
     done = ask()
     Run.objects.filter(pk=done.pk).update(status=Run.SUCCESS)
     running = ask()
-    Run.objects.filter(pk=running.pk).update(status=Run.SENT)
+    Run.objects.filter(pk=running.pk).update(status=Run.RUNNING)
     DjangoJob.objects.all().retire()
-    assert set(Run.objects.values_list("status", flat=True)) == {Run.SUCCESS, Run.SENT}
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.SUCCESS, Run.RUNNING}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_job_that_ended_owes_a_run_until_the_last_attempt() -> None:
         assert again.attempt == attempt
         process = uuid.uuid4()
         Run.objects.filter(pk=again.pk).update(
-            status=Run.SENT, instance=process, claimed_at=database_now("default")
+            status=Run.RUNNING, instance=process, claimed_at=database_now("default")
         )
         losses.mark_lost([process], "default", "gone")
     assert not Run.objects.filter(status=Run.REQUESTED).exists()

@@ -64,8 +64,8 @@ def test_waiting_and_running_are_told_apart(start_scheduler: StartScheduler) -> 
     scheduler.add_job(callables.note, "date", run_date=later, id="quick", misfire_grace_time=1)
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 2)
     quick = Run.objects.get(job_id="quick")
-    assert quick.queue_delay is not None and quick.duration is not None
-    assert quick.queue_delay >= dt.timedelta(milliseconds=300)
+    assert quick.start_delay is not None and quick.duration is not None
+    assert quick.start_delay >= dt.timedelta(milliseconds=300)
     assert quick.duration < 0.3
 
 
@@ -196,7 +196,7 @@ def test_runs_of_another_process_count_towards_max_instances(
     start_scheduler: StartScheduler,
 ) -> None:
     now = database_now("default")
-    Run.objects.create(job_id="tick", status=Run.SENT, run_time=now, claimed_at=now)
+    Run.objects.create(job_id="tick", status=Run.RUNNING, run_time=now, claimed_at=now)
     start_scheduler().add_job(callables.note, "date", run_date=soon(), id="tick")
     the_run(Run.MAX_INSTANCES)
     assert callables.calls == []
@@ -248,7 +248,8 @@ def test_a_thousand_jobs_due_at_one_instant_are_all_executed(
     instant = database_now("default") + dt.timedelta(seconds=1)
     DjangoJob.objects.update(next_run_time=instant)
     eventually(
-        lambda: Run.objects.count() == 1000 and not Run.objects.filter(status=Run.SENT).exists(), 50
+        lambda: Run.objects.count() == 1000 and not Run.objects.filter(status=Run.RUNNING).exists(),
+        50,
     )
     assert set(Run.objects.values_list("status", "run_time")) == {(Run.SUCCESS, instant)}
     assert len(callables.calls) == 1000
@@ -261,14 +262,14 @@ def test_a_lease_that_is_doubted_for_a_moment_makes_no_waiting_job_missed(
     scheduler.add_job(callables.block, id="first")
     eventually(lambda: "blocked" in callables.calls)
     scheduler.add_job(callables.note, id="second", misfire_grace_time=1)
-    presence = scheduler._jobstores["default"].presence
+    elector = scheduler._jobstores["default"].elector
     eventually(lambda: scheduler._jobstores["default"]._dispatcher.saturated)
     time.sleep(1.5)
-    presence.doubt()
+    elector.distrust_lease()
     scheduler.wakeup()  # and finds the lease not trusted
-    eventually(lambda: presence.term)
+    eventually(lambda: elector.term)
     callables.release.set()
-    eventually(lambda: Run.objects.filter(job="second").exclude(status=Run.SENT).exists())
+    eventually(lambda: Run.objects.filter(job="second").exclude(status=Run.RUNNING).exists())
     assert Run.objects.get(job="second").status == Run.SUCCESS
     assert SchedulerLease.objects.get().epoch == 1
 
@@ -280,7 +281,7 @@ def test_no_more_is_claimed_than_can_start(start_scheduler: StartScheduler) -> N
         scheduler.add_job(callables.block, "date", run_date=when, id=f"job-{number}")
     eventually(lambda: len(callables.calls) == 2)
     time.sleep(0.5)
-    assert Run.objects.filter(status=Run.SENT).count() == 2
+    assert Run.objects.filter(status=Run.RUNNING).count() == 2
     assert DjangoJob.objects.count() == 3
 
 
@@ -289,7 +290,7 @@ def test_a_run_whose_process_died_is_marked_lost(start_scheduler: StartScheduler
     dead = SchedulerInstance.objects.create(
         host="gone", pid=1, role="active", started_at=long_ago, heartbeat_at=long_ago
     )
-    Run.objects.create(job_id="a", status=Run.SENT, run_time=long_ago, instance=dead)
+    Run.objects.create(job_id="a", status=Run.RUNNING, run_time=long_ago, instance=dead)
     start_scheduler()
     run = the_run(Run.LOST)
     assert run.finished is not None
@@ -301,11 +302,11 @@ def test_a_run_of_a_process_that_lives_is_not_lost(start_scheduler: StartSchedul
     living = SchedulerInstance.objects.create(
         host="here", pid=1, role="draining", started_at=now, heartbeat_at=now
     )
-    Run.objects.create(job_id="a", status=Run.SENT, run_time=now, instance=living)
+    Run.objects.create(job_id="a", status=Run.RUNNING, run_time=now, instance=living)
     start_scheduler()
     eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
     time.sleep(0.5)
-    assert Run.objects.get().status == Run.SENT
+    assert Run.objects.get().status == Run.RUNNING
 
 
 def test_a_late_result_of_a_lost_run_changes_nothing(start_scheduler: StartScheduler) -> None:
@@ -373,7 +374,7 @@ def test_jobs_leave_no_database_connection_behind(start_scheduler: StartSchedule
         )
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 30)
     assert len(opened) >= 30
-    # One of the loop, one of the presence; the recorder's is given back when it has been idle.
+    # One of the loop, one of the elector; the recorder's is given back when it has been idle.
     eventually(lambda: sum(one.connection is not None for one in set(opened)) <= 2)
 
 

@@ -67,7 +67,7 @@ def scheduler(transactional_db: None, settings: Settings, seen: Statements) -> I
         timezone="UTC",
     )
     one.start()
-    eventually(lambda: one.tick() or (store.presence is not None and store.presence.term))
+    eventually(lambda: one.tick() or (store.elector is not None and store.elector.term))
     yield one
     one.shutdown()
 
@@ -166,10 +166,10 @@ def test_renewing_the_lease_reads_no_job_state(
 ) -> None:
     fill(10)
     store: Any = scheduler._jobstores["default"]
-    before = len(seen.of("jobstore-presence"))
-    store.presence._listener.nudge()
-    eventually(lambda: len(seen.of("jobstore-presence")) > before)
-    assert not [one for one in seen.of("jobstore-presence")[before:] if "job_state" in one]
+    before = len(seen.of("jobstore-elector"))
+    store.elector._listener.wake()
+    eventually(lambda: len(seen.of("jobstore-elector")) > before)
+    assert not [one for one in seen.of("jobstore-elector")[before:] if "job_state" in one]
 
 
 def test_a_scheduler_without_the_lease_asks_nothing(
@@ -180,7 +180,7 @@ def test_a_scheduler_without_the_lease_asks_nothing(
     surplus = ByHand(jobstores={"default": store}, timezone="UTC")
     surplus.start()
     try:
-        eventually(lambda: surplus.tick() or (store.presence is not None and store.presence.sight))
+        eventually(lambda: surplus.tick() or (store.elector is not None and store.elector.view))
         assert surplus.tick() == []
     finally:
         surplus.shutdown()
@@ -224,16 +224,16 @@ def test_a_start_takes_the_same_statements_for_any_number_of_declared_jobs(
 def idle(
     transactional_db: None, seen: Statements, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> Iterator[SchedulerProcess]:
-    """A scheduler whose loop beats all the time, and whose chores are always due."""
+    """A scheduler whose loop turns all the time, and who always looks for the dead."""
     registry.declarations()
     monkeypatch.setattr(registry, "_declared", {})
     settings.SCHEDULER_LISTEN = False
-    monkeypatch.setattr("jobstore.process.scheduler.MAX_SLEEP", 0.02)
-    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.process.scheduler.MAX_SLEEP_SECONDS", 0.02)
+    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
     process = SchedulerProcess()
     process.start()
     try:
-        eventually(lambda: process.presence.sees_nothing_due)
+        eventually(lambda: process.elector.is_idle)
         time.sleep(0.5)  # what it does first is done
         yield process
     finally:
@@ -241,9 +241,9 @@ def idle(
 
 
 def test_an_idle_loop_beats_without_a_statement(idle: SchedulerProcess, seen: Statements) -> None:
-    before, beat = seen.of("APScheduler"), idle.scheduler.beat_at
+    before, beat = seen.of("APScheduler"), idle.scheduler.turned_at
     time.sleep(1.0)
-    assert idle.scheduler.beat_at > beat + 0.5
+    assert idle.scheduler.turned_at > beat + 0.5
     assert seen.of("APScheduler") == before
 
 
@@ -252,9 +252,9 @@ if connection.vendor == "postgresql":  # elsewhere these are statements each
     def test_a_renewal_looks_for_dead_processes_as_well(
         idle: SchedulerProcess, seen: Statements
     ) -> None:
-        before = len(seen.of("jobstore-presence"))
+        before = len(seen.of("jobstore-elector"))
         time.sleep(1.0)
-        sent = seen.of("jobstore-presence")[before:]
+        sent = seen.of("jobstore-elector")[before:]
         assert sent
         assert not [
             one for one in sent if not one.strip().startswith(("WITH renewed", "SELECT pg_try"))

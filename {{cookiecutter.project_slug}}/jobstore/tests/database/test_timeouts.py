@@ -64,7 +64,7 @@ def test_who_is_paused_in_a_transaction_does_not_block_a_take_over(
     assert term is not None
     go_on = threading.Event()
     paused = elsewhere.submit(
-        pause_inside_a_transaction, lambda: timeouts.limit_waiting("default"), term, go_on
+        pause_inside_a_transaction, lambda: timeouts.set_session_timeouts("default"), term, go_on
     )
     time.sleep(0.5)
     assert acquired(go_on) == lease.Term(US, term.epoch + 1)
@@ -90,7 +90,7 @@ def test_a_statement_that_takes_too_long_is_ended(
     elsewhere: concurrent.futures.ThreadPoolExecutor,
 ) -> None:
     def ask() -> float:
-        timeouts.limit_waiting("default")
+        timeouts.set_session_timeouts("default")
         began = time.monotonic()
         try:
             with connections["default"].cursor() as cursor:

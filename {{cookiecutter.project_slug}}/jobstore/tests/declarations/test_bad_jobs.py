@@ -207,7 +207,7 @@ def test_a_process_that_was_frozen_before_it_stored_its_jobs_does_not_retire_new
     eventually(lambda: "At the gate" in old.log.read_text(), 30)
     old.process.send_signal(signal.SIGSTOP)
     try:
-        start(NEW="yes", SCHEDULER_EXTRA="standby")
+        start(NEW="yes", SCHEDULER_SURPLUS="standby")
         eventually(lambda: DjangoJob.objects.filter(pk="new").exists(), 30)
         gate.touch()
     finally:
@@ -277,7 +277,7 @@ def test_a_metric_counts_what_is_wrong(start: Start, files: JobFiles) -> None:
     process = start(SCHEDULER_HEALTH_ADDRESS=address)
     eventually(process.is_active, 30)
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-        assert "scheduler_declaration_problems 1\n" in answer.read().decode()
+        assert "jobstore_declaration_problems 1\n" in answer.read().decode()
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("skip", "W010"), ("refuse", "E010")])

@@ -316,7 +316,7 @@ WRONG = {
 def test_one_bad_declaration_does_not_stop_other_jobs(
     files: JobFiles, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.declarations.validation.PATIENCE", 0.5)
+    monkeypatch.setattr("jobstore.declarations.validation.TRIGGER_SECONDS", 0.5)
     wrong, text = WRONG[content]
     path = files.declare("bad.py", wrong)
     files.declare("good.py", GOOD)

@@ -295,7 +295,7 @@ def test_jobs_that_are_written_together_are_those_that_are_written_alone(
 ) -> None:
     registry.declarations()
     monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr("jobstore.declarations.sync.BATCH", 7)
+    monkeypatch.setattr("jobstore.declarations.sync.BATCH_JOBS", 7)
     declared_by_call(20)
     sync()
     store = DjangoJobStore()

@@ -57,12 +57,12 @@ def test_a_coroutine_that_blocks_holds_others_up_no_longer_than_is_bearable(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(coroutines, "PATIENCE", 0.5)
+    monkeypatch.setattr(coroutines, "BLOCKED_SECONDS", 0.5)
     plain.store_job(misdeeds.block_loop, "blocker", 4.0, run_date=dt.datetime.now(dt.UTC))
-    eventually(Run.objects.filter(job="blocker", status=Run.SENT).exists)
+    eventually(Run.objects.filter(job="blocker", status=Run.RUNNING).exists)
     time.sleep(0.3)
     assert run(misdeeds.use_what_is_kept).status == Run.SUCCESS
-    assert Run.objects.get(job="blocker").status == Run.SENT
+    assert Run.objects.get(job="blocker").status == Run.RUNNING
     assert "has been blocked for 0.5 s" in caplog.text and "in block_loop" in caplog.text
     eventually(Run.objects.filter(job="blocker", status=Run.SUCCESS).exists)
 
@@ -82,7 +82,7 @@ def test_no_thread_of_a_coroutine_keeps_a_connection(run: RunJob) -> None:
             cursor.execute(asked)
             return int(cursor.fetchone()[0])
 
-    # This test's, the loop's, the presence's, and the recorder's for two seconds.
+    # This test's, the loop's, the elector's, and the recorder's for two seconds.
     eventually(lambda: count() <= 4, 5)
 
 

@@ -57,7 +57,7 @@ def hold_the_lease() -> None:
 def test_an_active_scheduler_says_yes(
     process: SchedulerProcess, address: str, question: str
 ) -> None:
-    eventually(lambda: process.presence.term and process.scheduler.is_prepared)
+    eventually(lambda: process.elector.term and process.scheduler.is_prepared)
     healthy, text = probe.ask(question, address)
     assert healthy, text
 
@@ -71,7 +71,7 @@ def test_a_surplus_scheduler_is_alive_but_not_ready_and_names_the_holder(
     process = SchedulerProcess()
     process.start()
     try:
-        eventually(lambda: process.presence.role == SchedulerInstance.Role.SURPLUS)
+        eventually(lambda: process.elector.role == SchedulerInstance.Role.SURPLUS)
         assert answers.live(process)[0] == answers.OK
         code, body = answers.ready(process)
         assert code == answers.UNAVAILABLE
@@ -85,14 +85,14 @@ def test_a_starting_scheduler_is_not_ready(transactional_db: None) -> None:
     process = SchedulerProcess()
     process.start()
     try:
-        eventually(lambda: process.presence.sight)
+        eventually(lambda: process.elector.view)
         assert "Waiting for the lease" in answers.ready(process)[1]["reason"]
     finally:
         process.stop()
 
 
 def test_a_hung_loop_is_not_alive(process: SchedulerProcess, settings: Settings) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
     with process.scheduler._jobstores_lock:
         process.scheduler.wakeup()
         time.sleep(0.3)
@@ -103,8 +103,8 @@ def test_a_hung_loop_is_not_alive(process: SchedulerProcess, settings: Settings)
 def test_a_database_that_is_away_makes_it_not_ready_but_alive(
     process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eventually(lambda: process.presence.term)
-    monkeypatch.setattr(answers, "DATABASE_SILENCE", 0.5)
+    eventually(lambda: process.elector.term)
+    monkeypatch.setattr(answers, "DATABASE_SILENCE_SECONDS", 0.5)
 
     def gone(*args: object, **options: object) -> None:
         raise DatabaseError("gone")
@@ -117,8 +117,8 @@ def test_a_database_that_is_away_makes_it_not_ready_but_alive(
 
 
 def test_a_draining_scheduler_is_ready_and_not_active(process: SchedulerProcess) -> None:
-    eventually(lambda: process.presence.term)
-    process.presence.drain()
+    eventually(lambda: process.elector.term)
+    process.elector.drain()
     assert answers.ready(process)[0] == answers.OK
     assert answers.active(process)[0] == answers.UNAVAILABLE
 
@@ -132,7 +132,7 @@ def test_an_address_that_is_taken_is_reported_and_does_not_stop_the_scheduler(
 
 
 def test_the_probe_runs_without_any_package(process: SchedulerProcess, address: str) -> None:
-    eventually(lambda: process.presence.term and process.scheduler.is_prepared)
+    eventually(lambda: process.elector.term and process.scheduler.is_prepared)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-E", ROOT / "jobstore" / "probe.py", "ready", address],
         capture_output=True,
@@ -196,12 +196,12 @@ def test_a_standby_is_healthy_and_names_the_active_one(
     transactional_db: None, settings: Settings
 ) -> None:
     settings.SCHEDULER_LEASE_SECONDS = 60.0
-    settings.SCHEDULER_EXTRA = "standby"
+    settings.SCHEDULER_SURPLUS = "standby"
     hold_the_lease()
     process = SchedulerProcess()
     process.start()
     try:
-        eventually(lambda: process.presence.role == SchedulerInstance.Role.STANDBY)
+        eventually(lambda: process.elector.role == SchedulerInstance.Role.STANDBY)
         code, body = answers.ready(process)
         assert (code, body["role"], body["holder"]) == (answers.OK, "standby", "elsewhere:7")
         code, body = answers.active(process)
@@ -214,35 +214,35 @@ def test_a_standby_is_healthy_and_names_the_active_one(
 def test_a_standby_without_its_database_is_not_ready(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.SCHEDULER_EXTRA = "standby"
+    settings.SCHEDULER_SURPLUS = "standby"
     hold_the_lease()
     process = SchedulerProcess()
-    process.presence.role = SchedulerInstance.Role.STANDBY
-    monkeypatch.setattr(answers, "DATABASE_SILENCE", 0.0)
+    process.elector.role = SchedulerInstance.Role.STANDBY
+    monkeypatch.setattr(answers, "DATABASE_SILENCE_SECONDS", 0.0)
     assert "database does not answer" in answers.ready(process)[1]["reason"]
 
 
 def test_an_active_scheduler_tells_all_about_itself(process: SchedulerProcess) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
     _, body = answers.ready(process)
     assert body["role"] == "active"
     assert body["epoch"] == 1
-    assert body["holder"] == body["process"] == f"{process.presence.host}:{os.getpid()}"
+    assert body["holder"] == body["process"] == f"{process.elector.host}:{os.getpid()}"
     assert 0 <= body["lease_age"] < 2
-    assert 0 <= body["beat_age"] < 30
+    assert 0 <= body["loop_age"] < 30
     assert abs(body["clock_skew"]) < 1
-    assert body["lag"] == 0
-    assert body["slots"] == {"busy": 0, "total": 10}
+    assert body["due_lag"] == 0
+    assert body["workers"] == {"busy": 0, "total": 10}
     assert body["version"].startswith("APScheduler 3.")
 
 
 def test_the_version_is_what_the_project_calls_it(settings: Settings) -> None:
     settings.SCHEDULER_VERSION = "shop:2026.11"
-    assert SchedulerProcess().presence.version == "shop:2026.11"
+    assert SchedulerProcess().elector.version == "shop:2026.11"
 
 
 def test_prometheus_can_read_the_metrics(process: SchedulerProcess, address: str) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
     process.store.outcomes["Executed"] = 3
     with urllib.request.urlopen(f"http://{address}/metrics") as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -251,21 +251,21 @@ def test_prometheus_can_read_the_metrics(process: SchedulerProcess, address: str
     described = {line.split()[2] for line in lines if line.startswith("# TYPE")}
     assert {name.partition("{")[0] for name in values} == described
     assert all(float(value) is not None for value in values.values())
-    assert values["scheduler_active"] == "1.0"
-    assert values['scheduler_role{role="active"}'] == "1"
-    assert values['scheduler_runs_total{status="Executed"}'] == "3"
+    assert values["jobstore_active"] == "1.0"
+    assert values['jobstore_role{role="active"}'] == "1"
+    assert values['jobstore_runs_total{status="Executed"}'] == "3"
 
 
 def test_no_value_breaks_a_line_of_the_metrics(process: SchedulerProcess) -> None:
     process.store.outcomes['a"b\\c\nd'] = 1
     [line] = [one for one in metrics.render(process).splitlines() if "runs_total{" in one]
-    assert line == r'scheduler_runs_total{status="a\"b\\c\nd"} 1'
+    assert line == r'jobstore_runs_total{status="a\"b\\c\nd"} 1'
 
 
 def test_an_address_that_becomes_free_is_taken(
     process: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "BIND_RETRY", 0.1)
+    monkeypatch.setattr(answers, "BIND_RETRY_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert answers.serve(process, address) is None
@@ -282,7 +282,7 @@ def test_probes_that_are_switched_off_say_so() -> None:
 def test_a_clock_that_differs_is_reported_once(
     process: SchedulerProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
     monkeypatch.setattr(DatabaseClock, "skew", 90.0)
     eventually(lambda: "90.0 s ahead of the database's" in caplog.text)
     time.sleep(0.5)

@@ -180,10 +180,10 @@ def one_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Start a scheduler with one worker, whose jobs are late after a second."""
     settings.SCHEDULER_THREADS = 1
     settings.SCHEDULER_HUNG_SECONDS = 3.0
-    monkeypatch.setattr(status, "FIRST_CLAIM", 0.0)
+    monkeypatch.setattr(status, "FIRST_CLAIM_SECONDS", 0.0)
     process = SchedulerProcess()
     process.start()
-    eventually(lambda: process.presence.term and process.scheduler.is_prepared)
+    eventually(lambda: process.elector.term and process.scheduler.is_prepared)
     yield process
     callables.release.set()
     process.stop()
@@ -200,7 +200,7 @@ def test_jobs_that_wait_for_the_one_busy_worker_are_no_fault(one_worker: Schedul
         code, body = health.scheduler("default")
         assert code == 200, body
         time.sleep(0.2)
-    assert body["late_by"] > conf.get("SCHEDULER_HUNG_SECONDS")
+    assert body["due_lag"] > conf.get("SCHEDULER_HUNG_SECONDS")
     assert body["saturated"] == ["default"]
     callables.release.set()
     eventually(lambda: not DjangoJob.objects.filter(pk__in=["first", "second"]).exists())
@@ -210,7 +210,7 @@ def test_jobs_that_wait_for_the_one_busy_worker_are_no_fault(one_worker: Schedul
 def test_a_loop_that_stands_still_excuses_nothing(
     one_worker: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.presence.SATURATION_LASTS", 0.5)
+    monkeypatch.setattr("jobstore.leadership.elector.SATURATION_SECONDS", 0.5)
     now = database_now("default")
     for name in ("first", "second"):
         one_worker.scheduler.add_job(callables.block, DateTrigger(now), id=name)

@@ -24,7 +24,7 @@ NOT_ANSWERED = "Probes are not answered: SCHEDULER_HEALTH_ADDRESS="
 def process(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[SchedulerProcess]:
     """What `runapscheduler` runs, not started."""
     monkeypatch.setattr(registry, "sync", lambda *args, **options: [])
-    monkeypatch.setattr(answers, "BIND_RETRY", 0.2)
+    monkeypatch.setattr(answers, "BIND_RETRY_SECONDS", 0.2)
     one = SchedulerProcess()
     yield one
     if one.scheduler.running:
@@ -63,4 +63,4 @@ def test_an_address_that_cannot_be_used_is_told_and_the_process_is_fit(
     time.sleep(0.5)  # two renewals
     instance = SchedulerInstance.objects.get()
     assert (instance.role, instance.problem[: len(NOT_ANSWERED)]) == ("active", NOT_ANSWERED)
-    assert process.presence.reason == ""
+    assert process.elector.reason == ""

@@ -153,14 +153,14 @@ def test_connections_that_say_nothing_keep_no_probe_out(start: Start) -> None:
             healthy, text = probe.ask("live", f"127.0.0.1:{port_of(server)}")
             assert healthy, text
             assert time.monotonic() - began < 2  # a probe gives up after 3
-        assert len(server._open) <= probe_server.CONNECTIONS
+        assert len(server._open) <= probe_server.MAX_CONNECTIONS
     finally:
         for one in idle:
             one.close()
 
 
 def test_a_connection_does_not_stay_open(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe_server, "LIFETIME", 0.3)
+    monkeypatch.setattr(probe_server, "CONNECTION_SECONDS", 0.3)
     server = start("127.0.0.1:0")
     with socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as slow:
         slow.sendall(b"G")
@@ -183,7 +183,7 @@ def test_the_number_of_threads_is_bounded(start: Start, monkeypatch: pytest.Monk
     time.sleep(1)
     for one in crowd:
         one.close()
-    assert 0 < len(answers) <= probe_server.THREADS
+    assert 0 < len(answers) <= probe_server.MAX_THREADS
 
 
 def test_who_leaves_early_leaves_nothing_in_the_log(

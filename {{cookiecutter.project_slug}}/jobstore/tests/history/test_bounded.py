@@ -246,7 +246,7 @@ def test_what_loggers_get_is_bounded_as_well(huge: bytes) -> None:
 def test_text_of_what_another_process_sent_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounded, "PATIENCE", 0.2)
+    monkeypatch.setattr(bounded, "FOREIGN_TEXT_SECONDS", 0.2)
     from jobstore.tests.callables import release
 
     made = bounded.made_elsewhere(lambda: bounded.of_result(Hostile("block")), "result")

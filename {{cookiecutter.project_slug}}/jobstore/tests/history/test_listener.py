@@ -102,7 +102,7 @@ def test_any_value_but_none_is_a_result(value: object) -> None:
 def test_a_run_never_seems_to_start_too_early_or_to_end_before_it_starts() -> None:
     """The database's time is known to within a round trip, and may be found to be a bit earlier."""
     due = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    run = runs.Run(1, "job", due)
+    run = runs.ActiveRun(1, "job", due)
     run.begin(due - dt.timedelta(milliseconds=5))
     run.end(due - dt.timedelta(milliseconds=9))
     assert run.started_at == run.finished == due
@@ -157,9 +157,9 @@ def test_a_text_that_takes_for_ever_keeps_its_own_worker_alone(
     eventually(lambda: "text" in callables.calls)
     for _ in range(3):
         assert run_once(scheduler, callables.note).status == Run.SUCCESS
-    assert Run.objects.get(job="stuck").status == Run.SENT
+    assert Run.objects.get(job="stuck").status == Run.RUNNING
     callables.release.set()
-    stuck = eventually(Run.objects.filter(job="stuck").exclude(status=Run.SENT).first)
+    stuck = eventually(Run.objects.filter(job="stuck").exclude(status=Run.RUNNING).first)
     assert stuck.duration > 0.3
 
 

@@ -29,7 +29,7 @@ def subject() -> Iterator[Recorder]:
 
 def running(offset: int = 0) -> DjangoJobExecution:
     time = database_now("default") + dt.timedelta(seconds=offset)
-    return Run.objects.create(job_id="a", status=Run.SENT, run_time=time, instance_id=US)
+    return Run.objects.create(job_id="a", status=Run.RUNNING, run_time=time, instance_id=US)
 
 
 def result(run: DjangoJobExecution, status: str = Run.SUCCESS, **details: Any) -> Result:
@@ -56,7 +56,7 @@ def test_a_result_of_another_process_changes_nothing() -> None:
     run = running()
     recorder.write([result(run)], uuid.uuid4(), "default")
     run.refresh_from_db()
-    assert run.status == Run.SENT
+    assert run.status == Run.RUNNING
 
 
 def test_a_final_status_is_never_replaced() -> None:
@@ -91,7 +91,7 @@ def test_results_wait_for_the_database_and_are_written_when_it_is_back(
 def test_beyond_the_bound_only_how_a_run_ended_is_kept_and_that_is_said_once(
     subject: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(recorder, "MAX_WAITING", 3)
+    monkeypatch.setattr(recorder, "MAX_WAITING_RESULTS", 3)
     write = recorder.write
     away = True
 
@@ -154,8 +154,8 @@ def test_nothing_that_the_database_raises_ends_the_writing(
 def test_long_texts_that_wait_are_cut_and_no_status_is_lost(
     subject: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MAX_WAITING_TEXT", 15_000)
-    monkeypatch.setattr(recorder, "LINGER", 0.5)
+    monkeypatch.setattr(recorder, "MAX_WAITING_CHARACTERS", 15_000)
+    monkeypatch.setattr(recorder, "LINGER_SECONDS", 0.5)
     runs = [running(offset) for offset in range(3)]
     for run in runs:
         subject.put(result(run, Run.ERROR, exception="x" * 10_000))
@@ -176,12 +176,12 @@ def test_texts_that_no_statement_could_carry_together_are_written_in_turn(
         write(results, *args)
 
     monkeypatch.setattr(recorder, "write", noting)
-    monkeypatch.setattr(recorder, "LINGER", 0.2)
+    monkeypatch.setattr(recorder, "LINGER_SECONDS", 0.2)
     for offset in range(12):
         subject.put(result(running(offset), Run.ERROR, traceback="x" * 1_000_000))
     assert subject.flush(20.0)
     assert Run.objects.filter(status=Run.ERROR).count() == 12
-    assert max(sizes) <= recorder.BATCH_TEXT
+    assert max(sizes) <= recorder.BATCH_CHARACTERS
 
 
 def test_one_bad_result_does_not_hold_back_the_others(subject: Recorder) -> None:

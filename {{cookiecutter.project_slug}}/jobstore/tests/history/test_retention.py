@@ -75,14 +75,14 @@ def test_a_negative_number_of_runs_to_keep_deletes_nothing() -> None:
 
 
 def test_deleting_goes_on_over_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BATCH", 2)
+    monkeypatch.setattr(models, "BATCH_ROWS", 2)
     for hours in range(5):
         run("a", 31 * DAY + dt.timedelta(hours=hours))
     assert prune(days=30).runs == 5
 
 
 def test_what_is_deleted_by_number_is_numbered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BATCH", 2)
+    monkeypatch.setattr(models, "BATCH_ROWS", 2)
     for job_id in ("a", "b", "c"):
         for hours in range(3 if job_id == "c" else 9):
             age = dt.timedelta(hours=hours)
@@ -105,19 +105,19 @@ def test_what_is_deleted_by_number_is_numbered_once(monkeypatch: pytest.MonkeyPa
 def test_all_may_be_deleted_by_number_but_what_is_not_finished() -> None:
     run("a", DAY)
     run("a", 2 * DAY, DjangoJobExecution.CANCELLED)
-    run("a", 3 * DAY, DjangoJobExecution.SENT)
+    run("a", 3 * DAY, DjangoJobExecution.RUNNING)
     run("a", 4 * DAY, DjangoJobExecution.REQUESTED)
     assert prune(days=30, keep_per_job=0).runs == 2
     assert set(DjangoJobExecution.objects.values_list("status", flat=True)) == {
-        DjangoJobExecution.SENT,
+        DjangoJobExecution.RUNNING,
         DjangoJobExecution.REQUESTED,
     }
 
 
 def test_a_run_of_a_job_in_memory_whose_process_died_goes_once_it_is_old() -> None:
-    old = run("a", 31 * DAY, DjangoJobExecution.SENT)
-    run("a", 29 * DAY, DjangoJobExecution.SENT)
-    owned = run("b", 31 * DAY, DjangoJobExecution.SENT)
+    old = run("a", 31 * DAY, DjangoJobExecution.RUNNING)
+    run("a", 29 * DAY, DjangoJobExecution.RUNNING)
+    owned = run("b", 31 * DAY, DjangoJobExecution.RUNNING)
     DjangoJobExecution.objects.filter(pk=owned.pk).update(instance=uuid.uuid4())
     run("b", 32 * DAY, DjangoJobExecution.REQUESTED)
     assert prune(days=30).runs == 1

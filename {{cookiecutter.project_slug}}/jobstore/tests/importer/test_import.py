@@ -616,8 +616,8 @@ def test_a_run_whose_end_came_after_the_first_time_is_completed(
 def test_a_history_of_many_batches_shows_its_progress(
     old: OldTables, take: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BATCH", 2)
-    monkeypatch.setattr(command, "STEP", 4)
+    monkeypatch.setattr(jobs, "BATCH_ROWS", 2)
+    monkeypatch.setattr(command, "PROGRESS_RUNS", 4)
     for number in range(9):
         old.add_run(run_time=NOON + number * MINUTE)
     said = take().out
@@ -629,7 +629,7 @@ def test_long_texts_come_over_in_several_statements(old: OldTables, take: Import
     for number in range(5):
         old.add_run(run_time=NOON + number * MINUTE, traceback="x" * 60_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "BATCH_TEXT", 100_000)
+        patch.setattr(jobs, "BATCH_CHARACTERS", 100_000)
         take()
     assert DjangoJobExecution.objects.filter(traceback="x" * 60_000).count() == 5
 
@@ -637,7 +637,7 @@ def test_long_texts_come_over_in_several_statements(old: OldTables, take: Import
 def test_it_can_be_interrupted_and_run_again(
     old: OldTables, take: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr(jobs, "BATCH_ROWS", 2)
     for number in range(5):
         old.add_run(run_time=NOON + number * MINUTE)
 

@@ -40,7 +40,7 @@ class Pair:
     def assert_every_time_ran_once(self) -> None:
         """Compare what ran, by its own trace, with what the history tells."""
         DjangoJob.objects.get(pk="tick").pause()
-        eventually(lambda: not Run.objects.filter(job="tick", status=Run.SENT).exists())
+        eventually(lambda: not Run.objects.filter(job="tick", status=Run.RUNNING).exists())
         ran = Run.objects.filter(job="tick", started_at__isnull=False).count()
         lost = Run.objects.filter(job="tick", status=Run.LOST).count()
         traces = len(self.trace.read_text().split())
@@ -64,7 +64,7 @@ def test_the_other_goes_on_when_the_active_one_is_killed(pair: Pair) -> None:
 def test_a_run_of_a_killed_process_becomes_lost(pair: Pair) -> None:
     active = pair.active()
     DjangoJob.objects.get(pk="endless").request_run("test")
-    eventually(lambda: Run.objects.filter(job="endless", status=Run.SENT).exists())
+    eventually(lambda: Run.objects.filter(job="endless", status=Run.RUNNING).exists())
     active.process.send_signal(signal.SIGKILL)
     eventually(lambda: Run.objects.filter(job="endless", status=Run.LOST).exists(), 40)
 

@@ -14,7 +14,7 @@ from jobstore import registry
 from jobstore.health import answers
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership import lease
-from jobstore.leadership.presence import Presence
+from jobstore.leadership.elector import Elector
 from jobstore.models import DjangoJobExecution, SchedulerInstance, SchedulerLease, database_now
 from jobstore.process.scheduler import SchedulerProcess
 from jobstore.tests import callables
@@ -33,16 +33,16 @@ def start_process(
     transactional_db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StartProcess]:
     """Return a function that starts what `runapscheduler` runs, as a standby where it is second."""
-    settings.SCHEDULER_EXTRA = "standby"
+    settings.SCHEDULER_SURPLUS = "standby"
     settings.SCHEDULER_LEASE_SECONDS = 60.0  # so that nobody gets it by waiting
-    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE_SECONDS", 0.5)
     monkeypatch.setattr(registry, "sync", lambda *args, **options: [])
     started: list[SchedulerProcess] = []
 
-    def start(on_term: Callable[[], Any] | None = None) -> SchedulerProcess:
+    def start(on_elected: Callable[[], Any] | None = None) -> SchedulerProcess:
         one = SchedulerProcess()
-        if on_term is not None:
-            one.scheduler._on_term = on_term
+        if on_elected is not None:
+            one.scheduler._on_elected = on_elected
         one.start()
         started.append(one)
         return one
@@ -63,10 +63,10 @@ def is_ready(process: SchedulerProcess) -> bool:
 
 
 def broken(error: BaseException) -> Callable[[], None]:
-    def on_term() -> None:
+    def on_elected() -> None:
         raise error
 
-    return on_term
+    return on_elected
 
 
 WRONG = [
@@ -93,13 +93,13 @@ def test_a_standby_takes_over_from_a_process_that_cannot_prepare(
     start_process: StartProcess, error: BaseException
 ) -> None:
     process = start_process(broken(error))
-    eventually(lambda: process.presence.role == Role.UNFIT)
+    eventually(lambda: process.elector.role == Role.UNFIT)
     other = start_process()
-    eventually(lambda: other.presence.term and is_ready(other))
+    eventually(lambda: other.elector.term and is_ready(other))
     other.scheduler.add_job(callables.note, id="job")
-    eventually(lambda: Run.objects.filter(status=Run.SUCCESS, instance=other.presence.id).exists())
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS, instance=other.elector.id).exists())
     time.sleep(1.5)  # in which the first one would try again
-    assert other.presence.term
+    assert other.elector.term
     assert not is_ready(process)
 
 
@@ -108,11 +108,11 @@ def test_a_process_that_cannot_prepare_is_never_ready_in_between(
 ) -> None:
     tries: list[int] = []
 
-    def on_term() -> None:
+    def on_elected() -> None:
         tries.append(1)
         raise RuntimeError("a bad release")
 
-    process = start_process(on_term)
+    process = start_process(on_elected)
     while len(tries) < 3:
         assert not is_ready(process)
         time.sleep(0.002)
@@ -121,7 +121,7 @@ def test_a_process_that_cannot_prepare_is_never_ready_in_between(
 def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProcess) -> None:
     may_go_on = threading.Event()
     process = start_process(lambda: may_go_on.wait(10))
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
     assert "in line with the code" in answers.ready(process)[1]["reason"]
     may_go_on.set()
     eventually(lambda: is_ready(process))
@@ -130,14 +130,14 @@ def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProce
 def test_a_process_that_can_prepare_in_the_end_runs_jobs(start_process: StartProcess) -> None:
     left = iter([RuntimeError("not yet")] * 2)
 
-    def on_term() -> None:
+    def on_elected() -> None:
         if error := next(left, None):
             raise error
 
-    process = start_process(on_term)
-    eventually(lambda: process.presence.role == Role.UNFIT)
+    process = start_process(on_elected)
+    eventually(lambda: process.elector.role == Role.UNFIT)
     eventually(lambda: is_ready(process))
-    assert process.presence.role == Role.ACTIVE
+    assert process.elector.role == Role.ACTIVE
     eventually(lambda: SchedulerInstance.objects.filter(problem="", role=Role.ACTIVE).exists())
     process.scheduler.add_job(callables.note, id="job")
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).exists())
@@ -148,13 +148,13 @@ def test_a_database_that_fails_for_a_moment_while_preparing_does_not_make_it_unf
 ) -> None:
     left = iter([OperationalError("deadlock detected"), DatabaseError("gone")])
 
-    def on_term() -> None:
+    def on_elected() -> None:
         if error := next(left, None):
             raise error
 
-    process = start_process(on_term)
+    process = start_process(on_elected)
     eventually(lambda: is_ready(process))
-    assert process.presence.epoch == 1
+    assert process.elector.epoch == 1
 
 
 def test_a_database_that_fails_for_long_while_preparing_makes_it_unfit(
@@ -204,7 +204,7 @@ def test_a_database_that_was_away_for_long_makes_nobody_unfit(
         process.scheduler.add_job(callables.note, id="job")
         eventually(lambda: "connection timed out" in process.store._claiming.text)
         # It does not trust its lease any more, and still looks for the claim that got no reply.
-        process.presence.doubt()
+        process.elector.distrust_lease()
         time.sleep(3.0)
     eventually(lambda: "ran" in callables.calls)
     eventually(lambda: is_ready(process))
@@ -230,7 +230,7 @@ def test_a_loop_whose_thread_has_ended_gives_the_lease_up(start_process: StartPr
 def test_a_loop_that_is_about_to_begin_is_not_taken_for_ended(
     start_process: StartProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread is made before it is started, and the presence looks at it meanwhile."""
+    """A thread is made before it is started, and the elector looks at it meanwhile."""
     begin = threading.Thread.start
     seen: list[str] = []
 
@@ -252,18 +252,18 @@ def test_a_loop_that_is_stuck_gives_the_lease_up_until_it_moves_again(
     process = start_process()
     eventually(lambda: is_ready(process))
     settings.SCHEDULER_HUNG_SECONDS = 1.0
-    process.scheduler.beat_at = time.monotonic() + 0.1
+    process.scheduler.turned_at = time.monotonic() + 0.1
     with process.scheduler._jobstores_lock:
         process.scheduler.wakeup()
         other = start_process()
         settings.SCHEDULER_HUNG_SECONDS = 1.0
-        eventually(lambda: other.presence.term)
+        eventually(lambda: other.elector.term)
         assert "silent" in answers.ready(process)[1]["reason"]
-        assert process.presence.role == Role.UNFIT
+        assert process.elector.role == Role.UNFIT
     settings.SCHEDULER_HUNG_SECONDS = 30.0
-    eventually(lambda: process.presence.role == Role.STANDBY)
+    eventually(lambda: process.elector.role == Role.STANDBY)
     assert is_ready(process)
-    assert SchedulerInstance.objects.get(pk=process.presence.id).problem == ""
+    assert SchedulerInstance.objects.get(pk=process.elector.id).problem == ""
 
 
 def test_a_scheduler_without_our_command_that_is_stuck_gives_the_lease_up_as_well(
@@ -276,7 +276,7 @@ def test_a_scheduler_without_our_command_that_is_stuck_gives_the_lease_up_as_wel
     with stuck._jobstores_lock:
         other = start_scheduler()
         store: DjangoJobStore = other._jobstores["default"]
-        eventually(lambda: store.presence and store.presence.term)
+        eventually(lambda: store.elector and store.elector.term)
         runs = Run.objects.filter(status=Run.SUCCESS, epoch=2)
         eventually(runs.exists)
 
@@ -299,18 +299,18 @@ def test_the_thread_that_renews_the_lease_is_started_again_if_it_ended(
 ) -> None:
     process = start_process()
     eventually(lambda: is_ready(process))
-    former = process.presence._thread
+    former = process.elector._thread
     assert former is not None
 
     def leave() -> None:
         monkeypatch.undo()
         raise SystemExit
 
-    monkeypatch.setattr(process.presence, "_beat", leave)
-    process.presence._listener.nudge()
+    monkeypatch.setattr(process.elector, "_step", leave)
+    process.elector._listener.wake()
     eventually(lambda: not former.is_alive())
     process.scheduler.wakeup()
-    eventually(lambda: process.presence._thread is not former)
+    eventually(lambda: process.elector._thread is not former)
     time.sleep(0.1)
     eventually(lambda: is_ready(process))
     assert answers.live(process)[0] == answers.OK
@@ -327,20 +327,20 @@ def test_what_the_handler_of_an_outage_raises_does_not_end_the_thread(
         raised.set()
         raise RuntimeError("the connection cannot even be closed")
 
-    thread = process.presence._thread
+    thread = process.elector._thread
     assert thread is not None
     monkeypatch.setattr("jobstore.leadership.lease.renew", fail)
-    monkeypatch.setattr("jobstore.leadership.presence.release_connections", fail)
+    monkeypatch.setattr("jobstore.leadership.elector.release_connections", fail)
     eventually(raised.is_set)
     time.sleep(0.5)
     monkeypatch.undo()
     assert thread.is_alive()
-    eventually(lambda: process.presence.term)
+    eventually(lambda: process.elector.term)
 
 
-STEPPING_BACK: dict[str, Callable[[Presence], None]] = {
-    "drain": lambda presence: presence.drain(),
-    "hold_back": lambda presence: presence.hold_back("a bad release"),
+STEPPING_BACK: dict[str, Callable[[Elector], None]] = {
+    "drain": lambda elector: elector.drain(),
+    "hold_back": lambda elector: elector.hold_back("a bad release"),
 }
 
 
@@ -356,12 +356,12 @@ def test_a_lease_that_is_won_while_stepping_back_does_not_stay_taken(
         time.sleep(0.5)
         return original(*args, **options)
 
-    monkeypatch.setattr("jobstore.leadership.presence.PATIENCE", patience)
-    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("jobstore.leadership.elector.DRAIN_LOCK_SECONDS", patience)
+    monkeypatch.setattr("jobstore.leadership.fitness.FIRST_PAUSE_SECONDS", 60.0)
     monkeypatch.setattr(lease, "acquire", slow)
     process = start_process()
     assert asked.wait(10)
-    STEPPING_BACK[step_back](process.presence)
+    STEPPING_BACK[step_back](process.elector)
     eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
     eventually(is_free, 3)
 
@@ -371,7 +371,7 @@ def test_a_repeated_failure_is_logged_once_and_counted(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("jobstore.process.scheduler.RETRY", 0.02)
+    monkeypatch.setattr("jobstore.process.scheduler.RETRY_SECONDS", 0.02)
     caplog.set_level("INFO")
     left = iter([RuntimeError("odd")] * 50)
 

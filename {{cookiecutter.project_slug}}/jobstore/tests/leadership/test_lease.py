@@ -28,9 +28,9 @@ def test_the_first_to_ask_gets_it() -> None:
 
 def test_the_second_is_told_who_holds_it() -> None:
     acquire(US)
-    sight = lease.acquire(THEM, "default")
-    assert sight.term is None
-    assert sight.holder == str(US)
+    view = lease.acquire(THEM, "default")
+    assert view.term is None
+    assert view.holder == str(US)
 
 
 def test_an_expired_lease_is_taken_over_with_the_next_epoch() -> None:

@@ -58,7 +58,7 @@ def instance(role: Role, seconds_ago: float) -> SchedulerInstance:
 def left_run(owner: SchedulerInstance) -> DjangoJobExecution:
     now = database_now("default")
     return Run.objects.create(
-        job_id="job", status=Run.SENT, run_time=now, claimed_at=now, instance=owner
+        job_id="job", status=Run.RUNNING, run_time=now, claimed_at=now, instance=owner
     )
 
 
@@ -66,7 +66,7 @@ def left_run(owner: SchedulerInstance) -> DjangoJobExecution:
 def test_a_run_that_a_process_left_is_found_while_another_is_active(
     start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch, role: Role
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
     scheduler = start_scheduler()
     scheduler.add_job(callables.note, "interval", seconds=0.5, id="job")
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).exists())
@@ -113,8 +113,8 @@ def test_a_run_is_not_tried_again_before_the_thread_that_runs_it_has_ended(
 def test_a_scheduler_that_does_not_wait_keeps_its_runs_until_they_end(
     start_scheduler: StartScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.membership.HEARTBEAT", 0.5)
-    monkeypatch.setattr("jobstore.leadership.presence.CHORES", 0.0)
+    monkeypatch.setattr("jobstore.leadership.membership.HEARTBEAT_SECONDS", 0.5)
+    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
     former = start_scheduler()
     former.add_job(callables.block, "interval", hours=1, id="job")
     DjangoJob.objects.update(on_lost=DjangoJob.OnLost.RERUN)
@@ -133,7 +133,7 @@ def hold(suspect: losses.Suspect) -> int:
     """Take the lease, and look for the dead as its holder."""
     me = uuid.uuid4()
     term = lease.acquire(me, "default").term
-    return losses.declare_lost(me, term, "default", database_now("default"), suspect)
+    return losses.reap_dead_instances(me, term, "default", database_now("default"), suspect)
 
 
 def test_the_former_holder_whose_session_ended_is_dead_if_it_stays_silent() -> None:
@@ -169,7 +169,7 @@ def test_a_job_whose_process_was_killed_runs_again_long_before_it_counts_as_sile
         eventually(former.is_active, 40)
         further = SchedulerCommand(tmp_path / "further", **quick)
         eventually(lambda: DjangoJob.objects.filter(pk="endless").first(), 20).request_run("test")
-        eventually(lambda: Run.objects.filter(job="endless", status=Run.SENT).exists(), 20)
+        eventually(lambda: Run.objects.filter(job="endless", status=Run.RUNNING).exists(), 20)
         eventually(lambda: SchedulerInstance.objects.filter(role=Role.STANDBY).exists(), 40)
         former.process.send_signal(signal.SIGKILL)
         eventually(lambda: Run.objects.filter(job="endless", status=Run.LOST).exists(), 20)

@@ -25,7 +25,7 @@ def lose(on_lost: str = RERUN, attempt: int = 1, **changes: object) -> DjangoJob
     values = {"next_run_time": now + dt.timedelta(hours=1), "on_lost": on_lost} | changes
     job = DjangoJob.all_objects.create(pk="job", job_state=b"", **values)
     run = Run.objects.create(
-        job=job, status=Run.SENT, run_time=now, claimed_at=now, instance_id=DEAD, attempt=attempt
+        job=job, status=Run.RUNNING, run_time=now, claimed_at=now, instance_id=DEAD, attempt=attempt
     )
     assert losses.mark_lost([DEAD], "default", "gone") == 1
     run.refresh_from_db()
@@ -87,7 +87,7 @@ def test_a_loss_and_the_request_that_follows_are_one_transaction(
     with pytest.raises(RuntimeError):
         lose()
     assert not connection.in_atomic_block
-    assert set(Run.objects.values_list("status", flat=True)) == {Run.SENT}
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.RUNNING}
 
 
 def test_a_one_off_job_whose_process_died_is_run_again(start_scheduler: StartScheduler) -> None:
@@ -95,7 +95,7 @@ def test_a_one_off_job_whose_process_died_is_run_again(start_scheduler: StartSch
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(milliseconds=300)
     scheduler.add_job(callables.block, "date", run_date=soon, id="once")
     DjangoJob.objects.filter(pk="once").update(on_lost=RERUN)
-    first = eventually(lambda: Run.objects.filter(status=Run.SENT).first())
+    first = eventually(lambda: Run.objects.filter(status=Run.RUNNING).first())
     # Another process was running it, as far as anybody can tell, and is gone.
     now = database_now("default")
     dead = SchedulerInstance.objects.create(

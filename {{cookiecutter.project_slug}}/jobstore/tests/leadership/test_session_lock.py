@@ -134,7 +134,7 @@ def test_who_is_leaving_gives_it_back_before_its_last_jobs_have_finished(
     process.start()
     try:
         eventually(lambda: SchedulerLease.objects.filter(session_lock=True).exists())
-        process.presence.drain()
+        process.elector.drain()
         eventually(detector.try_hold)
     finally:
         process.stop()
@@ -143,7 +143,7 @@ def test_who_is_leaving_gives_it_back_before_its_last_jobs_have_finished(
 def test_without_the_detector_nobody_asks_for_it(
     settings: Settings, start_scheduler: StartScheduler, detector: SessionLock
 ) -> None:
-    settings.SCHEDULER_DETECTOR = False
+    settings.SCHEDULER_SESSION_LOCK = False
     start_scheduler()
     eventually(lambda: SchedulerLease.objects.filter(epoch=1).exists())
     assert detector.try_hold()

@@ -1,6 +1,6 @@
 """However many jobs run, a scheduler keeps few connections; counted where the database sees them.
 
-Kept are at most three while jobs run one after the other (the loop's, the presence's, the
+Kept are at most three while jobs run one after the other (the loop's, the elector's, the
 recorder's) and two when idle, since the recorder gives its own back after two seconds. A job that
 uses the database has one of its own for as long as it runs. After a shutdown there is none.
 """

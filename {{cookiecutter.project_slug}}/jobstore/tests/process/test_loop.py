@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 Run = DjangoJobExecution
 # Threads that send statements and are not the loop.
-OTHERS = ("jobstore-presence", "jobstore-recorder")
+OTHERS = ("jobstore-elector", "jobstore-recorder")
 # Statements of the longest look at the database, in which each of them fails in turn.
 LONGEST = 12
 
@@ -222,7 +222,7 @@ def test_a_method_of_the_store_may_raise(
     let_it_run(scheduler)
     eventually(raised.is_set)
     eventually(lambda: "ran" in callables.calls)
-    eventually(lambda: not Run.objects.filter(status=Run.SENT).exists())
+    eventually(lambda: not Run.objects.filter(status=Run.RUNNING).exists())
     before = callables.calls.count("ran")
     let_it_run(scheduler)
     eventually(lambda: callables.calls.count("ran") > before)
@@ -298,7 +298,7 @@ def test_a_text_that_takes_for_ever_holds_no_loop_up(
     assert_it_goes_on(scheduler)
     scheduler.add_job(hazards.leave_later, id="leaver", args=["SystemExit"])
     assert the_run("leaver").status == Run.ERROR
-    assert Run.objects.get(job="stuck").status == Run.SENT
+    assert Run.objects.get(job="stuck").status == Run.RUNNING
     callables.release.set()
     assert the_run("stuck").status in (Run.SUCCESS, Run.ERROR)
 

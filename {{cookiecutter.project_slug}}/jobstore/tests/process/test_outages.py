@@ -18,8 +18,8 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from jobstore.history import recorder
+from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import LeaseView, Term
-from jobstore.leadership.presence import Presence
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.tests import callables, plain
 from jobstore.tests.conftest import StartScheduler, eventually
@@ -265,15 +265,15 @@ def test_a_stop_meanwhile_ends_in_time_and_says_what_was_not_written(
 @pytest.mark.usefixtures("transactional_db")
 def test_the_loop_is_woken_when_the_lease_can_be_trusted_again() -> None:
     wakes: list[int] = []
-    presence = Presence("default", lambda: wakes.append(1))
-    presence.compete()
+    elector = Elector("default", lambda: wakes.append(1))
+    elector.campaign()
     due = now()
-    sight = LeaseView(due, term=Term(presence.id, 1), next_run_time=due)
+    view = LeaseView(due, term=Term(elector.id, 1), next_run_time=due)
     an_outage_ago = time.monotonic() - 60
-    presence._look(sight, an_outage_ago)
-    presence.planned_wake = due  # as the loop noted before the outage
+    elector._absorb(view, an_outage_ago)
+    elector.planned_wake = due  # as the loop noted before the outage
     wakes.clear()
-    presence._look(sight, time.monotonic())
+    elector._absorb(view, time.monotonic())
     assert wakes
 
 
@@ -287,7 +287,7 @@ def test_a_run_whose_result_still_waits_does_not_count_as_running(
     start_scheduler().add_job(callables.note, "interval", seconds=1, id="often")
     eventually(lambda: len(callables.calls) >= 3)
     DjangoJob.objects.get(pk="often").request_run("test")
-    eventually(lambda: Run.objects.filter(requested_by="test", status=Run.SENT).exists())
+    eventually(lambda: Run.objects.filter(requested_by="test", status=Run.RUNNING).exists())
     assert not Run.objects.filter(status=Run.MAX_INSTANCES).exists()
 
 

@@ -41,7 +41,7 @@ def holder() -> SchedulerInstance:
 def running(holder: SchedulerInstance, job_id: str, seconds: float) -> DjangoJobExecution:
     began = database_now("default") - seconds * SECOND
     return Run.objects.create(
-        job_id=job_id, status=Run.SENT, run_time=began, started_at=began, instance=holder
+        job_id=job_id, status=Run.RUNNING, run_time=began, started_at=began, instance=holder
     )
 
 
@@ -100,7 +100,7 @@ def test_nothing_is_waited_for_that_ends_in_time_anyway(holder: SchedulerInstanc
 def test_waiting_ends_when_the_run_has_ended(
     holder: SchedulerInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.management.commands.scheduler_status.POLL", 0.1)
+    monkeypatch.setattr("jobstore.management.commands.scheduler_status.POLL_SECONDS", 0.1)
     run = running(holder, "report", 100)
 
     def succeed() -> None:

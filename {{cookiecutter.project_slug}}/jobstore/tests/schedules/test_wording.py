@@ -194,7 +194,7 @@ def test_a_start_logs_numbers_and_stores_the_question(
     assert "mon at 03:00" in page and "every day at 03:00 (Asia/Tokyo)" in page
 
 
-@pytest.mark.django_db(transaction=True)  # the presence writes from a thread of its own
+@pytest.mark.django_db(transaction=True)  # the elector writes from a thread of its own
 def test_a_program_that_adds_a_job_is_told_of_numbers(caplog: pytest.LogCaptureFixture) -> None:
     scheduler = BackgroundScheduler(jobstores={"default": DjangoJobStore()}, timezone=ZONE)
     scheduler.start(paused=True)

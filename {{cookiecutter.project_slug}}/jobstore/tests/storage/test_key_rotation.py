@@ -105,7 +105,7 @@ def test_signing_anew_changes_nothing_but_the_signature(rotate: Any) -> None:
 
 
 def test_many_jobs_are_signed_anew_in_batches(rotate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_rotation, "BATCH", 3)
+    monkeypatch.setattr(key_rotation, "BATCH_JOBS", 3)
     for number in range(8):
         add(f"job-{number}")
     rotate(NEW, OLD)
@@ -117,7 +117,7 @@ def test_many_jobs_are_signed_anew_in_batches(rotate: Any, monkeypatch: pytest.M
 def test_a_process_that_lost_the_lease_in_between_signs_no_more(
     rotate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_rotation, "BATCH", 1)
+    monkeypatch.setattr(key_rotation, "BATCH_JOBS", 1)
     add("a")
     add("b")
     rotate(NEW, OLD)
@@ -239,7 +239,7 @@ def test_jobs_in_quarantine_are_counted_but_are_no_outage(
     scheduler = start_scheduler()
     eventually(lambda: scheduler._jobstores["default"]._dispatcher._begun_epoch)
     seen = status.verdict("default")
-    assert (seen["status"], seen["quarantined"], seen["late_by"]) == ("ok", 1, 0.0)
+    assert (seen["status"], seen["quarantined"], seen["due_lag"]) == ("ok", 1, 0.0)
 
 
 # --- The command ----------------------------------------------------------------------------------
@@ -358,14 +358,14 @@ def test_a_scheduler_with_a_wrong_key_is_not_ready_and_takes_no_job_out_of_servi
 def test_a_scheduler_with_a_wrong_key_recovers_once_the_key_is_right(
     rotate: Any, start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.presence.KEY_RETRY", 0.2)
+    monkeypatch.setattr("jobstore.leadership.elector.KEY_RETRY_SECONDS", 0.2)
     for number in range(3):
         add(f"job-{number}")
     rotate(NEW)
     store = start_scheduler()._jobstores["default"]
-    eventually(lambda: store.presence.role == Role.UNFIT)
+    eventually(lambda: store.elector.role == Role.UNFIT)
     rotate(NEW, OLD)
-    eventually(lambda: store.presence.role == Role.ACTIVE)
+    eventually(lambda: store.elector.role == Role.ACTIVE)
     eventually(lambda: key_rotation.key_use("default") == key_rotation.KeyUse(current=3))
 
 
@@ -390,7 +390,7 @@ def test_a_holder_that_finds_the_jobs_signed_by_another_key_gives_up_instead_of_
     for job_id, data in states:
         DjangoJob.objects.filter(pk=job_id).update(job_state=data)
     DjangoJob.objects.update(next_run_time=past)
-    eventually(lambda: store.presence.role == Role.UNFIT)
+    eventually(lambda: store.elector.role == Role.UNFIT)
     assert not DjangoJob.objects.filter(quarantined_at__isnull=False).exists()
     assert not Run.objects.exists()
 

@@ -191,7 +191,7 @@ def test_a_holder_whose_lease_has_passed_on_quarantines_nothing(
     settings.SCHEDULER_RENEW_SECONDS = settings.SCHEDULER_LEASE_SECONDS = 600.0
     scheduler = start_scheduler()
     store = scheduler._jobstores["default"]
-    eventually(lambda: store.presence.term and store._dispatcher._begun_epoch)
+    eventually(lambda: store.elector.term and store._dispatcher._begun_epoch)
     keep(IntervalTrigger(hours=1))
     SchedulerLease.objects.update(epoch=99)  # somebody else has it; this process does not know
     DjangoJob.objects.update(job_state=b"rubbish")

@@ -13,9 +13,9 @@ from django.db import DatabaseError, InterfaceError
 
 from jobstore import conf
 from jobstore.database.notifications import Listener
-from jobstore.database.timeouts import limit_waiting
+from jobstore.database.timeouts import set_session_timeouts
 from jobstore.leadership import lease, losses
-from jobstore.leadership.clock import SKEW, DatabaseClock
+from jobstore.leadership.clock import REPORTED_SKEW_SECONDS, DatabaseClock
 from jobstore.leadership.lease import LeaseView, Term
 from jobstore.leadership.membership import Membership, Role
 from jobstore.leadership.session_lock import SessionLock
@@ -26,21 +26,21 @@ from jobstore.util import as_aware, get_django_internal_datetime, release_connec
 logger = logging.getLogger("jobstore.scheduler")
 
 # Seconds between two searches for processes that died.
-CHORES = 10.0
+REAP_SECONDS = 10.0
 # Seconds between two tries while the database does not answer.
-RETRY = 0.5
-# Seconds between two looks at a lease whose holder the detector watches.
-LOOK = 5.0
+RETRY_SECONDS = 0.5
+# Seconds between two looks at a lease whose holder the session lock watches.
+LEASE_LOOK_SECONDS = 5.0
 # Seconds for which it counts what a claim said of busy workers; one follows each second then.
-SATURATION_LASTS = 10.0
+SATURATION_SECONDS = 10.0
 # Seconds between two looks at the keys of the stored jobs, without the lease: while they are known,
 # and while they are not.
-KEY_LOOK, KEY_RETRY = 60.0, 5.0
+KEY_LOOK_SECONDS, KEY_RETRY_SECONDS = 60.0, 5.0
 # Seconds that leaving waits for a statement that is under way.
-PATIENCE = 3.0
+DRAIN_LOCK_SECONDS = 3.0
 
 
-class Presence(Membership):
+class Elector(Membership):
     """Keeps a process registered and, if it can, in possession of the lease."""
 
     def __init__(
@@ -55,13 +55,13 @@ class Presence(Membership):
         """
         super().__init__(using)
         self.clock = DatabaseClock()
-        self.sight: LeaseView | None = None
+        self.view: LeaseView | None = None
         self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
-        self.lag = 0.0
+        self.due_lag = 0.0
         # Executors without a free worker for which jobs wait, and when the loop last said so.
         self._saturated: tuple[list[str], float] = ([], 0.0)
-        self._detector = SessionLock(using)
+        self._session_lock = SessionLock(using)
         self._wake = wake
         self._loop_problem = loop_problem
         self._term: Term | None = None
@@ -70,16 +70,16 @@ class Presence(Membership):
         self._renewed_at = 0.0
         self._next_look = 0.0
         # The lease as others keep it, and since when on this machine's monotonic clock.
-        self._theirs: tuple[int, dt.datetime | None] | None = None
-        self._theirs_since = 0.0
+        self._observed: tuple[int, dt.datetime | None] | None = None
+        self._observed_since = 0.0
         self._highest_epoch = 0
-        # Renewals in a row that found the detector's lock with somebody else.
+        # Renewals in a row that found the session lock with somebody else.
         self._without_lock = 0
         # The former holder, if its session ended before its lease did.
         self._suspect: losses.Suspect | None = None
-        self._next_chores = 0.0
+        self._next_reap = 0.0
         self._next_key_look = 0.0
-        self._competing = False
+        self._campaigning = False
         self._leaving = False
         # Whether runs that it leaves still go on after it was stopped.
         self._goes_on: Callable[[], bool] | None = None
@@ -110,17 +110,17 @@ class Presence(Membership):
         term = self.term
         return term.epoch if term else None
 
-    def doubt(self) -> None:
+    def distrust_lease(self) -> None:
         """Take the lease for lost until another look, which follows at once: a claim said so."""
         self._trusted_until = 0.0
-        self._listener.nudge()
+        self._listener.wake()
 
     def hold_back(self, reason: str) -> None:
         """Give the lease up, because this process cannot do its work; try again after a pause.
 
         Until `is_fit` is called the process is not ready, for this reason. The pause grows with
         each time, from FIRST_PAUSE to LONGEST_PAUSE seconds (fitness.py). Safe in any thread: the
-        presence's own thread releases the lease, at once.
+        elector's own thread releases the lease, at once.
 
         :param reason: what went wrong, in one sentence.
         """
@@ -129,12 +129,12 @@ class Presence(Membership):
         if self.fitness.failed(reason):
             logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
         self._trusted_until = 0.0
-        self._listener.nudge()
+        self._listener.wake()
 
     def lacks_keys(self, problem: str) -> None:
         """Give the lease up, because this process does not know the keys of most stored jobs.
 
-        It looks again every KEY_RETRY seconds. Safe in any thread.
+        It looks again every KEY_RETRY_SECONDS seconds. Safe in any thread.
 
         :param problem: how many there are and what to do, in one sentence.
         """
@@ -142,14 +142,14 @@ class Presence(Membership):
             logger.error("This process does not compete for the lease: %s", problem)
         self.fitness.key_problem = problem
         self._trusted_until = 0.0
-        self._next_key_look = time.monotonic() + KEY_RETRY
-        self._listener.nudge()
+        self._next_key_look = time.monotonic() + KEY_RETRY_SECONDS
+        self._listener.wake()
 
     def is_fit(self) -> None:
         """Take back what `hold_back` said: this process has done its work again."""
         if self.fitness.succeeded():
             logger.info("This process can run jobs again.")
-            self._listener.nudge()
+            self._listener.wake()
 
     @property
     def silence(self) -> float:
@@ -194,18 +194,18 @@ class Presence(Membership):
         """Executors without a free worker for which jobs wait, as the loop said lately."""
         executors, noted_at = self._saturated
         # A loop that hangs does not say any more why jobs wait.
-        return executors if time.monotonic() - noted_at < SATURATION_LASTS else []
+        return executors if time.monotonic() - noted_at < SATURATION_SECONDS else []
 
     def _saturation(self) -> str:
         return json.dumps(self.saturated) if self.saturated else ""
 
     @property
-    def sees_nothing_due(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether the last renewal found no request, and no job whose time has come."""
-        sight = self.sight
-        if sight is None or sight.requested or self.term is None or sight.term is None:
+        view = self.view
+        if view is None or view.requested or self.term is None or view.term is None:
             return False
-        return sight.next_run_time is None or as_aware(sight.next_run_time) > self.now()
+        return view.next_run_time is None or as_aware(view.next_run_time) > self.now()
 
     # --- Life ----------------------------------------------------------------------------------
 
@@ -218,40 +218,40 @@ class Presence(Membership):
     def start(self) -> None:
         """Begin to register and to give signs of life."""
         self._turned_at = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name="jobstore-presence", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="jobstore-elector", daemon=True)
         self._thread.start()
 
-    def compete(self) -> None:
+    def campaign(self) -> None:
         """Begin to compete for the lease: called once there is somebody who would run jobs.
 
         A scheduler that was started paused, only to add jobs for example, never calls this.
         """
-        if not self._competing and not self._leaving:
-            self._competing = True
+        if not self._campaigning and not self._leaving:
+            self._campaigning = True
             self._started = time.monotonic()
-            self._listener.nudge()
+            self._listener.wake()
 
     def drain(self) -> None:
         """Give the lease up for good and stay registered while running jobs finish."""
         if self.role == Role.STOPPED:
             return
-        self._competing, self._leaving = False, True
+        self._campaigning, self._leaving = False, True
         self._term, self._trusted_until = None, 0.0
         self.role = Role.DRAINING
         # An acquisition that is under way would win a lease that nobody gives up again.
-        with_beat_over = self._lock.acquire(timeout=PATIENCE)
+        has_lock = self._lock.acquire(timeout=DRAIN_LOCK_SECONDS)
         try:
             # By its holder: one that was won in the meantime is given up as well.
             self._owes_release = True
             lease.release(self.id, self.using)
-            self._owes_release = not with_beat_over
+            self._owes_release = not has_lock
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The lease could not be released, it will expire: %s", error)
         finally:
-            if with_beat_over:
+            if has_lock:
                 self._lock.release()
         self._next_heartbeat = 0.0
-        self._listener.nudge()
+        self._listener.wake()
 
     def stop(
         self,
@@ -274,7 +274,7 @@ class Presence(Membership):
             logger.warning("Jobs still run in this process; it signs off when they have ended.")
             return
         self._stop.set()
-        self._listener.nudge()
+        self._listener.wake()
         if self._thread is not None:
             self._thread.join(5.0)
         self._sign_off()
@@ -283,16 +283,16 @@ class Presence(Membership):
 
     def _work(self) -> None:
         try:
-            self._beat_until_stopped()
+            self._step_until_stopped()
         finally:  # whatever ended it: who is started instead has connections of its own
             release_connections()
 
-    def _beat_until_stopped(self) -> None:
+    def _step_until_stopped(self) -> None:
         while not (self._stop.is_set() or (self._goes_on is not None and not self._goes_on())):
             self._turned_at = time.monotonic()
             try:
                 with self._lock:
-                    self._beat()
+                    self._step()
                 if self.last_error:
                     logger.info("The database is back.")
                 self.last_error = ""
@@ -302,7 +302,7 @@ class Presence(Membership):
                 self.last_error = str(error).strip() or repr(error)
                 # Whatever these raise must not end the thread: nobody else renews the lease.
                 with contextlib.suppress(Exception):
-                    self._detector.let_go()
+                    self._session_lock.let_go()
                 with contextlib.suppress(Exception):
                     release_connections()
             try:
@@ -311,59 +311,59 @@ class Presence(Membership):
                 logger.exception(
                     "Waiting failed; the next renewal of the lease comes all the same."
                 )
-                time.sleep(RETRY)
+                time.sleep(RETRY_SECONDS)
         if self._goes_on is not None and not self._stop.is_set():
             self._sign_off()
         with contextlib.suppress(Exception):  # the connection may be lost
             self._listener.close()
-        self._detector.let_go()
+        self._session_lock.let_go()
 
     def _pause(self) -> float:
-        """Return the seconds until the next beat."""
+        """Return the seconds until the next step."""
         if self.last_error:
-            return RETRY
+            return RETRY_SECONDS
         if self._term is not None:
             return float(conf.get("SCHEDULER_RENEW_SECONDS"))
         poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
-        if not self._competing:
+        if not self._campaigning:
             return poll
         next_look = self._next_key_look if self.fitness.key_problem else self._next_look
         until_look = max(next_look - time.monotonic(), self.fitness.seconds_left)
         until_look = max(until_look, 0.0)
         return min(until_look, poll / 2 if self._watches else poll)
 
-    def _beat(self) -> None:
-        limit_waiting(self.using)
+    def _step(self) -> None:
+        set_session_timeouts(self.using)
         if not self._registered:
             self._register()
         if self._leaving:
-            self._detector.let_go()
+            self._session_lock.let_go()
         else:
             self._watch_fitness()
         if self._owes_release and self._term is None:
             lease.release(self.id, self.using)
             self._owes_release = False
-            self._detector.let_go()
+            self._session_lock.let_go()
         if self._term is not None:
             self._renew(self._term)
-        if self._term is None and self._competing and self.fitness.may_compete:
-            self._compete_for_lease()
+        if self._term is None and self._campaigning and self.fitness.may_compete:
+            self._try_to_acquire()
         if self._term is None:
             self._heartbeat_if_due()
-        elif self._detector.is_on or not conf.get("SCHEDULER_DETECTOR"):
+        elif self._session_lock.is_on or not conf.get("SCHEDULER_SESSION_LOCK"):
             self._listener.listen()  # in sessions that last
-        if self._term is not None and self._chores_are_due():
-            self.declare_lost()
+        if self._term is not None and self._reap_is_due():
+            self.reap_dead_instances()
 
     def _watch_fitness(self) -> None:
         """Give the lease up if this process cannot run jobs, and say in its row what it cannot."""
         before, self.fitness.loop_problem = self.fitness.loop_problem, self._loop_problem()
         if self.fitness.loop_problem and not before:
             logger.error("This process cannot run jobs: %s", self.fitness.loop_problem)
-        if self._term is None and self._competing:
+        if self._term is None and self._campaigning:
             self._look_at_keys()
         problem = self.fitness.problem
-        if not self.fitness.may_compete and self._competing:
+        if not self.fitness.may_compete and self._campaigning:
             if self._term is not None:
                 self._term, self._trusted_until = None, 0.0
                 self._owes_release = True
@@ -384,71 +384,71 @@ class Presence(Membership):
         if problem:
             self.lacks_keys(problem)
             return
-        self._next_key_look = time.monotonic() + KEY_LOOK
+        self._next_key_look = time.monotonic() + KEY_LOOK_SECONDS
         if self.fitness.key_problem:
             self.fitness.key_problem = ""
             logger.info("This process knows the keys of the stored jobs again.")
 
-    def _chores_are_due(self) -> bool:
+    def _reap_is_due(self) -> bool:
         """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
-        if self.sight is not None and self.sight.silent is not None:
-            return self.sight.silent
-        if time.monotonic() < self._next_chores and self._due_suspect() is None:
+        if self.view is not None and self.view.silent is not None:
+            return self.view.silent
+        if time.monotonic() < self._next_reap and self._due_suspect() is None:
             return False
-        self._next_chores = time.monotonic() + CHORES
+        self._next_reap = time.monotonic() + REAP_SECONDS
         return True
 
     def _renew(self, term: Term) -> None:
         asked_at = time.monotonic()
-        has_lock = self._detector.try_hold()
+        has_lock = self._session_lock.try_hold()
         self._without_lock = 0 if has_lock else self._without_lock + 1
         if self._without_lock > 1:  # whoever was only about to let it go has done so by now
-            self._detector.evict()
-        sight = lease.renew(
+            self._session_lock.evict()
+        view = lease.renew(
             term,
             self.using,
             session_lock=has_lock,
             saturated=self._saturation(),
             suspect=self._due_suspect(),
         )
-        self._look(sight, asked_at)
-        if self._term is None and self._competing:
+        self._absorb(view, asked_at)
+        if self._term is None and self._campaigning:
             logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
             self._next_look = 0.0
             self._become(Role.STARTING)
 
     @property
     def _watches(self) -> bool:
-        """Whether the detector tells when the holder is gone, so that looks may be rarer."""
-        return self._detector.is_on and (self.sight is None or self.sight.session_lock)
+        """Whether the session lock tells when the holder is gone, so that looks may be rarer."""
+        return self._session_lock.is_on and (self.view is None or self.view.session_lock)
 
-    def _compete_for_lease(self) -> None:
+    def _try_to_acquire(self) -> None:
         """Take the lease if its holder is gone or does not renew it."""
-        has_lock = self._watches and self._detector.try_hold()
+        has_lock = self._watches and self._session_lock.try_hold()
         if not has_lock and time.monotonic() < self._next_look:
             return
         asked_at = time.monotonic()
-        sight = lease.acquire(
+        view = lease.acquire(
             self.id,
             self.using,
             session_lock=has_lock,
-            silent=self._theirs if self._holder_is_silent() else None,
+            silent=self._observed if self._holder_is_silent() else None,
             above=self._highest_epoch,
         )
-        self._look(sight, asked_at)
+        self._absorb(view, asked_at)
         if self._term is None:
             # Its new holder has none, and will ask for it.
-            self._detector.let_go()
-            self._note_holder(sight, asked_at)
+            self._session_lock.let_go()
+            self._note_holder(view, asked_at)
         self._after_competing()
 
-    def _note_holder(self, sight: LeaseView, asked_at: float) -> None:
-        theirs = (sight.epoch, sight.expires_at)
-        if theirs != self._theirs:
-            self._theirs, self._theirs_since = theirs, asked_at
-        wait = LOOK if self._watches else float(conf.get("SCHEDULER_POLL_SECONDS"))
-        if sight.expires_at is not None:
-            remaining = (as_aware(sight.expires_at) - as_aware(sight.now)).total_seconds()
+    def _note_holder(self, view: LeaseView, asked_at: float) -> None:
+        theirs = (view.epoch, view.expires_at)
+        if theirs != self._observed:
+            self._observed, self._observed_since = theirs, asked_at
+        wait = LEASE_LOOK_SECONDS if self._watches else float(conf.get("SCHEDULER_POLL_SECONDS"))
+        if view.expires_at is not None:
+            remaining = (as_aware(view.expires_at) - as_aware(view.now)).total_seconds()
             # Just after the end, in case there is no renewal.
             wait = min(wait, max(remaining, 0.0) + 0.05)
         self._next_look = asked_at + wait
@@ -456,57 +456,59 @@ class Presence(Membership):
     def _holder_is_silent(self) -> bool:
         """Tell whether the lease has not changed for longer than it lives, by monotonic time."""
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
-        return bool(self._theirs and time.monotonic() - self._theirs_since > patience)
+        return bool(self._observed and time.monotonic() - self._observed_since > patience)
 
-    def _look(self, sight: LeaseView, asked_at: float) -> None:
+    def _absorb(self, view: LeaseView, asked_at: float) -> None:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
         self._reached_at = time.monotonic()
-        self.clock.read(sight.now, asked_at, self._reached_at)
-        self.sight = sight
-        self._highest_epoch = max(self._highest_epoch, sight.epoch)
-        if self._reached_at - asked_at < SKEW / 2:  # otherwise the answer is no longer true
+        self.clock.read(view.now, asked_at, self._reached_at)
+        self.view = view
+        self._highest_epoch = max(self._highest_epoch, view.epoch)
+        if (
+            self._reached_at - asked_at < REPORTED_SKEW_SECONDS / 2
+        ):  # otherwise the answer is no longer true
             self.clock.report_skew()
-        if not (self._competing and self.fitness.may_compete):
+        if not (self._campaigning and self.fitness.may_compete):
             # What was won while somebody decided to leave or to hold back must not stay taken.
-            self._owes_release = self._owes_release or sight.term is not None
+            self._owes_release = self._owes_release or view.term is not None
             return
         was_trusted = self.term is not None
-        self._term = sight.term
+        self._term = view.term
         self._renewed_at = asked_at
         # From before the question: the lease began to run at some moment after it.
-        self._trusted_until = asked_at + trust if sight.term else 0.0
-        if sight.term is None:
+        self._trusted_until = asked_at + trust if view.term else 0.0
+        if view.term is None:
             return
-        self.requested = sight.requested
-        self._theirs = None
-        first = sight.next_run_time
-        late = (as_aware(sight.now) - as_aware(first)).total_seconds() if first else 0.0
-        self.lag = max(late, 0.0)
+        self.requested = view.requested
+        self._observed = None
+        first = view.next_run_time
+        late = (as_aware(view.now) - as_aware(first)).total_seconds() if first else 0.0
+        self.due_lag = max(late, 0.0)
         is_earlier = first is not None and (
             self.planned_wake is None or as_aware(first) < self.planned_wake
         )
         # A loop that found the lease not trusted, after an outage, has not planned anything.
-        if sight.requested or is_earlier or not was_trusted:
+        if view.requested or is_earlier or not was_trusted:
             self._wake()
 
     def _after_competing(self) -> None:
         # Whoever drains this process may take it back at any moment.
         if (term := self._term) is not None:
-            former = self.sight.former if self.sight else None
-            if self.sight is not None and former not in (None, self.id):
-                self._suspect = losses.Suspect(former, self.sight.now)
+            former = self.view.former if self.view else None
+            if self.view is not None and former not in (None, self.id):
+                self._suspect = losses.Suspect(former, self.view.now)
             self._become(Role.ACTIVE)
             logger.info("Active: this process holds the lease with epoch %d.", term.epoch)
-            self.declare_lost(thorough=True)
+            self.reap_dead_instances(thorough=True)
             # A dead predecessor counts as dead once it was silent for long enough.
             patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
-            self._next_chores = time.monotonic() + max(patience, 0.0) + 0.5
+            self._next_reap = time.monotonic() + max(patience, 0.0) + 0.5
             self._wake()
         elif self.fitness.problem:
             if self.role != Role.UNFIT:
                 self._become(Role.UNFIT)
-        elif self.role == Role.STARTING and conf.get("SCHEDULER_EXTRA") == "standby":
+        elif self.role == Role.STARTING and conf.get("SCHEDULER_SURPLUS") == "standby":
             self._become(Role.STANDBY)
             logger.info("Standby: %s", self.reason)
         elif self.role == Role.STARTING and self._has_waited():
@@ -525,7 +527,7 @@ class Presence(Membership):
             return "Shutting down: running jobs finish, no more are claimed."
         if problem := self.fitness.problem:
             return problem
-        holder = self.sight.holder if self.sight else ""
+        holder = self.view.holder if self.view else ""
         if self.role == Role.SURPLUS:
             return f"{holder} is the active scheduler; this process is surplus and runs nothing."
         if self.role == Role.STANDBY:
@@ -542,7 +544,7 @@ class Presence(Membership):
         self.role = role
         self._write(role=role, epoch=self._term.epoch if self._term else None)
 
-    def declare_lost(self, *, thorough: bool = False) -> None:
+    def reap_dead_instances(self, *, thorough: bool = False) -> None:
         """Mark processes that are gone as lost, and their runs. For the holder alone.
 
         :param thorough: do not ask first whether there are any.
@@ -551,7 +553,7 @@ class Presence(Membership):
         suspect = self._suspect
         if not thorough and not losses.anybody_is_gone(self.id, self.using, now, suspect):
             return
-        lost = losses.declare_lost(self.id, self._term, self.using, now, suspect)
+        lost = losses.reap_dead_instances(self.id, self._term, self.using, now, suspect)
         if suspect is not None and suspect.is_due(now):
             self._suspect = None
         if lost:
