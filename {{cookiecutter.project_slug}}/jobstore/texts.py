@@ -37,5 +37,10 @@ def flattened(value: object, limit: int = MAX_CHARACTERS) -> str:
     return one_line(" ".join(text.split()), limit)
 
 
+def storable(text: str) -> str:
+    """Return a text that every database stores: without NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -63,7 +63,7 @@ def problems(found: "Collected") -> "list[Problem]":
         known = {*found.jobs, *(one.id for one in found.left_out)}
         news = {job_id: one for answer in answers for job_id, one in answer.items()}
         told += [
-            Problem(job_id[:255], f"Job {job_id!r} {NOT_THERE}", news[job_id]["place"])
+            Problem(job_id, f"Job {job_id!r} {NOT_THERE}", news[job_id]["place"])
             for job_id in sorted(news.keys() - known)
         ]
     return told

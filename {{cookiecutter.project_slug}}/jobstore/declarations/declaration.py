@@ -20,8 +20,12 @@ from jobstore import conf
 from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
 from jobstore.storage import replacement
-from jobstore.texts import flattened
+from jobstore.texts import flattened, storable
 
+# Characters of the id, or of the module's name, that a problem is stored under.
+LONGEST_SUBJECT = 255
+# Characters that are told: an id or an argument may hold megabytes.
+LONGEST_TEXT = 4000
 # How objects without a text of their own are shown, which differs in every process.
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -62,6 +66,14 @@ class Problem:
     text: str
     place: str = ""
     is_fatal: bool = True
+
+    def __post_init__(self) -> None:
+        # What is told of a mistake is stored, and must not fail for the same mistake.
+        for name in ("subject", "text", "place"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+        object.__setattr__(self, "subject", self.subject[:LONGEST_SUBJECT])
+        if len(self.text) > LONGEST_TEXT:
+            object.__setattr__(self, "text", f"{self.text[:LONGEST_TEXT]}…")
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
@@ -111,7 +123,7 @@ class Declaration:
 
     def problem(self, text: str, *, is_fatal: bool = True) -> Problem:
         """Return a problem of this declaration."""
-        return Problem(self.id[:255], text, str(self.place), is_fatal)
+        return Problem(self.id, text, str(self.place), is_fatal)
 
 
 def name_of(func: Any) -> str:

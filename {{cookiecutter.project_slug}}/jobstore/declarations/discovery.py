@@ -124,7 +124,7 @@ def _told(entry: Path, module: str, why: str) -> Iterator[Problem]:
         if found:
             line = found.string.count("\n", 0, found.end()) + 1
             text = f"The jobs in this file are left out, since {why}; move them to another file."
-            yield Problem(module[:255], text, f"{shown_path(str(file))}:{line}")
+            yield Problem(module, text, f"{shown_path(str(file))}:{line}")
             return
 
 
@@ -148,7 +148,7 @@ def _import(name: str, file: Path | None = None) -> Problem | None:
             raise
         text = f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")
         return Problem(
-            name[:255],
+            name,
             f"The module {name} cannot be imported, so its jobs are left out: {text}",
             _place_in(error, name, file),
         )

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 from jobstore import conf
+from jobstore.texts import storable
 
 # Characters of one text that are kept.
 MAX_TEXT = 1_000_000
@@ -72,7 +73,7 @@ def shown(value: Any, limit: int) -> str:
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Return text that every database can store: no NUL, no lone surrogates, bounded."""
-    return cut(text, limit).replace("\x00", "␀").encode("utf-8", "backslashreplace").decode("utf-8")
+    return storable(cut(text, limit))
 
 
 @overload

@@ -14,6 +14,7 @@ from apscheduler.util import ref_to_obj
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import describe
 from jobstore.storage import signing
+from jobstore.texts import storable
 from jobstore.util import as_aware
 
 if TYPE_CHECKING:
@@ -198,17 +199,12 @@ def columns(job: Job) -> dict[str, Any]:
     arguments = [repr(value) for value in job.args]
     arguments += [f"{name}={value!r}" for name, value in job.kwargs.items()]
     return {
-        "name": _storable(job.name)[:255],
+        "name": storable(job.name)[:255],
         "func": str(job.func_ref)[:255],
-        "arguments": _storable(", ".join(arguments))[:2000],
-        "trigger": _storable(describe(job.trigger))[:255],
+        "arguments": storable(", ".join(arguments))[:2000],
+        "trigger": storable(describe(job.trigger))[:255],
         "executor": str.__str__(job.executor),
         "coalesce": job.coalesce,
         "max_instances": job.max_instances,
         "misfire_grace_time": job.misfire_grace_time,
     }
-
-
-def _storable(text: str) -> str:
-    """Return a text without what databases do not store."""
-    return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()

@@ -280,6 +280,42 @@ def test_a_metric_counts_what_is_wrong(start: Start, files: JobFiles) -> None:
         assert "jobstore_declaration_problems 1\n" in answer.read().decode()
 
 
+ODD = {
+    "an id with half of a character": (
+        '@scheduled("interval", id="a\\ud800", days=1)\ndef bad(): pass'
+    ),
+    "an id with NUL": '@scheduled("interval", id="a\\0", days=1)\ndef bad(): pass',
+    "an id of a megabyte": '@scheduled("interval", id="x" * 10**6, days=1)\ndef bad(): pass',
+    "an id of many lines": '@scheduled("interval", id="a\\nb", hour=1)\ndef bad(): pass',
+    "an error with half of a character": 'raise ValueError("\\udcff")',
+    "an error with NUL": 'raise ValueError("\\0")',
+    "an argument of a megabyte": (
+        '@scheduled("interval", args=["x" * 10**6], daze=1)\ndef bad(one): pass'
+    ),
+}
+
+
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD)
+def test_what_is_wrong_is_stored_whatever_it_holds(files: JobFiles, content: str) -> None:
+    files.declare("good.py", GOOD)
+    files.declare("bad.py", content)
+    assert [change.job_id for change in files.sync()] == ["good"]
+    [stored] = DeclarationProblem.objects.all()
+    assert "bad.py:2" in stored.place and len(stored.text) < 5000
+    files.declare("bad.py", "")
+    files.sync()
+    assert not DeclarationProblem.objects.exists()
+
+
+def test_a_file_whose_name_is_no_text_is_told_and_stops_nothing(files: JobFiles) -> None:
+    files.declare("good.py", GOOD)
+    written = files.declare("bad.py", GOOD.replace("good", "bad"))
+    written.rename(written.with_name("b\udcffd.py"))
+    assert [change.job_id for change in files.sync()] == ["good"]
+    [stored] = DeclarationProblem.objects.all()
+    assert "b\\udcffd.py:2" in stored.place and "no name that Python can import" in stored.text
+
+
 @pytest.mark.parametrize(("policy", "expected"), [("skip", "W010"), ("refuse", "E010")])
 def test_a_system_check_tells_what_is_wrong_without_a_database(
     files: JobFiles, settings: Settings, policy: str, expected: str
