@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Hand the command line to Django; wrong settings and a lost database end in a sentence."""
+    """Hand the command line to Django; what keeps it from starting ends in a sentence."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
@@ -14,15 +14,21 @@ def main() -> None:
 
     try:
         execute_from_command_line(sys.argv)
-    except (ImproperlyConfigured, DatabaseError) as error:
-        reason: str | None = str(error)
-        if isinstance(error, DatabaseError):
+    except BaseException as error:  # a file may even call sys.exit()
+        from config import loading
+
+        reason = loading.explain(error)
+        code = 1 if reason is None else 2
+        if reason is None and isinstance(error, ImproperlyConfigured):
+            reason = str(error)
+        if reason is None and isinstance(error, DatabaseError):
             from jobstore.database.connecting import explain
 
             reason = explain(error)
         if reason is None or "--traceback" in sys.argv:
             raise
-        sys.exit(reason)
+        print(reason, file=sys.stderr)
+        sys.exit(code)
 
 
 if __name__ == "__main__":
