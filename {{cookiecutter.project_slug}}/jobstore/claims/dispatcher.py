@@ -439,7 +439,7 @@ class Dispatcher:
         if len(rows) > limit and capacity.is_full(rows[limit].executor):
             capacity.blocked.add(rows[limit].executor)
         self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
-        self._elector.note_saturated(self.saturated)
+        self._elector.saturation.note(self.saturated)
 
     def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[DueJob]:
         return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)

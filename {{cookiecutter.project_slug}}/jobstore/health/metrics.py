@@ -29,7 +29,7 @@ def render(process: "SchedulerProcess") -> str:
         "workers_busy": ("Jobs that are running.", process.busy_workers),
         "executors_saturated": (
             "Executors whose workers are all busy while jobs wait for them.",
-            len(seen.saturated),
+            len(seen.saturation.executors),
         ),
         "results_waiting": ("Results not yet written.", process.results_waiting),
         "declaration_problems": (

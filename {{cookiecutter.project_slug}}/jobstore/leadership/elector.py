@@ -2,37 +2,30 @@
 
 import contextlib
 import datetime as dt
-import json
 import logging
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError
 
 from jobstore import conf
 from jobstore.database.notifications import Listener
 from jobstore.database.timeouts import set_session_timeouts
-from jobstore.leadership import lease, losses
+from jobstore.leadership import lease
 from jobstore.leadership.clock import REPORTED_SKEW_SECONDS, DatabaseClock
 from jobstore.leadership.lease import LeaseView, Term
 from jobstore.leadership.membership import Membership, Role
+from jobstore.leadership.observed_lease import ObservedLease
+from jobstore.leadership.reaper import Reaper
+from jobstore.leadership.saturation import Saturation
 from jobstore.leadership.session_lock import SessionLock
+from jobstore.leadership.step_thread import RETRY_SECONDS, StepThread
 from jobstore.models import SchedulerInstance, SchedulerLease
 from jobstore.storage import key_rotation
-from jobstore.util import as_aware, get_django_internal_datetime, release_connections
+from jobstore.util import as_aware, get_django_internal_datetime
 
 logger = logging.getLogger("jobstore.scheduler")
 
-# Seconds between two searches for processes that died.
-REAP_SECONDS = 10.0
-# Seconds between two tries while the database does not answer.
-RETRY_SECONDS = 0.5
-# Seconds between two looks at a lease whose holder the session lock watches.
-LEASE_LOOK_SECONDS = 5.0
-# Seconds for which it counts what a claim said of busy workers; one follows each second then.
-SATURATION_SECONDS = 10.0
 # Seconds between two looks at the keys of the stored jobs, without the lease: while they are known,
 # and while they are not.
 KEY_LOOK_SECONDS, KEY_RETRY_SECONDS = 60.0, 5.0
@@ -40,7 +33,7 @@ KEY_LOOK_SECONDS, KEY_RETRY_SECONDS = 60.0, 5.0
 DRAIN_LOCK_SECONDS = 3.0
 
 
-class Elector(Membership):
+class Elector(Membership, StepThread):
     """Keeps a process registered and, if it can, in possession of the lease."""
 
     def __init__(
@@ -53,14 +46,13 @@ class Elector(Membership):
         :param loop_problem: asked before each renewal; returns why the scheduling loop cannot run
             jobs (its thread is dead or stuck), and nothing if it can.
         """
-        super().__init__(using)
+        Membership.__init__(self, using)
+        StepThread.__init__(self)
         self.clock = DatabaseClock()
         self.view: LeaseView | None = None
-        self.last_error = ""
         # Seconds by which the oldest job that could start was late when the lease was renewed.
         self.due_lag = 0.0
-        # Executors without a free worker for which jobs wait, and when the loop last said so.
-        self._saturated: tuple[list[str], float] = ([], 0.0)
+        self.saturation = Saturation()
         self._session_lock = SessionLock(using)
         self._wake = wake
         self._loop_problem = loop_problem
@@ -68,16 +60,10 @@ class Elector(Membership):
         self._trusted_until = 0.0
         self._started = time.monotonic()
         self._renewed_at = 0.0
-        self._next_look = 0.0
-        # The lease as others keep it, and since when on this machine's monotonic clock.
-        self._observed: tuple[int, dt.datetime | None] | None = None
-        self._observed_since = 0.0
-        self._highest_epoch = 0
+        self._observed = ObservedLease()
+        self._reaper = Reaper(using)
         # Renewals in a row that found the session lock with somebody else.
         self._without_lock = 0
-        # The former holder, if its session ended before its lease did.
-        self._suspect: losses.Suspect | None = None
-        self._next_reap = 0.0
         self._next_key_look = 0.0
         self._campaigning = False
         self._leaving = False
@@ -87,12 +73,7 @@ class Elector(Membership):
         self._owes_release = False
         # What the row of this process says about it.
         self._written_problem = ""
-        # When the thread last began a turn, on this machine's monotonic clock.
-        self._turned_at = time.monotonic()
-        self._lock = threading.RLock()
-        self._stop = threading.Event()
         self._listener = Listener(using)
-        self._thread: threading.Thread | None = None
         self.requested = False
         self.planned_wake: dt.datetime | None = None
 
@@ -151,17 +132,6 @@ class Elector(Membership):
             logger.info("This process can run jobs again.")
             self._listener.wake()
 
-    @property
-    def silence(self) -> float:
-        """Seconds since the thread that renews the lease began its last turn."""
-        return time.monotonic() - self._turned_at
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether the thread that renews the lease has ended although nobody stopped it."""
-        is_running = self._thread is None or self._thread.is_alive()
-        return not is_running and not self._stop.is_set()
-
     def now(self) -> dt.datetime:
         """Return the database's time, as its clock is known here."""
         return self.clock.now()
@@ -181,24 +151,6 @@ class Elector(Membership):
         """Seconds since the database last answered."""
         return time.monotonic() - (self._reached_at or self._started)
 
-    def note_saturated(self, executors: Iterable[str]) -> None:
-        """Note, at each claim, the executors whose workers are all busy while jobs wait for them.
-
-        The next renewal writes it into this process's row: jobs that wait for a worker are no
-        fault, and only this process knows why they wait.
-        """
-        self._saturated = (sorted(executors), time.monotonic())
-
-    @property
-    def saturated(self) -> list[str]:
-        """Executors without a free worker for which jobs wait, as the loop said lately."""
-        executors, noted_at = self._saturated
-        # A loop that hangs does not say any more why jobs wait.
-        return executors if time.monotonic() - noted_at < SATURATION_SECONDS else []
-
-    def _saturation(self) -> str:
-        return json.dumps(self.saturated) if self.saturated else ""
-
     @property
     def is_idle(self) -> bool:
         """Whether the last renewal found no request, and no job whose time has come."""
@@ -208,18 +160,6 @@ class Elector(Membership):
         return view.next_run_time is None or as_aware(view.next_run_time) > self.now()
 
     # --- Life ----------------------------------------------------------------------------------
-
-    def restart_if_dead(self) -> None:
-        """Start the thread again if something ended it that nobody foresaw."""
-        if self.is_dead:
-            logger.error("The thread that renews the lease has ended; it is started again.")
-            self.start()
-
-    def start(self) -> None:
-        """Begin to register and to give signs of life."""
-        self._turned_at = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name="jobstore-elector", daemon=True)
-        self._thread.start()
 
     def campaign(self) -> None:
         """Begin to compete for the lease: called once there is somebody who would run jobs.
@@ -281,37 +221,16 @@ class Elector(Membership):
 
     # --- The thread ----------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        try:
-            self._step_until_stopped()
-        finally:  # whatever ended it: who is started instead has connections of its own
-            release_connections()
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or (self._goes_on is not None and not self._goes_on())
 
-    def _step_until_stopped(self) -> None:
-        while not (self._stop.is_set() or (self._goes_on is not None and not self._goes_on())):
-            self._turned_at = time.monotonic()
-            try:
-                with self._lock:
-                    self._step()
-                if self.last_error:
-                    logger.info("The database is back.")
-                self.last_error = ""
-            except Exception as error:
-                if not self.last_error:
-                    logger.error("The database does not answer: %s", str(error).strip())
-                self.last_error = str(error).strip() or repr(error)
-                # Whatever these raise must not end the thread: nobody else renews the lease.
-                with contextlib.suppress(Exception):
-                    self._session_lock.let_go()
-                with contextlib.suppress(Exception):
-                    release_connections()
-            try:
-                self._listener.sleep(self._pause())
-            except Exception:
-                logger.exception(
-                    "Waiting failed; the next renewal of the lease comes all the same."
-                )
-                time.sleep(RETRY_SECONDS)
+    def _sleep(self) -> None:
+        self._listener.sleep(self._pause())
+
+    def _let_go(self) -> None:
+        self._session_lock.let_go()
+
+    def _finish(self) -> None:
         if self._goes_on is not None and not self._stop.is_set():
             self._sign_off()
         with contextlib.suppress(Exception):  # the connection may be lost
@@ -327,7 +246,7 @@ class Elector(Membership):
         poll = float(conf.get("SCHEDULER_POLL_SECONDS"))
         if not self._campaigning:
             return poll
-        next_look = self._next_key_look if self.fitness.key_problem else self._next_look
+        next_look = self._next_key_look if self.fitness.key_problem else self._observed.next_look
         until_look = max(next_look - time.monotonic(), self.fitness.seconds_left)
         until_look = max(until_look, 0.0)
         return min(until_look, poll / 2 if self._watches else poll)
@@ -352,8 +271,9 @@ class Elector(Membership):
             self._heartbeat_if_due()
         elif self._session_lock.is_on or not conf.get("SCHEDULER_SESSION_LOCK"):
             self._listener.listen()  # in sessions that last
-        if self._term is not None and self._reap_is_due():
-            self.reap_dead_instances()
+        now = get_django_internal_datetime(self.now())
+        if self._term is not None and self._reaper.is_due(self.view, now):
+            self._reap()
 
     def _watch_fitness(self) -> None:
         """Give the lease up if this process cannot run jobs, and say in its row what it cannot."""
@@ -370,7 +290,7 @@ class Elector(Membership):
             if self.role != Role.UNFIT:
                 self._become(Role.UNFIT)
         elif not problem and self.role == Role.UNFIT:
-            self._next_look = 0.0
+            self._observed.look_at_once()
             self._become(Role.STARTING)
         if (shown := self.fitness.shown) != self._written_problem:
             self._write(problem=shown)
@@ -389,15 +309,6 @@ class Elector(Membership):
             self.fitness.key_problem = ""
             logger.info("This process knows the keys of the stored jobs again.")
 
-    def _reap_is_due(self) -> bool:
-        """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
-        if self.view is not None and self.view.silent is not None:
-            return self.view.silent
-        if time.monotonic() < self._next_reap and self._due_suspect() is None:
-            return False
-        self._next_reap = time.monotonic() + REAP_SECONDS
-        return True
-
     def _renew(self, term: Term) -> None:
         asked_at = time.monotonic()
         has_lock = self._session_lock.try_hold()
@@ -408,13 +319,13 @@ class Elector(Membership):
             term,
             self.using,
             session_lock=has_lock,
-            saturated=self._saturation(),
-            suspect=self._due_suspect(),
+            saturated=self.saturation.as_text,
+            suspect=self._reaper.due_suspect(get_django_internal_datetime(self.now())),
         )
         self._absorb(view, asked_at)
         if self._term is None and self._campaigning:
             logger.error("The lease was lost (epoch %d); no more runs are claimed.", term.epoch)
-            self._next_look = 0.0
+            self._observed.look_at_once()
             self._become(Role.STARTING)
 
     @property
@@ -425,38 +336,22 @@ class Elector(Membership):
     def _try_to_acquire(self) -> None:
         """Take the lease if its holder is gone or does not renew it."""
         has_lock = self._watches and self._session_lock.try_hold()
-        if not has_lock and time.monotonic() < self._next_look:
+        if not has_lock and not self._observed.is_due:
             return
         asked_at = time.monotonic()
         view = lease.acquire(
             self.id,
             self.using,
             session_lock=has_lock,
-            silent=self._observed if self._holder_is_silent() else None,
-            above=self._highest_epoch,
+            silent=self._observed.silent,
+            above=self._observed.highest_epoch,
         )
         self._absorb(view, asked_at)
         if self._term is None:
             # Its new holder has none, and will ask for it.
             self._session_lock.let_go()
-            self._note_holder(view, asked_at)
+            self._observed.note(view, asked_at, is_watched=self._watches)
         self._after_competing()
-
-    def _note_holder(self, view: LeaseView, asked_at: float) -> None:
-        theirs = (view.epoch, view.expires_at)
-        if theirs != self._observed:
-            self._observed, self._observed_since = theirs, asked_at
-        wait = LEASE_LOOK_SECONDS if self._watches else float(conf.get("SCHEDULER_POLL_SECONDS"))
-        if view.expires_at is not None:
-            remaining = (as_aware(view.expires_at) - as_aware(view.now)).total_seconds()
-            # Just after the end, in case there is no renewal.
-            wait = min(wait, max(remaining, 0.0) + 0.05)
-        self._next_look = asked_at + wait
-
-    def _holder_is_silent(self) -> bool:
-        """Tell whether the lease has not changed for longer than it lives, by monotonic time."""
-        patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
-        return bool(self._observed and time.monotonic() - self._observed_since > patience)
 
     def _absorb(self, view: LeaseView, asked_at: float) -> None:
         """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
@@ -464,7 +359,7 @@ class Elector(Membership):
         self._reached_at = time.monotonic()
         self.clock.read(view.now, asked_at, self._reached_at)
         self.view = view
-        self._highest_epoch = max(self._highest_epoch, view.epoch)
+        self._observed.highest_epoch = max(self._observed.highest_epoch, view.epoch)
         if (
             self._reached_at - asked_at < REPORTED_SKEW_SECONDS / 2
         ):  # otherwise the answer is no longer true
@@ -481,7 +376,7 @@ class Elector(Membership):
         if view.term is None:
             return
         self.requested = view.requested
-        self._observed = None
+        self._observed.forget()
         first = view.next_run_time
         late = (as_aware(view.now) - as_aware(first)).total_seconds() if first else 0.0
         self.due_lag = max(late, 0.0)
@@ -495,15 +390,10 @@ class Elector(Membership):
     def _after_competing(self) -> None:
         # Whoever drains this process may take it back at any moment.
         if (term := self._term) is not None:
-            former = self.view.former if self.view else None
-            if self.view is not None and former not in (None, self.id):
-                self._suspect = losses.Suspect(former, self.view.now)
+            self._note_former_holder()
             self._become(Role.ACTIVE)
             logger.info("Active: this process holds the lease with epoch %d.", term.epoch)
-            self.reap_dead_instances(thorough=True)
-            # A dead predecessor counts as dead once it was silent for long enough.
-            patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
-            self._next_reap = time.monotonic() + max(patience, 0.0) + 0.5
+            self._reap(thorough=True)
             self._wake()
         elif self.fitness.problem:
             if self.role != Role.UNFIT:
@@ -544,26 +434,16 @@ class Elector(Membership):
         self.role = role
         self._write(role=role, epoch=self._term.epoch if self._term else None)
 
-    def reap_dead_instances(self, *, thorough: bool = False) -> None:
-        """Mark processes that are gone as lost, and their runs. For the holder alone.
-
-        :param thorough: do not ask first whether there are any.
-        """
-        now = get_django_internal_datetime(self.now())
-        suspect = self._suspect
-        if not thorough and not losses.anybody_is_gone(self.id, self.using, now, suspect):
+    def _note_former_holder(self) -> None:
+        if self.view is None:
             return
-        lost = losses.reap_dead_instances(self.id, self._term, self.using, now, suspect)
-        if suspect is not None and suspect.is_due(now):
-            self._suspect = None
-        if lost:
-            logger.error("%d runs of processes that are gone were marked as lost.", lost)
-            self._wake()
+        former = self.view.former
+        self._reaper.after_take_over(former if former != self.id else None, self.view.now)
 
-    def _due_suspect(self) -> uuid.UUID | None:
+    def _reap(self, *, thorough: bool = False) -> None:
         now = get_django_internal_datetime(self.now())
-        is_due = self._suspect is not None and self._suspect.is_due(now)
-        return self._suspect.instance if self._suspect is not None and is_due else None
+        if self._reaper.reap(self.id, self._term, now, thorough=thorough):
+            self._wake()
 
 
 def holder(using: str) -> tuple[SchedulerLease | None, SchedulerInstance | None]:

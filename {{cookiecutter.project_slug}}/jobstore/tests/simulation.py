@@ -124,7 +124,7 @@ class StillElector(Elector):
     def step(self) -> None:
         """Do what the thread does at intervals, the rarer chores by chance."""
         self._next_heartbeat = 0.0
-        self._next_reap = 0.0 if self._world.chance(0.1) else float("inf")
+        self._reaper._next_search = 0.0 if self._world.chance(0.1) else float("inf")
         self._step()
 
 

@@ -63,7 +63,7 @@ def test_a_former_holder_declares_no_run_of_the_holder_lost() -> None:
     SchedulerInstance.objects.filter(pk=instance).update(role=SchedulerInstance.Role.LOST)
     SchedulerLease.objects.update(expires_at=LONG_AGO)
     holder.store._dispatcher.take(lease.acquire(instance, "default").term, ClaimResult())
-    former.store.elector.reap_dead_instances(thorough=True)
+    former.store.elector._reap(thorough=True)
     runs = DjangoJobExecution.objects.filter(instance=instance)
     assert {run.status for run in runs} == {DjangoJobExecution.RUNNING}
 
@@ -172,7 +172,7 @@ class Hurry:
             if not (waiting.exists() or due.exists()):
                 break
         SchedulerInstance.objects.exclude(pk=last.store.elector.id).update(heartbeat_at=LONG_AGO)
-        last.store.elector.reap_dead_instances(thorough=True)
+        last.store.elector._reap(thorough=True)
 
 
 def test_claimers_and_editors_at_the_same_time_keep_the_promises(

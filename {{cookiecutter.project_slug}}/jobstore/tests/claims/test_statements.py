@@ -229,7 +229,7 @@ def idle(
     monkeypatch.setattr(registry, "_declared", {})
     settings.SCHEDULER_LISTEN = False
     monkeypatch.setattr("jobstore.process.scheduler.MAX_SLEEP_SECONDS", 0.02)
-    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
+    monkeypatch.setattr("jobstore.leadership.reaper.REAP_SECONDS", 0.0)
     process = SchedulerProcess()
     process.start()
     try:

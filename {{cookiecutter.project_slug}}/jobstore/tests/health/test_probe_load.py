@@ -210,7 +210,7 @@ def test_jobs_that_wait_for_the_one_busy_worker_are_no_fault(one_worker: Schedul
 def test_a_loop_that_stands_still_excuses_nothing(
     one_worker: SchedulerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.elector.SATURATION_SECONDS", 0.5)
+    monkeypatch.setattr("jobstore.leadership.saturation.SATURATION_SECONDS", 0.5)
     now = database_now("default")
     for name in ("first", "second"):
         one_worker.scheduler.add_job(callables.block, DateTrigger(now), id=name)

@@ -330,7 +330,7 @@ def test_what_the_handler_of_an_outage_raises_does_not_end_the_thread(
     thread = process.elector._thread
     assert thread is not None
     monkeypatch.setattr("jobstore.leadership.lease.renew", fail)
-    monkeypatch.setattr("jobstore.leadership.elector.release_connections", fail)
+    monkeypatch.setattr("jobstore.leadership.step_thread.release_connections", fail)
     eventually(raised.is_set)
     time.sleep(0.5)
     monkeypatch.undo()

@@ -66,7 +66,7 @@ def left_run(owner: SchedulerInstance) -> DjangoJobExecution:
 def test_a_run_that_a_process_left_is_found_while_another_is_active(
     start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch, role: Role
 ) -> None:
-    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
+    monkeypatch.setattr("jobstore.leadership.reaper.REAP_SECONDS", 0.0)
     scheduler = start_scheduler()
     scheduler.add_job(callables.note, "interval", seconds=0.5, id="job")
     eventually(lambda: Run.objects.filter(status=Run.SUCCESS).exists())
@@ -114,7 +114,7 @@ def test_a_scheduler_that_does_not_wait_keeps_its_runs_until_they_end(
     start_scheduler: StartScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobstore.leadership.membership.HEARTBEAT_SECONDS", 0.5)
-    monkeypatch.setattr("jobstore.leadership.elector.REAP_SECONDS", 0.0)
+    monkeypatch.setattr("jobstore.leadership.reaper.REAP_SECONDS", 0.0)
     former = start_scheduler()
     former.add_job(callables.block, "interval", hours=1, id="job")
     DjangoJob.objects.update(on_lost=DjangoJob.OnLost.RERUN)
