@@ -33,7 +33,8 @@ from django.db import (
 from django.db.models import Min
 
 from jobstore import conf
-from jobstore.claims.dispatcher import ClaimResult, Dispatcher, LacksKeys, Settled
+from jobstore.claims.dispatcher import Dispatcher
+from jobstore.claims.result import ClaimResult, LacksKeys, Settled
 from jobstore.database.notifications import notify
 from jobstore.execution.run import ActiveRun, ClaimedJob
 from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
@@ -290,7 +291,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if time.monotonic() < self._retry_at:
             return []  # something else has woken the loop
         term = elector.term
-        if term is None and dispatcher.unsure_since is None:
+        if term is None and not dispatcher.is_looking_for_runs:
             return []
         if self.recorder is not None and self.recorder.is_full:
             # Jobs wait: nothing could be said of how they end.

@@ -1,35 +1,34 @@
 """Which jobs start now: the due ones and the requested ones, as many as there are workers for."""
 
 import collections
-import dataclasses
 import datetime as dt
 import logging
 from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
-from apscheduler.executors.base import MaxInstancesReachedError
 from apscheduler.job import Job
-from django.db import DatabaseError, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from jobstore import conf
 from jobstore.claims import claim, due, outcomes
+from jobstore.claims.bad_jobs import BadJobs
 from jobstore.claims.capacity import MAX_CLAIMED_JOBS, PREFETCH_SECONDS, Capacity, workers_of
+from jobstore.claims.executor_failures import ExecutorFailures
+from jobstore.claims.lost_replies import LostReplies
 from jobstore.claims.plan import Plan, UnusableTrigger, plan
 from jobstore.claims.prefetch import Prefetch
 from jobstore.claims.requests import RequestedRuns
+from jobstore.claims.result import ClaimResult, LacksKeys, Settled
 from jobstore.database.timeouts import set_session_timeouts
-from jobstore.execution.run import ActiveRun, ClaimedJob, runs_of
-from jobstore.history.recorder import MAX_WAITING_RESULTS, Recorder
+from jobstore.execution.run import ActiveRun, ClaimedJob
+from jobstore.history.recorder import Recorder
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.storage import key_rotation, quarantine, serializer
+from jobstore.storage import key_rotation, quarantine
 from jobstore.storage.rows import DueJob
-from jobstore.texts import flattened
 from jobstore.util import (
     as_aware,
-    get_django_internal_datetime,
     renew_idle_connection,
     retry_on_db_operational_error,
 )
@@ -43,39 +42,6 @@ MAX_SETTLED_TIMES = 1_000
 BUSY_LOOK_SECONDS = 1.0
 # Seconds until a job that was left alone, locked or just changed, is tried again: first, at most.
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 1.0
-
-
-def late_commit() -> dt.timedelta:
-    """Return for how long a server may still commit a claim after it answers again.
-
-    It works on a statement until it writes the reply, and for no longer than its own limit
-    (limits.py), nor than the lease lives, which a claim must find valid.
-    """
-    statement = 2 * float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
-    return dt.timedelta(seconds=max(statement, float(conf.get("SCHEDULER_LEASE_SECONDS"))))
-
-
-@dataclasses.dataclass
-class Settled:
-    """Times of a job that a claim recorded as missed or skipped; its row stands for `total`."""
-
-    job_id: str
-    status: str
-    times: list[dt.datetime]
-    total: int
-
-
-class LacksKeys(NotHolder):
-    """Too few keys of the stored jobs are known here for a claim; its text says what to do."""
-
-
-@dataclasses.dataclass
-class ClaimResult:
-    """What one look at the database brought: jobs to start, runs settled, jobs that ended."""
-
-    jobs: list[Job] = dataclasses.field(default_factory=list)
-    settled: list[Settled] = dataclasses.field(default_factory=list)
-    ended: list[str] = dataclasses.field(default_factory=list)
 
 
 class Store(Protocol):
@@ -110,17 +76,15 @@ class Dispatcher:
         self.saturated: dict[str, dt.datetime] = {}
         # The epoch in which that was seen. Whoever only doubted its lease for a moment still knows.
         self._epoch: int | None = None
-        # When a claim was sent whose reply has not come: its runs may have been committed, or may
-        # still be, by a server that has not noticed that nobody waits any more.
-        self.unsure_since: dt.datetime | None = None
-        self._look_until: dt.datetime | None = None
+        self._lost_replies = LostReplies()
         # When the next job is due, if this look at the database has found that out already.
         self.known_first: tuple[dt.datetime | None] | None = None
-        # What was started last. A run stays "started" in the database while its result waits to be
-        # written, which must not make it look like one whose claim's reply was lost.
-        self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING_RESULTS)
         self._prefetch = Prefetch(PREFETCH_SECONDS, MAX_CLAIMED_JOBS)
-        self._requested = RequestedRuns(store.using, self._restore, self._quarantine, self._ended)
+        # What this look at the database found that cannot be run.
+        self._bad_jobs = BadJobs(store.restore_or_raise, store.using)
+        self._requested = RequestedRuns(
+            store.using, self._bad_jobs.restore, self._bad_jobs.quarantine, self._ended
+        )
         # Executors whose last place went to a run that was asked for: due jobs choose first there.
         self._due_first: set[str] = set()
         # Jobs that the last claims left alone, and how often: somebody has locked or changed them.
@@ -129,13 +93,10 @@ class Dispatcher:
         self._refill_at = 0
         self._store = store
         self._elector = elector
-        # Jobs that this look found and that cannot be run, with the reasons.
-        self._bad: list[tuple[DjangoJob | DueJob, str]] = []
-        self._has_foreign_key = False
         # The epoch that this process has begun: all jobs are signed by the present key.
         self._begun_epoch: int | None = None
         self._connection: BaseDatabaseWrapper | None = None
-        self._watched: set[Any] = set()
+        self._failures = ExecutorFailures(store.executor_failed)
 
     @property
     def using(self) -> str:
@@ -145,7 +106,12 @@ class Dispatcher:
     @property
     def is_unsure(self) -> bool:
         """Whether the reply to a claim was lost, and no look at the database has followed."""
-        return self.unsure_since is not None and self._look_until is None
+        return self._lost_replies.is_unsure
+
+    @property
+    def is_looking_for_runs(self) -> bool:
+        """Whether runs may appear whose claim's reply was lost."""
+        return self._lost_replies.since is not None
 
     @property
     def running(self) -> list[ActiveRun]:
@@ -184,7 +150,7 @@ class Dispatcher:
             return float(
                 min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (max(self._left.values()) - 1))
             )
-        waits = self.saturated or self._requested.waiting_since or self.unsure_since
+        waits = self.saturated or self._requested.waiting_since or self.is_looking_for_runs
         return BUSY_LOOK_SECONDS if waits else None
 
     def take(self, term: Term | None, taken: ClaimResult) -> None:
@@ -197,8 +163,9 @@ class Dispatcher:
         self._prefetch.look(len(self.runs))
         # Counted before runs are taken up whose claim's reply was lost: those have their workers.
         capacity = Capacity(self._executors, self.running, self._prefetch)
-        if self.unsure_since is not None:
-            self._recover_for_a_while(self.unsure_since, now, taken)
+        if self._lost_replies.since is not None:
+            self._recover(self._lost_replies.since, taken)
+            self._lost_replies.looked(now)
         if term is not None and term.epoch != self._epoch:
             self.saturated.clear()
             self._left.clear()
@@ -210,14 +177,13 @@ class Dispatcher:
             self._begun_epoch = term.epoch
         if term is None or self._finds_nothing(now):
             return
-        before = self.unsure_since, self._look_until
-        self.unsure_since, self._look_until = self.unsure_since or now, None
+        before = self._lost_replies.claim_is_sent(now)
         try:
             self._claim(term, now, capacity, taken)
         except NotHolder:  # which is a reply, too
-            self.unsure_since, self._look_until = before
+            self._lost_replies.claim_is_answered(before)
             raise
-        self.unsure_since, self._look_until = before
+        self._lost_replies.claim_is_answered(before)
 
     def _begin(self, term: Term) -> None:
         """Before the first claim of an epoch, see that what is stored can be run, now and later.
@@ -235,34 +201,6 @@ class Dispatcher:
             logger.info("%d jobs were signed anew with the present key.", renewal.signed)
         quarantine.bring_back(list(self._executors), fence, self.using)
 
-    def _restore(self, row: DjangoJob | DueJob) -> Job | None:
-        """Return the job of a row, or None for one that is to be quarantined."""
-        try:
-            return self._store.restore_or_raise(row)
-        except serializer.UnreadableState as error:
-            self._has_foreign_key |= isinstance(error, serializer.UnsignedState)
-            self._bad.append((row, str(error)))
-            return None
-
-    def _quarantine(self, term: Term) -> None:
-        """Quarantine what this look found that cannot be run, if the lease is still held.
-
-        :raises LacksKeys: if it is the key of this process that is wrong.
-        """
-        bad, self._bad = self._bad, []
-        has_foreign_key, self._has_foreign_key = self._has_foreign_key, False
-        if has_foreign_key and (problem := key_rotation.problem(self.using)):
-            raise LacksKeys(problem)
-        if not bad:
-            return
-        try:
-            quarantine.put_all(bad, lambda: assert_holder(term, self.using), self.using)
-        except DatabaseError as error:
-            # A row that somebody has locked must not hold up the other jobs.
-            if not connections[self.using].is_usable():
-                raise
-            logger.warning("A job cannot be quarantined now: %s", flattened(error))
-
     def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: ClaimResult) -> None:
         has_rivals = bool(self.saturated) or self._is_expected(now)
         # Where both wait for workers, they take turns, by places given and not by looks: looks at
@@ -273,7 +211,7 @@ class Dispatcher:
             most = (places + 1) // 2 if has_rivals else places
             self._claim_requested(term, now, capacity, most, taken, without=yielding)
         plans = list(self._plans(now, capacity))
-        self._quarantine(term)
+        self._bad_jobs.quarantine(term)
         self._explain(plans, now)
         written = claim.claim(plans, term, self.using)
         self._take_up(plans, written, term, now, taken)
@@ -363,33 +301,9 @@ class Dispatcher:
         self.known_first = (first,)
         return True
 
-    def _recover_for_a_while(
-        self, since: dt.datetime, now: dt.datetime, taken: ClaimResult
-    ) -> None:
-        """Look for runs whose claim's reply was lost, and for those of a late commit as well."""
-        self._recover(since, taken)
-        if self._look_until is None:
-            self._look_until = now + late_commit()
-        elif now >= self._look_until:
-            self.unsure_since = self._look_until = None
-
     def _recover(self, since: dt.datetime, taken: ClaimResult) -> None:
-        """Take up runs of a claim whose reply was lost although the database had committed it.
-
-        Nobody else will start them: this process lives, so they are not lost. Claims are made by
-        one thread, so runs claimed since then that it does not know are those.
-        """
-        known = {run.execution_id for run in self.running} | set(self._started)
-        unknown = DjangoJobExecution.objects.using(self.using).filter(
-            instance=self._elector.id,
-            status=DjangoJobExecution.RUNNING,
-            claimed_at__gte=get_django_internal_datetime(since),
-        )
-        runs: dict[str, list[ActiveRun]] = {}
-        for found in unknown.exclude(pk__in=known).order_by("run_time"):
-            time = as_aware(found.run_time).astimezone(dt.UTC)
-            run = ActiveRun(found.pk, found.job_id, time, found.epoch)
-            runs.setdefault(run.job_id, []).append(run)
+        """Take up runs of a claim whose reply was lost although the database had committed it."""
+        runs = self._lost_replies.unknown_runs(self._elector.id, self.running, self.using)
         jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
         for job_id, one in runs.items():
             row = jobs.get(job_id)
@@ -412,13 +326,14 @@ class Dispatcher:
         times_left = MAX_SETTLED_TIMES
         for row in rows[:limit]:
             if not capacity.knows(row.executor):
-                self._bad.append((row, f"No executor named {row.executor!r} is configured here."))
+                reason = f"No executor named {row.executor!r} is configured here."
+                self._bad_jobs.note(row, reason)
                 continue
             if not capacity.admits(row.executor, row.func):
                 continue
             if times_left <= 0:
                 break  # the others stay due, and come up in the next claim, which follows at once
-            if (job := self._restore(row)) is None:
+            if (job := self._bad_jobs.restore(row)) is None:
                 continue
             try:
                 one = plan(
@@ -430,7 +345,7 @@ class Dispatcher:
                     most=times_left,
                 )
             except UnusableTrigger as error:
-                self._bad.append((row, str(error)))
+                self._bad_jobs.note(row, str(error))
                 continue
             times_left -= len(one.missed) + len(one.skipped) + len(one.start)
             if one.start:
@@ -467,31 +382,7 @@ class Dispatcher:
         for run in runs:
             run.func, run.executor = job.func_ref or "", job.executor
             self.runs[run.job_id, run.run_time] = run
-            self._started.append(run.execution_id)
+            self._lost_replies.started(run)
         executor = self._executors[job.executor]
-        self._watch(executor)
+        self._failures.watch(executor)
         return ClaimedJob.of(job, runs, following, executor, self._elector.now)
-
-    def _watch(self, executor: Any) -> None:
-        """Learn of runs that an executor fails to carry out, of which it only writes to the log."""
-        if executor in self._watched:
-            return
-        log, submit = executor._run_job_error, executor.submit_job
-
-        def accept(job: Job, run_times: list[dt.datetime]) -> None:
-            try:
-                submit(job, run_times)
-            except MaxInstancesReachedError:
-                raise  # of which APScheduler tells listeners itself
-            except BaseException as error:
-                # A pool without room for a thread has queued it all the same.
-                refused = [run for run in runs_of(job.id) if run.take()]
-                self._store.executor_failed(refused, error)
-                raise
-
-        def fail(job_id: str, error: BaseException, trace: Any = None) -> None:
-            log(job_id, error, trace)
-            self._store.executor_failed(runs_of(job_id), error)
-
-        executor._run_job_error, executor.submit_job = fail, accept
-        self._watched.add(executor)

@@ -20,7 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.db import DatabaseError, connections
 from django.db.models import F
 
-from jobstore.claims.dispatcher import ClaimResult
+from jobstore.claims.result import ClaimResult
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership import lease
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, SchedulerLease

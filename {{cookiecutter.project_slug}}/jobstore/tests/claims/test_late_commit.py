@@ -8,7 +8,7 @@ from django.db import OperationalError, connections, transaction
 from pytest_django.fixtures import Settings
 
 from jobstore.claims import claim as claims
-from jobstore.claims import dispatcher
+from jobstore.claims import lost_replies
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, eventually
@@ -24,7 +24,7 @@ def test_a_late_commit_is_waited_for_as_long_as_the_settings_allow_one(
 ) -> None:
     settings.SCHEDULER_LEASE_SECONDS = lease
     settings.SCHEDULER_STATEMENT_SECONDS = statement
-    assert dispatcher.late_commit().total_seconds() == seconds
+    assert lost_replies.late_commit().total_seconds() == seconds
 
 
 class LateServer:
