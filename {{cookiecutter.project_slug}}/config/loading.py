@@ -7,7 +7,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
-from jobstore.texts import flattened
+from jobstore.texts import described
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Whoever calls these too early is at fault, not they.
@@ -28,7 +28,7 @@ def explain(error: BaseException) -> str | None:
     place = _place(error)
     if not place and isinstance(error, ImproperlyConfigured | SystemExit):
         return None  # Django's own, which says why
-    text = f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")
+    text = described(error)
     hint = TOO_EARLY if isinstance(error, AppRegistryNotReady) else ""
     return f"{place or 'config/settings.py'}: The project cannot be loaded: {text}{hint}"
 

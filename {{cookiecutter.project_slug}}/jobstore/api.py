@@ -10,6 +10,7 @@ from django.utils import timezone
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.schedules.wording import first_run_time
 from jobstore.storage import serializer
+from jobstore.texts import described
 from jobstore.util import as_aware, get_django_internal_datetime
 
 __all__ = ["pause", "resume", "retire", "run_now"]
@@ -35,7 +36,7 @@ def resume(job_id: str) -> bool:
     try:
         next_run_time = first_run_time(job.trigger, timezone.localtime(now))
     except Exception as error:  # a trigger is anybody's code
-        raise ValueError(f"The trigger of job {job_id!r} raised {error!r}.") from error
+        raise ValueError(f"The trigger of job {job_id!r} raised {described(error)}.") from error
     if next_run_time is None:
         raise ValueError(f"The trigger of job {job_id!r} has no run time left.")
     paused = DjangoJob.objects.filter(pk=job_id, next_run_time__isnull=True)

@@ -47,7 +47,7 @@ from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import weekday_question
 from jobstore.storage import replacement, serializer
 from jobstore.storage.rows import DueJob
-from jobstore.texts import flattened, one_line
+from jobstore.texts import described, flattened, one_line
 from jobstore.util import (
     as_aware,
     get_apscheduler_datetime,
@@ -326,7 +326,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if isinstance(error, DatabaseError | InterfaceError):
             self._claiming.happened(f"the database fails: {flattened(error)}")
         else:
-            text = f"the claim failed: {error!r}"
+            text = f"the claim failed: {described(error)}"
             self._claiming.happened(text, level=logging.ERROR, error=error)
         if elector.last_error:
             self._failing_since = None  # the database is away: that is not this process's fault

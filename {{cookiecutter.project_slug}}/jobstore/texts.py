@@ -37,6 +37,11 @@ def flattened(value: object, limit: int = MAX_CHARACTERS) -> str:
     return one_line(" ".join(text.split()), limit)
 
 
+def described(error: BaseException) -> str:
+    """Return the kind and the text of an error on one line, whatever its own methods raise."""
+    return f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")
+
+
 def storable(text: str) -> str:
     """Return a text that every database stores: without NUL and halves of surrogate pairs."""
     return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()

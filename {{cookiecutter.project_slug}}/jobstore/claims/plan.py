@@ -13,6 +13,7 @@ from typing import Any
 from apscheduler.job import Job
 
 from jobstore.schedules import catch_up
+from jobstore.texts import described
 from jobstore.util import is_storable
 
 # A job that does not coalesce and was away for long catches up in portions of this size.
@@ -107,7 +108,7 @@ def _close_to(job: Job, due: dt.datetime, now: dt.datetime) -> dt.datetime:
     try:
         return catch_up.close_to(job.trigger, due, now)
     except Exception as error:
-        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {described(error)}.") from error
 
 
 def _next_storable(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
@@ -125,7 +126,7 @@ def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | No
         if following is not None and getattr(job.trigger, "jitter", None):
             following = _in_the_hour_meant(job.trigger, following, previous, now)
     except Exception as error:
-        raise UnusableTrigger(f"The trigger {job.trigger} raised {error!r}.") from error
+        raise UnusableTrigger(f"The trigger {job.trigger} raised {described(error)}.") from error
     if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
         raise UnusableTrigger(
             f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."

@@ -16,7 +16,7 @@ from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
 from jobstore.declarations.declaration import Problem, is_interrupt, shown_path
-from jobstore.texts import flattened
+from jobstore.texts import described, flattened
 
 # What Django, or a test runner, takes such names of an app for.
 RESERVED = {"apps", "models", "admin", "tests", "migrations", "management", "templatetags"}
@@ -146,7 +146,7 @@ def _import(name: str, file: Path | None = None) -> Problem | None:
     except BaseException as error:  # SystemExit and the like as well
         if is_interrupt(error):
             raise
-        text = f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")
+        text = described(error)
         return Problem(
             name,
             f"The module {name} cannot be imported, so its jobs are left out: {text}",

@@ -24,6 +24,7 @@ from django.db import connections, transaction
 from jobstore.database.timeouts import set_session_timeouts
 from jobstore.history.bounded import clean, cut
 from jobstore.models import DjangoJobExecution
+from jobstore.texts import described
 from jobstore.util import as_json, release_connections
 
 logger = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ class Recorder:
             write([result], self._instance, self._using)
         except (db.DataError, db.IntegrityError, ValueError, TypeError) as error:
             logger.exception("The result of run %d cannot be stored as it is.", result.execution_id)
-            text = f"The details of this result could not be stored: {error!r}"
+            text = f"The details of this result could not be stored: {described(error)}"
             bare = dataclasses.replace(
                 result,
                 result=None,

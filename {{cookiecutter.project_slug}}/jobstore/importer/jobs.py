@@ -23,6 +23,7 @@ from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.schedules.wording import describe
 from jobstore.storage import quarantine, serializer
+from jobstore.texts import described
 from jobstore.util import as_aware, get_django_internal_datetime
 
 JOBS = "django_apscheduler_djangojob"
@@ -266,7 +267,7 @@ def _examine(row: DjangoJob, source: Source, report: JobReport, allowed: Collect
         raise
     except BaseException as error:
         # Whatever stands in a state takes part in this; it must not stop the other jobs.
-        raise UnreadableRow(f"its state cannot be stored: {error!r}") from error
+        raise UnreadableRow(f"its state cannot be stored: {described(error)}") from error
     report.call = f"{row.func}({row.arguments})"
     reference = str(loaded["func"])
     unpickler.require_known(reference, allowed)
@@ -323,7 +324,7 @@ def _unpickle(data: bytes, allowed: Collection[str]) -> dict[str, Any]:
     except (KeyboardInterrupt, unpickler.Foreign):
         raise
     except BaseException as error:  # modules are imported, and one may call sys.exit()
-        raise UnreadableRow(f"its state cannot be unpickled: {error!r}") from error
+        raise UnreadableRow(f"its state cannot be unpickled: {described(error)}") from error
     if not isinstance(loaded, dict) or not loaded.keys() >= {"func", "trigger", "next_run_time"}:
         raise UnreadableRow("its state is not a job's")
     return loaded

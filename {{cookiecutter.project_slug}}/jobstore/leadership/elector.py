@@ -96,7 +96,7 @@ class Elector(Membership, StepThread):
         self._trusted_until = 0.0
         self._listener.wake()
 
-    def hold_back(self, reason: str) -> None:
+    def hold_back(self, reason: str, error: BaseException | None = None) -> None:
         """Give the lease up, because this process cannot do its work; try again after a pause.
 
         Until `is_fit` is called the process is not ready, for this reason. The pause grows with
@@ -104,11 +104,13 @@ class Elector(Membership, StepThread):
         elector's own thread releases the lease, at once.
 
         :param reason: what went wrong, in one sentence.
+        :param error: an exception that nobody foresaw, whose traceback is logged with a new reason.
         """
         if self._leaving:
             return
         if self.fitness.failed(reason):
-            logger.error("This process gives the lease up, since it cannot run jobs: %s", reason)
+            text = "This process gives the lease up, since it cannot run jobs: %s"
+            logger.error(text, reason, exc_info=error)
         self._trusted_until = 0.0
         self._listener.wake()
 

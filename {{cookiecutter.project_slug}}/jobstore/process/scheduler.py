@@ -32,7 +32,7 @@ from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder
 from jobstore.process.declared_jobs import DeclaredJobs
 from jobstore.repeated import RepeatedFailure
-from jobstore.texts import flattened
+from jobstore.texts import described, flattened
 from jobstore.util import get_local_dt_format, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
@@ -121,9 +121,11 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
                 wait: float | None = self._tick()
                 self._turning.over()
             except BaseException as error:  # SystemExit ends threads as well
-                self._turning.happened(repr(error), level=logging.ERROR, error=error)
+                self._turning.happened(described(error), level=logging.ERROR, error=error)
                 if self._turning.seconds > conf.get("SCHEDULER_HUNG_SECONDS"):
-                    self._hold_back(f"The scheduling loop fails again and again: {error!r}")
+                    self._hold_back(
+                        f"The scheduling loop fails again and again: {described(error)}"
+                    )
                 wait = RETRY_SECONDS
             until = time.monotonic() + (math.inf if wait is None else wait)
 
@@ -162,15 +164,14 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             return False
         except BaseException as error:  # a jobs file may even call sys.exit()
             release_connections()
-            logger.error("The declared jobs cannot be prepared.", exc_info=error)
-            self._hold_back(f"The declared jobs cannot be prepared: {error!r}")
+            self._hold_back(f"The declared jobs cannot be prepared: {described(error)}", error)
             return False
         self._preparing.over()
         return True
 
-    def _hold_back(self, reason: str) -> None:
+    def _hold_back(self, reason: str, error: BaseException | None = None) -> None:
         if self.store.elector is not None:
-            self.store.elector.hold_back(reason)
+            self.store.elector.hold_back(reason, error)
 
 
 class SchedulerProcess:

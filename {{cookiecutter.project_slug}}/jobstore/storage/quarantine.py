@@ -10,7 +10,7 @@ from django.utils import timezone
 from jobstore.models import DjangoJob, JobQuerySet, database_now
 from jobstore.storage import serializer
 from jobstore.storage.rows import DueJob
-from jobstore.texts import one_line
+from jobstore.texts import described, one_line
 
 logger = logging.getLogger("jobstore.store")
 
@@ -72,7 +72,7 @@ def release(row: DjangoJob) -> bool:
     try:
         job.trigger.get_next_fire_time(None, timezone.localtime(timezone=serializer.zone_of(job)))
     except Exception as error:  # a trigger is anybody's code
-        raise ValueError(f"its trigger raised {error!r}") from error
+        raise ValueError(f"its trigger raised {described(error)}") from error
     kept = quarantined(using).filter(pk=row.pk)
     return bool(kept.update(quarantined_at=None, quarantine_reason=""))
 

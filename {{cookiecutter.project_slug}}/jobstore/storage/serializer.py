@@ -14,7 +14,7 @@ from apscheduler.util import ref_to_obj
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import describe
 from jobstore.storage import signing
-from jobstore.texts import storable
+from jobstore.texts import described, storable
 from jobstore.util import as_aware
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ def _unpickled(pickled: bytes) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # modules are imported, and one may call sys.exit()
-        raise UnreadableState(f"The stored state cannot be unpickled: {error!r}") from error
+        raise UnreadableState(
+            f"The stored state cannot be unpickled: {described(error)}"
+        ) from error
     if not isinstance(loaded, dict):
         raise UnreadableState("The stored state is not a job's.")
     return loaded

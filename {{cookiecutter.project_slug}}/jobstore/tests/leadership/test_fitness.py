@@ -69,6 +69,15 @@ def broken(error: BaseException) -> Callable[[], None]:
     return on_elected
 
 
+class Wordless(BaseException):
+    """Has neither a text nor a repr."""
+
+    def __repr__(self) -> str:
+        raise SystemExit("no text")
+
+    __str__ = __repr__
+
+
 WRONG = [
     RuntimeError("a bad release"),
     ImportError("no module named pandas"),
@@ -116,6 +125,38 @@ def test_a_process_that_cannot_prepare_is_never_ready_in_between(
     while len(tries) < 3:
         assert not is_ready(process)
         time.sleep(0.002)
+
+
+def test_what_keeps_a_process_from_preparing_is_logged_once(
+    start_process: StartProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+
+    def on_elected() -> None:
+        tries.append(1)
+        raise RuntimeError("a bad release")
+
+    start_process(on_elected)
+    eventually(lambda: len(tries) > 2)
+    told = [one for one in caplog.records if "a bad release" in one.getMessage()]
+    assert len(told) == 1 and told[0].exc_info
+
+
+def test_an_error_without_a_text_does_not_end_the_loop(start_process: StartProcess) -> None:
+    failing = [Wordless(), Wordless()]
+
+    def on_elected() -> None:
+        if failing:
+            raise failing.pop()
+
+    process = start_process(on_elected)
+    eventually(lambda: not failing and is_ready(process))
+    tick, failing = process.scheduler._tick, [Wordless()]
+    process.scheduler._tick = lambda: broken(failing.pop())() if failing else tick()  # type: ignore[method-assign]
+    process.scheduler.wakeup()
+    eventually(lambda: not failing)
+    process.scheduler.add_job(callables.note, id="job")
+    eventually(lambda: "ran" in callables.calls)
 
 
 def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProcess) -> None:
