@@ -5,19 +5,14 @@ scheduler. Its `get_due_jobs` is the claim, so that any number of schedulers may
 database: the one that holds the lease runs the jobs, the others run none.
 """
 
-import collections
 import datetime as dt
 import logging
 import pickle
-import random
-import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from apscheduler import events
-from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore, ConflictingIdError, JobLookupError
 from apscheduler.jobstores.memory import MemoryJobStore
@@ -34,11 +29,13 @@ from django.db.models import Min
 
 from jobstore import conf
 from jobstore.claims.dispatcher import Dispatcher
-from jobstore.claims.result import ClaimResult, LacksKeys, Settled
+from jobstore.claims.reporting import ReportingMixin
+from jobstore.claims.result import ClaimResult, LacksKeys
+from jobstore.database.backoff import Backoff
 from jobstore.database.notifications import notify
 from jobstore.execution.run import ActiveRun, ClaimedJob
-from jobstore.history.listener import STATUS, DjangoResultStoreMixin, describe_event
-from jobstore.history.recorder import Recorder, Result
+from jobstore.history.listener import DjangoResultStoreMixin
+from jobstore.history.recorder import Recorder
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, waiting_jobs
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
@@ -65,11 +62,9 @@ R = TypeVar("R")
 STANDBY_LOOK_SECONDS = 5.0
 # How the texts begin that waiting runs of removed jobs are cancelled with.
 REMOVED = "The job was removed by the program"
-# Seconds between two tries while the database fails; half of the promised 2 s to resume in.
-MAX_BACKOFF_SECONDS = 1.0
 
 
-class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc]
+class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
     """Keeps jobs in the Django database and runs each due time once, whoever else runs.
 
     :param int pickle_protocol: protocol of the job state's pickle.
@@ -80,12 +75,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self.pickle_protocol = pickle_protocol
         self.elector: Elector | None = None
         self.recorder: Recorder | None = None
-        # How many runs of this process ended with each status.
-        self.outcomes: collections.Counter[str] = collections.Counter()
-        self._counting = threading.Lock()
         self._dispatcher: Dispatcher | None = None
-        self._backoff = 0.0
-        self._retry_at = 0.0
+        self._backoff = Backoff()
         self._claiming = RepeatedFailure(logger, "Due jobs wait", "Due jobs are claimed again")
         # Since when claims have failed although the lease could be renewed, by monotonic time.
         self._failing_since: float | None = None
@@ -96,8 +87,6 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         self._asked_at = time.monotonic()
         # Jobs that could not be restored when somebody asked for them, and their versions then.
         self._told_unreadable: dict[str, int] = {}
-        # The thread that tells of what needs no recording, while others report what ended.
-        self._announcer: int | None = None
         self._is_shut_down = False
 
     @property
@@ -288,7 +277,7 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         elector.campaign()
         elector.restart_if_dead()
         self._settle_unsubmitted(dispatcher)
-        if time.monotonic() < self._retry_at:
+        if self._backoff.lasts:
             return []  # something else has woken the loop
         term = elector.term
         if term is None and not dispatcher.is_looking_for_runs:
@@ -296,27 +285,27 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         if self.recorder is not None and self.recorder.is_full:
             # Jobs wait: nothing could be said of how they end.
             self._claiming.happened(f"{self.recorder.waiting} results wait to be written")
-            self._back_off()
+            self._backoff.longer()
             return []
         taken = ClaimResult()
         try:
             outside_event_loop(dispatcher.take, term, taken)
-            self._backoff = 0.0
+            self._backoff.over()
             self._claiming.over()
             self._failing_since = None
             if term is not None:
                 elector.is_fit()
         except LacksKeys as problem:
             elector.lacks_keys(str(problem))
-            self._back_off()
+            self._backoff.longer()
         except NotHolder:
             logger.warning("Nothing was claimed: the lease has passed on.")
             elector.distrust_lease()
-            self._back_off()
+            self._backoff.longer()
         except Exception as error:
             self._claim_failed(elector, error)
             outside_event_loop(release_connections)
-            self._back_off()
+            self._backoff.longer()
         # Whatever was taken before something failed is this process's to run.
         self._announce(taken)
         return taken.jobs
@@ -349,8 +338,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         dispatcher = self._dispatcher
         if self.elector is None or dispatcher is None:
             return None
-        if self._backoff:
-            return self._in(self._backoff)
+        if self._backoff.seconds:
+            return self._in(self._backoff.seconds)
         if self.elector.term is None:
             return self._in(STANDBY_LOOK_SECONDS)
         try:
@@ -360,8 +349,8 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
         except Exception as error:
             self._planning.happened(f"the database fails: {flattened(error)}")
             outside_event_loop(release_connections)
-            self._back_off()
-            return self._in(self._backoff)
+            self._backoff.longer()
+            return self._in(self._backoff.seconds)
         now = self.elector.now()
         until = None if first is None else (as_aware(first) - now).total_seconds()
         within = dispatcher.look_within
@@ -373,11 +362,6 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
     def _in(self, seconds: float) -> dt.datetime:
         zone = getattr(self._scheduler, "timezone", None) or dt.UTC
         return dt.datetime.now(zone) + dt.timedelta(seconds=seconds)
-
-    def _back_off(self) -> None:
-        longer = min(MAX_BACKOFF_SECONDS, max(0.1, 2 * self._backoff))
-        self._backoff = longer * random.uniform(0.5, 1.0)  # noqa: S311 - only spreads the tries
-        self._retry_at = time.monotonic() + self._backoff
 
     # --- Due jobs -------------------------------------------------------------------------------
 
@@ -423,110 +407,6 @@ class DjangoJobStore(DjangoResultStoreMixin, BaseJobStore):  # type: ignore[misc
             "retired_at": None,
             **serializer.values(job, self.pickle_protocol),
         }
-
-    # --- Events ---------------------------------------------------------------------------------
-
-    def _announce(self, taken: ClaimResult) -> None:
-        """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
-        self._announcer = threading.get_ident()
-        try:
-            for settled in taken.settled:
-                self._announce_settled(settled)
-            for job_id in taken.ended:
-                self._scheduler._dispatch_event(
-                    JobEvent(events.EVENT_JOB_REMOVED, job_id, self._alias)
-                )
-        finally:
-            self._announcer = None
-
-    def _announce_settled(self, settled: Settled) -> None:
-        zoned = [get_apscheduler_datetime(time_, self._scheduler) for time_ in settled.times]
-        self._count(settled.status, len(zoned))
-        before = settled.total - len(zoned)
-        # The first of a row, and then each time that their number has one digit more.
-        if not before or len(str(settled.total)) > len(str(before)):
-            what = "missed" if settled.status == DjangoJobExecution.MISSED else "skipped"
-            often = f", {settled.total} times in a row by now" if settled.total > 1 else ""
-            logger.warning("Job %r is %s at %s%s.", settled.job_id, what, zoned[-1], often)
-        if settled.status != DjangoJobExecution.MISSED:
-            self._scheduler._dispatch_event(
-                JobSubmissionEvent(
-                    events.EVENT_JOB_MAX_INSTANCES, settled.job_id, self._alias, zoned
-                )
-            )
-            return
-        for time_ in zoned:
-            self._scheduler._dispatch_event(
-                JobExecutionEvent(events.EVENT_JOB_MISSED, settled.job_id, self._alias, time_)
-            )
-
-    def _record(self, event: JobEvent) -> None:
-        dispatcher = self._dispatcher
-        is_known = self._announcer == threading.get_ident()
-        if event.jobstore != self._alias or is_known or dispatcher is None:
-            return
-        times = (
-            event.scheduled_run_times
-            if isinstance(event, JobSubmissionEvent)
-            else [event.scheduled_run_time]
-        )
-        for time_ in times:
-            if event.code == events.EVENT_JOB_SUBMITTED:
-                if run := dispatcher.runs.get((event.job_id, time_)):
-                    run.submitted = True
-            elif run := dispatcher.end(event.job_id, time_):
-                details = run.details
-                if details is None or (event.code == events.EVENT_JOB_ERROR and not run.failed):
-                    details = describe_event(event)
-                if event.code == events.EVENT_JOB_ERROR:
-                    # Whoever logged the exception may have had its text query the database again.
-                    outside_event_loop(release_connections)
-                self.finish(run, STATUS[event.code], **details)
-        if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
-            self._wake()
-
-    def executor_failed(self, failed: list[ActiveRun], error: BaseException) -> None:
-        """Tell listeners, the history's among them, of runs that never came to their function."""
-        for run in failed:
-            zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
-            self._scheduler._dispatch_event(
-                JobExecutionEvent(
-                    events.EVENT_JOB_ERROR, run.job_id, self._alias, zoned, exception=error
-                )
-            )
-
-    def _settle_unsubmitted(self, dispatcher: Dispatcher) -> None:
-        """Record runs that APScheduler could not hand to their executor: it raises no event."""
-        for run in [run for run in dispatcher.running if not run.submitted]:
-            if run.take():  # so that nobody starts it from now on
-                if dispatcher.end(run.job_id, run.run_time):
-                    text = "The executor did not accept this run; the scheduler's log says why."
-                    self.finish(run, DjangoJobExecution.ERROR, exception=text)
-            elif run.details is not None and dispatcher.end(run.job_id, run.run_time):
-                # A worker had it all the same, and no event tells of its end.
-                status = DjangoJobExecution.ERROR if run.failed else DjangoJobExecution.SUCCESS
-                self.finish(run, status, **run.details)
-
-    def finish(self, run: ActiveRun, status: str, **details: Any) -> None:
-        """Hand a finished run to the recorder."""
-        if self.elector is None or self.recorder is None:
-            return
-        self._count(status)
-        self.recorder.put(
-            Result(
-                run.execution_id,
-                status,
-                finished=get_django_internal_datetime(run.finished or self.elector.now()),
-                started_at=get_django_internal_datetime(run.started_at),
-                duration=run.duration,
-                note=run.note,
-                **details,
-            )
-        )
-
-    def _count(self, status: str, times: int = 1) -> None:
-        with self._counting:
-            self.outcomes[status] += times
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} (pickle_protocol={self.pickle_protocol})>"

@@ -219,7 +219,7 @@ class Process:
 
     def schedule(self) -> None:
         """Look for due jobs and start them."""
-        self.store._retry_at = 0.0
+        self.store._backoff.end_pause()
         wake = self.store.elector.planned_wake
         if wake is not None and not self.world.is_calm and self.world.chance(0.8):
             self.world.now = max(self.world.now, wake + ODD)
