@@ -23,6 +23,7 @@ FALSE = ("false", "no", "off", "0", "n", "f")
 # Characters of a refused value that are shown.
 MAX_SHOWN = 80
 
+PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 HOST = re.compile(r"\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]/@]*")
 
 
@@ -31,10 +32,13 @@ class Setting:
     """What a value must be like.
 
     `whole` is an integer, `number` an int or a float, `switch` a bool, `choice` one of `choices`,
-    `address` host:port or empty, `text` any string.
+    `address` host:port or empty, `path` the dotted name of a function or empty, `patterns` a list
+    of regular expressions, `text` any string.
     """
 
-    kind: Literal["whole", "number", "switch", "choice", "address", "text"] = "text"
+    kind: Literal["whole", "number", "switch", "choice", "address", "path", "patterns", "text"] = (
+        "text"
+    )
     default: Any = ""
     unit: str = ""
     least: float = 0
@@ -50,6 +54,10 @@ class Setting:
             return " or ".join(self.choices)
         if self.kind == "address":
             return "host:port with a port from 1 to 65535, such as 127.0.0.1:8001, or empty"
+        if self.kind == "path":
+            return "the dotted name of a function, such as jobs.access.may, or empty"
+        if self.kind == "patterns":
+            return "regular expressions, separated by commas, such as password,token"
         if self.kind == "text":
             return "text"
         number = "a whole number" if self.kind == "whole" else "a number"
@@ -64,6 +72,10 @@ class Setting:
             return value in self.choices
         if self.kind == "address":
             return isinstance(value, str) and (not value or is_address(value))
+        if self.kind == "path":
+            return isinstance(value, str) and (not value or bool(PATH.fullmatch(value)))
+        if self.kind == "patterns":
+            return isinstance(value, list | tuple) and all(map(is_pattern, value))
         if self.kind == "text":
             return isinstance(value, str)
         numbers = (int,) if self.kind == "whole" else (int, float)
@@ -86,6 +98,8 @@ class Setting:
             value = text.lower() in TRUE
         elif self.kind == "choice":
             value = {choice.lower(): choice for choice in self.choices}.get(text.lower(), text)
+        elif self.kind == "patterns":
+            value = tuple(part for one in text.split(",") if (part := one.strip()))
         elif self.kind in ("whole", "number"):
             pattern = r"[+-]?\d+" if self.kind == "whole" else r"[+-]?(\d+\.?\d*|\.\d+)"
             if not re.fullmatch(pattern, text, re.ASCII):
@@ -107,6 +121,15 @@ def is_address(text: str) -> bool:
     host, colon, port = text.rpartition(":")
     digits = re.fullmatch(r"\d{1,5}", port, re.ASCII)
     return bool(colon and digits and 1 <= int(port) <= 65_535 and HOST.fullmatch(host))
+
+
+def is_pattern(text: Any) -> bool:
+    """Whether a value is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, TypeError):
+        return False
+    return isinstance(text, str)
 
 
 def seconds(default: float, least: float = 0.05, most: float = DAY) -> Setting:
@@ -158,6 +181,22 @@ SETTINGS: dict[str, Setting] = {
     # misfire_grace_time, declared or added from code.
     "SCHEDULER_MISFIRE_GRACE_SECONDS": Setting(
         kind="whole", unit="seconds", default=3600, least=1, most=YEAR
+    ),
+    # Below which no schedule that somebody sets by an operation may fire; 0 for no limit. Jobs that
+    # the code declares are the code's own affair.
+    "SCHEDULER_MIN_INTERVAL_SECONDS": Setting(
+        kind="number", unit="seconds", default=0, least=0, most=YEAR
+    ),
+    # Decides for each job, beside permissions, whether a user may do something with it: a function
+    # (user, verb, job) -> bool.
+    "JOB_ACCESS": Setting(kind="path", default=""),
+    # Names of arguments, and of keys inside of them, whose values are shown nowhere.
+    "JOB_SECRET_ARGUMENTS": Setting(
+        kind="patterns",
+        default=(
+            *("passw", "passphrase", "secret", "token", "credential", "authorization", "cookie"),
+            *("api_?key", r"(^|_)key\Z"),
+        ),
     ),
     # History: age in days, and rows kept of each job. Zero would delete all of it.
     "JOB_HISTORY_DAYS": Setting(kind="number", unit="days", default=30, least=1, most=36_500),

@@ -42,7 +42,7 @@ from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
 from jobstore.repeated import RepeatedFailure
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import weekday_question
-from jobstore.storage import replacement, serializer
+from jobstore.storage import edits, replacement, serializer
 from jobstore.storage.rows import DueJob
 from jobstore.texts import described, flattened, one_line
 from jobstore.util import (
@@ -228,12 +228,17 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         using = self.using
         rows = DjangoJob.objects.using(using).filter(pk=job.id)
         with transaction.atomic(using=using):
-            if job._jobstore_alias is None and replacement.is_as_computed(job):
+            more: dict[str, Any] = {"pause_reason": ""} if job.next_run_time else {}
+            if job._jobstore_alias is None:
                 stored = rows.select_for_update().first()
+                is_as_computed = replacement.is_as_computed(job)
                 if stored is not None:
-                    replacement.keep_schedule(job, stored)
+                    more["edited"], _ = edits.keep(job, stored.on_lost, stored)
+                    if is_as_computed:
+                        replacement.keep_schedule(job, stored)
+                        more.pop("pause_reason", None)
             try:
-                found = rows.update(**self._values(job))
+                found = rows.update(**self._values(job) | more)
             except DataError as error:
                 raise _unfit(job, error) from error
             if not found:

@@ -6,7 +6,7 @@ Every time is written by the database's clock, so that the clocks of its clients
 import datetime as dt
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from django.db import IntegrityError, models, router, transaction
@@ -167,6 +167,12 @@ class DjangoJob(models.Model):
         "if a run is lost", max_length=10, choices=OnLost.choices, default=OnLost.RECORD
     )
 
+    pause_reason = models.CharField(
+        max_length=500, default="", db_default="", blank=True, help_text="Why the job is paused."
+    )
+    # Which parts an operator has changed, and digests of what the code had said (storage/edits.py).
+    edited = models.CharField(max_length=500, default="", db_default="", editable=False)
+
     version = models.BigIntegerField(default=first_version, editable=False)
     declaration = models.CharField(
         max_length=64, default="", editable=False, help_text="Digest of the declaration in code."
@@ -191,6 +197,8 @@ class DjangoJob(models.Model):
         permissions = (
             ("run_djangojob", "Can ask for a run of a job"),
             ("pause_djangojob", "Can pause and resume a job"),
+            ("cancel_djangojob", "Can cancel runs of a job"),
+            ("retire_djangojob", "Can take a job out of service"),
         )
 
     def __str__(self) -> str:
@@ -240,11 +248,11 @@ class DjangoJob(models.Model):
             DjangoJobExecution.objects.db_manager(using).cancel_waiting(jobs, DELETED)
             return super().delete(*args, **options)
 
-    def pause(self) -> bool:
+    def pause(self, reason: str = "") -> bool:
         """Stop scheduling the job, as `api.pause` does."""
         from .api import pause
 
-        return pause(self.pk)
+        return pause(self.pk, reason)
 
     def resume(self) -> bool:
         """Schedule a paused job again, as `api.resume` does."""
@@ -256,18 +264,25 @@ class DjangoJob(models.Model):
         """Ask for one run, as `api.run_now` does."""
         from .api import run_now
 
-        return run_now(self.pk, requested_by)
+        return run_now(self.pk, by=requested_by)
 
 
 class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     """History, and what keeps it from growing without bound."""
 
     def request(
-        self, job_id: str, requested_by: str, attempt: int = 1, *, put_off: float = 0.0
+        self,
+        job_id: str,
+        requested_by: str,
+        attempt: int = 1,
+        *,
+        put_off: float = 0.0,
+        arguments: Callable[[dt.datetime], dict[str, Any]] | None = None,
     ) -> "DjangoJobExecution":
         """Write a request for a run, which the active scheduler will start.
 
         :param put_off: seconds before which it is not started.
+        :param arguments: returns the columns of arguments of this run's own, signed for its time.
         """
         run_time = database_now(self.db) + dt.timedelta(seconds=put_off)
         while True:
@@ -280,6 +295,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
                         run_time=run_time,
                         requested_by=requested_by[:150],
                         attempt=attempt,
+                        **(arguments(run_time) if arguments else {}),
                     )
             except IntegrityError:
                 # Somebody asked in the same microsecond; a run is known by its job and time.
@@ -429,6 +445,9 @@ class DjangoJobExecution(models.Model):
         null=True, editable=False, help_text="The last of the scheduled times, if there are more."
     )
     requested_by = models.CharField(max_length=150, default="", editable=False)
+    # Of this one run, in place of its job's: as people read them, and signed.
+    arguments = models.TextField(default="", db_default="", editable=False)
+    arguments_state = models.BinaryField(null=True, editable=False)
     attempt = models.PositiveSmallIntegerField(default=1, editable=False)
     epoch = models.BigIntegerField(null=True, editable=False)
     instance = models.ForeignKey(
@@ -471,6 +490,40 @@ class DjangoJobExecution(models.Model):
     def start_delay(self) -> dt.timedelta | None:
         """How long after its scheduled time the run started; None before it has."""
         return None if self.started_at is None else self.started_at - self.run_time
+
+
+class AuditEntry(models.Model):
+    """What somebody did to a job or a run, written in the transaction that does it.
+
+    It outlives the job, the run and the user, so it names them without references.
+    """
+
+    class Through(models.TextChoices):
+        """Which way an operation came in."""
+
+        ADMIN = "admin", "admin"
+        COMMAND = "command", "command"
+        CODE = "code", "code"
+
+    at = models.DateTimeField(db_index=True)
+    job_id = IdField("job", max_length=255)
+    run_id = models.BigIntegerField("run", null=True)
+    verb = models.CharField(max_length=20)
+    who = models.CharField(max_length=150, default="")
+    user_id = models.CharField("user's key", max_length=64, null=True)
+    through = models.CharField(max_length=10, choices=Through.choices, default=Through.CODE)
+    # Only what differs; arguments with secret names are masked.
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("-at", "-id")
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit entries"
+        indexes = (models.Index(fields=["job_id", "at"], name="jobstore_audit_job"),)
+
+    def __str__(self) -> str:
+        return f"{self.who}: {self.verb} {self.job_id}"
 
 
 class SchedulerLease(models.Model):

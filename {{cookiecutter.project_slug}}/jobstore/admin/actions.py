@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
@@ -18,7 +19,6 @@ from jobstore import api, conf
 from jobstore.admin.base import Active, ReadOnlyAdmin, look_for_active
 from jobstore.admin.display import link, page_of, seconds
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.storage import quarantine, serializer
 
 Run = DjangoJobExecution
 
@@ -60,15 +60,15 @@ class JobActions(ReadOnlyAdmin):
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Tell whether the user may ask for runs."""
-        return request.user.has_perm("jobstore.run_djangojob")
+        return api.may(request.user, "run")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         """Tell whether the user may pause and resume jobs."""
-        return request.user.has_perm("jobstore.pause_djangojob")
+        return api.may(request.user, "pause")
 
     def has_retire_permission(self, request: HttpRequest) -> bool:
         """Tell whether the user may take jobs out of service."""
-        return request.user.has_perm("jobstore.delete_djangojob")
+        return api.may(request.user, "retire")
 
     @admin.action(description="Run the selected jobs now", permissions=["run"])
     def run_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
@@ -76,14 +76,7 @@ class JobActions(ReadOnlyAdmin):
 
         Whatever is not finished after APSCHEDULER_RUN_NOW_TIMEOUT goes on; nothing is cut.
         """
-        jobs = []
-        for job in self._together(request, queryset):
-            if job.retired_at:
-                text = f"Job {job.pk} is retired and does not run."
-                self.message_user(request, text, messages.ERROR)
-            else:
-                jobs.append(job)
-        asked = self._request_runs(request, jobs)
+        asked = self._request_runs(request, self._together(request, queryset))
         active = look_for_active()
         if asked and active is None:
             self.message_user(request, NOBODY, messages.ERROR)
@@ -102,14 +95,28 @@ class JobActions(ReadOnlyAdmin):
                 self.message_user(request, self._with_link(request, text, run), level)
 
     def _request_runs(self, request: HttpRequest, jobs: list[DjangoJob]) -> list[int]:
-        """Ask for a run of each job and write it into the audit, in one transaction."""
-        if not jobs:
+        """Ask for a run of each job and write it into the admin's log, in one transaction."""
+        runnable = []
+        for job in jobs:
+            if job.retired_at:
+                text = f"Job {job.pk} is retired and does not run."
+                self.message_user(request, text, messages.ERROR)
+            elif job.quarantined_at:
+                text = f"Job {job.pk} is in quarantine and does not run: {job.quarantine_reason}"
+                self.message_user(request, text, messages.ERROR)
+            elif not api.may(request.user, "run", job):
+                text = f"You may not run job {job.pk}."
+                self.message_user(request, text, messages.ERROR)
+            else:
+                runnable.append(job)
+        if not runnable:
             return []
-        using = router.db_for_write(Run)
-        with transaction.atomic(using=using):
-            runs = Run.objects.db_manager(using).request_all(
-                [job.pk for job in jobs], request.user.get_username()
-            )
+        with transaction.atomic(using=router.db_for_write(Run)), api.through("admin"):
+            try:
+                runs = api.run_all_now([job.pk for job in runnable], by=request.user)
+            except api.OperationError as error:  # one of them was changed meanwhile
+                self.message_user(request, f"{error} Nothing was run.", messages.ERROR)
+                return []
             content_type = get_content_type_for_model(DjangoJob)
             LogEntry.objects.bulk_create(
                 LogEntry(
@@ -120,14 +127,15 @@ class JobActions(ReadOnlyAdmin):
                     action_flag=CHANGE,
                     change_message=f"Asked for run {runs[job.pk]}.",
                 )
-                for job in jobs
+                for job in runnable
             )
         return list(runs.values())
 
     @admin.action(description="Pause the selected jobs", permissions=["pause"])
     def pause_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
         """Stop scheduling jobs until they are resumed; a deploy does not resume them."""
-        self._change(request, queryset, _pause, "Paused", "paused or retired already")
+        reason = request.POST.get("reason", "")
+        self._change(request, queryset, _pause(reason), "Paused", "paused or retired already")
 
     @admin.action(description="Resume the selected jobs", permissions=["pause"])
     def resume_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
@@ -144,8 +152,7 @@ class JobActions(ReadOnlyAdmin):
         """
         in_service = queryset.filter(retired_at=None)
         if request.POST.get("post") == "yes":
-            why = f"The job was retired by {request.user.get_username()[:150]}"
-            self._change(request, queryset, _retire(why), "Retired", "retired already")
+            self._change(request, queryset, _retire, "Retired", "retired already")
             return None
         if not in_service.exists():
             self.message_user(request, "None of these jobs is in service.", messages.WARNING)
@@ -190,7 +197,7 @@ class JobActions(ReadOnlyAdmin):
         self,
         request: HttpRequest,
         jobs: Iterable[DjangoJob],
-        change: Callable[[DjangoJob], bool],
+        change: Callable[[DjangoJob, Any], bool],
         done: str,
         otherwise: str,
     ) -> None:
@@ -199,12 +206,12 @@ class JobActions(ReadOnlyAdmin):
         unchanged: list[DjangoJob] = []
         for job in list(jobs):
             try:
-                with transaction.atomic(using=router.db_for_write(DjangoJob)):
-                    is_changed = change(job)
+                with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
+                    is_changed = change(job, request.user)
                     if is_changed:
                         self.log_change(request, job, f"{done}.")
                 (changed if is_changed else unchanged).append(job)
-            except (serializer.UnreadableState, ValueError) as error:
+            except api.OperationError as error:
                 self.message_user(request, f"Job {job.pk} stays as it is: {error}", messages.ERROR)
         if changed:
             self.message_user(request, f"{done}: {_names(changed)}.", messages.SUCCESS)
@@ -217,21 +224,16 @@ def _names(jobs: list[DjangoJob]) -> str:
     return ", ".join(job.pk for job in jobs)
 
 
-def _resume(job: DjangoJob) -> bool:
-    """Schedule a paused job, and give a quarantined one another chance if it can be restored."""
-    if job.retired_at:
-        return False
-    resumed = job.next_run_time is None and api.resume(job.pk)
-    released = job.quarantined_at is not None and quarantine.release(job)
-    return resumed or released
+def _pause(reason: str) -> Callable[[DjangoJob, Any], bool]:
+    return lambda job, user: job.retired_at is None and api.pause(job.pk, reason, by=user)
 
 
-def _retire(why: str) -> Callable[[DjangoJob], bool]:
-    return lambda job: api.retire(job.pk, why)
+def _resume(job: DjangoJob, user: Any) -> bool:
+    return job.retired_at is None and api.resume(job.pk, by=user)
 
 
-def _pause(job: DjangoJob) -> bool:
-    return api.pause(job.pk)
+def _retire(job: DjangoJob, user: Any) -> bool:
+    return api.retire(job.pk, by=user)
 
 
 def _wait_for(runs: list[int]) -> None:

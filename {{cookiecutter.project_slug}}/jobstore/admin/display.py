@@ -21,7 +21,7 @@ from jobstore.util import get_local_dt_format
 NOTHING = "-"
 
 # Columns of a run that a list has no use for and that may be long.
-LONG_TEXTS = ("result", "exception", "traceback", "note")
+LONG_TEXTS = ("result", "exception", "traceback", "note", "arguments", "arguments_state")
 
 Run, Role = DjangoJobExecution, SchedulerInstance.Role
 

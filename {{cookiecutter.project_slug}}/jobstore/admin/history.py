@@ -10,6 +10,7 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
+from jobstore import api
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.display import (
     LONG_TEXTS,
@@ -87,7 +88,7 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     sortable_by = ("scheduled",)
     paginator = BoundedPaginator
     fieldsets = (
-        (None, {"fields": ("job_link", "outcome", "requested_by", "attempt")}),
+        (None, {"fields": ("job_link", "outcome", "requested_by", "attempt", "own_arguments")}),
         (
             "Times",
             {
@@ -112,23 +113,29 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     began = moment_of("started_at", "started")
     ended = moment_of("finished", "finished")
 
-    def has_run_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may ask for runs, and so take requests back."""
-        return request.user.has_perm("jobstore.run_djangojob")
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may take requests back."""
+        return api.may(request.user, "cancel")
 
-    @admin.action(description="Cancel the selected requests", permissions=["run"])
+    @admin.action(description="Cancel the selected requests", permissions=["cancel"])
     def cancel_selected_requests(
         self, request: HttpRequest, queryset: QuerySet[DjangoJobExecution]
     ) -> None:
         """Take back runs that were asked for and that no scheduler has started yet."""
         cancelled = too_late = 0
         for run in queryset.order_by()[:MAX_CANCELLED_TOGETHER]:
-            with transaction.atomic(using=router.db_for_write(DjangoJobExecution)):
-                if run.cancel(str(request.user)):
+            try:
+                with (
+                    transaction.atomic(using=router.db_for_write(DjangoJobExecution)),
+                    api.through("admin"),
+                ):
+                    api.cancel(run, by=request.user)
                     self.log_change(request, run, "Cancelled before it started.")
-                    cancelled += 1
-                else:
-                    too_late += 1
+                cancelled += 1
+            except api.NotAllowed as error:
+                self.message_user(request, str(error), messages.ERROR)
+            except api.OperationError:
+                too_late += 1
         if cancelled:
             self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
         if too_late:
@@ -204,6 +211,11 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     def process(self, run: DjangoJobExecution) -> str:
         """Show where it ran; the process itself may have been forgotten."""
         return str(run.instance or run.instance_id or NOTHING)
+
+    @admin.display(description="arguments of its own")
+    def own_arguments(self, run: DjangoJobExecution) -> str:
+        """Show what the run was called with in place of its job's arguments; secrets are masked."""
+        return api.shown_arguments(run) or NOTHING
 
     @admin.display(description="returned")
     def result_text(self, run: DjangoJobExecution) -> str:

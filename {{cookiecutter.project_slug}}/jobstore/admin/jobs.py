@@ -9,12 +9,13 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
+from jobstore import api
 from jobstore.admin.actions import JobActions
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.display import (
@@ -35,12 +36,12 @@ from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution
 # Runs that the page of one job shows.
 SHOWN_RUNS = 20
 
-IN_SERVICE = Q(retired_at=None)
-STATES = {
-    "scheduled": IN_SERVICE & Q(quarantined_at=None, next_run_time__isnull=False),
-    "paused": IN_SERVICE & Q(quarantined_at=None, next_run_time=None),
-    "quarantined": IN_SERVICE & Q(quarantined_at__isnull=False),
-    "retired": ~IN_SERVICE,
+# What each action needs the right to do.
+VERBS = {
+    "run_selected_jobs": "run",
+    "pause_selected_jobs": "pause",
+    "resume_selected_jobs": "pause",
+    "retire_selected_jobs": "retire",
 }
 
 
@@ -52,7 +53,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the states."""
-        return [(name, name) for name in STATES]
+        return [(name, name) for name in api.STATES]
 
     def choices(self, changelist: ChangeList) -> Any:
         """Call what is shown without a choice by its name."""
@@ -62,9 +63,9 @@ class StateFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
         """Leave the jobs in the chosen state."""
         state = self.value()
-        if state and state not in STATES:
+        if state and state not in api.STATES:
             raise IncorrectLookupParameters(f"There is no state {state!r}.")
-        return queryset.filter(STATES[state] if state else IN_SERVICE)
+        return queryset.filter(api.STATES[state] if state else api.IN_SERVICE)
 
 
 class JobList(ChangeList):
@@ -113,7 +114,7 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
                 )
             },
         ),
-        ("What runs", {"fields": ("func", "arguments", "executor")}),
+        ("What runs", {"fields": ("func", "shown_arguments", "executor")}),
         (
             "How it runs",
             {
@@ -143,6 +144,11 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         [found] = add_averages([job])
         add_problems([found])
         return cast(DjangoJob, found)
+
+    def has_view_permission(self, request: HttpRequest, obj: DjangoJob | None = None) -> bool:
+        """Tell whether the user may look at jobs, or at this one."""
+        may_view = super().has_view_permission(request, obj)
+        return may_view and (obj is None or api.may(request.user, "view", obj))
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Return the list that adds averages."""
@@ -180,7 +186,21 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
                 job.quarantine_reason,
                 job.quarantine_reason,
             )
-        return badge("paused") if job.next_run_time is None else moment(job.next_run_time)
+        if job.next_run_time is not None:
+            return moment(job.next_run_time)
+        if not job.pause_reason:
+            return badge("paused")
+        return format_html(
+            '{} <span class="jobstore-reason" title="{}">{}</span>',
+            badge("paused"),
+            job.pause_reason,
+            job.pause_reason,
+        )
+
+    @admin.display(description="arguments")
+    def shown_arguments(self, job: DjangoJob) -> str:
+        """Show what the function is called with; values of secret names are masked."""
+        return api.shown_arguments(job) or NOTHING
 
     @admin.display(description="last run")
     def last(self, job: Any) -> str:
@@ -239,9 +259,11 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
 
     def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
         """Return the actions that the user may do, and that make sense for the job, if given."""
+        is_quarantined = job is not None and job.quarantined_at is not None
         makes_sense = {
-            "run_selected_jobs": True,
-            "pause_selected_jobs": job is None or job.next_run_time is not None,
+            "run_selected_jobs": not is_quarantined,
+            "pause_selected_jobs": job is None
+            or (job.next_run_time is not None and not is_quarantined),
             "resume_selected_jobs": job is None
             or job.next_run_time is None
             or job.quarantined_at is not None,
@@ -253,7 +275,10 @@ class DjangoJobAdmin(JobActions, ReadOnlyAdmin):
         return {
             name: label
             for name, label in labels.items()
-            if in_service and makes_sense[name] and name in allowed
+            if in_service
+            and makes_sense[name]
+            and name in allowed
+            and (job is None or api.may(request.user, VERBS[name], job))
         }
 
     def render_change_form(

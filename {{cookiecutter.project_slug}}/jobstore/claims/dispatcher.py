@@ -25,8 +25,9 @@ from jobstore.history.recorder import Recorder
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.storage import key_rotation, quarantine
+from jobstore.storage import key_rotation, quarantine, run_arguments, serializer
 from jobstore.storage.rows import DueJob
+from jobstore.texts import one_line
 from jobstore.util import (
     as_aware,
     renew_idle_connection,
@@ -303,11 +304,11 @@ class Dispatcher:
 
     def _recover(self, since: dt.datetime, taken: ClaimResult) -> None:
         """Take up runs of a claim whose reply was lost although the database had committed it."""
-        runs = self._lost_replies.unknown_runs(self._elector.id, self.running, self.using)
-        jobs = DjangoJob.all_objects.using(self.using).in_bulk(list(runs))
-        for job_id, one in runs.items():
-            row = jobs.get(job_id)
-            job = self._store.restore(row) if row is not None else None
+        found = self._lost_replies.unknown_runs(self._elector.id, self.running, self.using)
+        jobs = DjangoJob.all_objects.using(self.using).in_bulk({row.job_id for row, _ in found})
+        for row, one in found:
+            job_id = row.job_id
+            job = self._restore_for(jobs.get(job_id), row)
             if job is not None and job.executor in self._executors:
                 logger.warning("Job %r is started late: the reply to its claim was lost.", job_id)
                 taken.jobs.append(self._claimed_job(job, one, since))
@@ -315,6 +316,17 @@ class Dispatcher:
             for run in one:
                 text = "The reply to the claim of this run was lost, and then the job itself."
                 self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
+
+    def _restore_for(self, row: DjangoJob | None, run: DjangoJobExecution) -> Job | None:
+        """Return the job of a row with the arguments of a run; None if it cannot be restored."""
+        job = self._store.restore(row) if row is not None else None
+        try:
+            if job is not None:
+                run_arguments.give(job, run)
+        except serializer.UnreadableState as error:
+            logger.error("Run %d cannot be taken up: %s", run.pk, one_line(error))
+            return None
+        return job
 
     def _plans(self, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
         """Plan as many due jobs as can start now or soon; note which executors have none left."""

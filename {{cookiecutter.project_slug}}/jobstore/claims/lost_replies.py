@@ -65,10 +65,11 @@ class LostReplies:
 
     def unknown_runs(
         self, instance: uuid.UUID, known: Iterable[ActiveRun], using: str
-    ) -> dict[str, list[ActiveRun]]:
-        """Return, for each job, the runs that were claimed since then and that nobody has taken up.
+    ) -> list[tuple[DjangoJobExecution, list[ActiveRun]]]:
+        """Return the runs that were claimed since then and that nobody has taken up.
 
-        Claims are made by one thread, so runs of this process that it does not know are those.
+        Claims are made by one thread, so runs of this process that it does not know are those. Each
+        comes with its row; those of one job that have its arguments come together.
         """
         ids = {run.execution_id for run in known} | set(self._started)
         rows = DjangoJobExecution.objects.using(using).filter(
@@ -76,8 +77,10 @@ class LostReplies:
         )
         if self.since is not None:
             rows = rows.filter(claimed_at__gte=get_django_internal_datetime(self.since))
-        runs: dict[str, list[ActiveRun]] = {}
+        runs: dict[tuple[str, int], tuple[DjangoJobExecution, list[ActiveRun]]] = {}
         for row in rows.exclude(pk__in=ids).order_by("run_time"):
             time = as_aware(row.run_time).astimezone(dt.UTC)
-            runs.setdefault(row.job_id, []).append(ActiveRun(row.pk, row.job_id, time, row.epoch))
-        return runs
+            key = row.job_id, 0 if row.arguments_state is None else row.pk
+            _, together = runs.setdefault(key, (row, []))
+            together.append(ActiveRun(row.pk, row.job_id, time, row.epoch))
+        return list(runs.values())

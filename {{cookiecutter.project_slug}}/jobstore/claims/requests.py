@@ -11,6 +11,7 @@ from jobstore.claims.capacity import MAX_CLAIMED_JOBS, Capacity
 from jobstore.leadership.lease import Term
 from jobstore.leadership.losses import ended_by_themselves
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.storage import run_arguments, serializer
 from jobstore.util import as_aware, get_django_internal_datetime
 
 # What was started together counts as one: the times that one claim took of a job run one after
@@ -75,7 +76,11 @@ class RequestedRuns:
             is_owed = request.attempt > 1 and request.job_id in owing
             in_service = row is not None and (row.retired_at is None or is_owed)
             job = self._restore(row) if row is not None and in_service else None
-            reason = self._objection(job, running, capacity) or self._staleness(job, request, now)
+            reason = (
+                self._objection(job, running, capacity)
+                or self._staleness(job, request, now)
+                or _give_arguments(job, request)
+            )
             if reason:
                 refused.setdefault(reason, []).append(request.pk)
             elif (
@@ -159,3 +164,14 @@ class RequestedRuns:
         DjangoJobExecution.objects.using(self._using).filter(
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         ).update(status=status, exception=text, finished=database_now(self._using))
+
+
+def _give_arguments(job: Job | None, request: DjangoJobExecution) -> tuple[str, str] | None:
+    """Give a job the arguments of this run alone, if any; return how it ends if that fails."""
+    if job is None:
+        return None
+    try:
+        run_arguments.give(job, request)
+    except serializer.UnreadableState as error:
+        return DjangoJobExecution.ERROR, str(error)
+    return None

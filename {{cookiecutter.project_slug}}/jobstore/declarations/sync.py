@@ -35,7 +35,7 @@ from jobstore.models import (
     first_version,
 )
 from jobstore.schedules.wording import describe
-from jobstore.storage import replacement
+from jobstore.storage import edits, replacement
 from jobstore.texts import flattened
 from jobstore.util import as_aware
 
@@ -211,13 +211,14 @@ class _Sync:
             DjangoJobExecution.objects.db_manager(self.using).cancel_waiting(jobs, REPLACED)
 
     def _keep_schedule(self, one: Wanted, row: DjangoJob) -> None:
+        edited, on_lost = edits.keep(one.job, one.declaration.on_lost, row)
         replacement.keep_schedule(one.job, row)
         given = one.declaration.options.get("next_run_time")
         if given is not None and row.next_run_time is not None:
             at = convert_to_datetime(given, one.job._scheduler.timezone, "next_run_time")
             if at > self.now:
                 one.job.next_run_time = at
-        one.values = self.store._values(one.job)
+        one.values = self.store._values(one.job) | {"edited": edited, "on_lost": on_lost}
 
     def _confined(self, jobs: list[Wanted], write: Callable[[Sequence[Wanted]], None]) -> None:
         """Write all at once; if that fails, one by one, so that one failure is that one's."""
@@ -266,10 +267,11 @@ class _Sync:
         )
 
     def _values(self, one: Wanted) -> Row:
-        return one.values | {
+        return {
+            "on_lost": one.declaration.on_lost,
+            **one.values,
             "declaration": one.declaration.digest,
             "declared_in": one.declaration.place.module[:255],
-            "on_lost": one.declaration.on_lost,
         }
 
     def _execute(self, statement: str, rows: list[list[Any]]) -> None:

@@ -127,14 +127,14 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
         job = Job(
             scheduler,
             id=declaration.id,
-            func=_importable(declaration.func),
-            trigger=_trigger(declaration, scheduler),
+            func=importable(declaration.func),
+            trigger=make_trigger(declaration.trigger, _trigger_fields(declaration), scheduler),
             next_run_time=None,
             **options,
         )
         if len(serializer.values(job)["job_state"]) > MAX_STATE_BYTES:
             raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
-        _check_limits(job, scheduler)
+        check_limits(job, scheduler)
     return job
 
 
@@ -149,7 +149,7 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
     with _named(declaration):
         at = timezone.localtime(now, job._scheduler.timezone)
         trigger_defaults.begin_at(trigger, at)  # it counted from this machine's time
-        with _limited():
+        with limited():
             first = first_run_time(trigger, at)
         if first is not None and "next_run_time" in declaration.options:
             given = declaration.options["next_run_time"]
@@ -167,7 +167,7 @@ def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
 
 
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
+def limited() -> Iterator[None]:
     """Let a trigger that finds no time raise, on the main thread: all jobs would wait for it."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
@@ -226,7 +226,7 @@ def fault_of(func: Any) -> str:
     return _fault_of_name(func, module, name)
 
 
-def _importable(func: Any) -> Any:
+def importable(func: Any) -> Any:
     """Return a callable, or the reference to one that APScheduler would look for by its type.
 
     Such are functions inside of an object, as `functools.lru_cache` and staticmethod make them.
@@ -279,7 +279,7 @@ def _check_options(declaration: Declaration) -> None:
             raise TypeError(f"{name} is {what}")
     if not isinstance(declaration.run_at_start, bool):
         raise TypeError("run_at_start is True or False")
-    _check_arguments(options)
+    check_arguments(options)
     check_schedule(trigger, options, [name for name in options if name not in JOB_OPTIONS])
     if moments := moments_of(declaration):
         raise ValueError(
@@ -288,7 +288,11 @@ def _check_options(declaration: Declaration) -> None:
         )
 
 
-def _check_arguments(options: dict[str, Any]) -> None:
+def check_arguments(options: dict[str, Any]) -> None:
+    """Refuse arguments that cannot be stored as what they are.
+
+    :raises TypeError: with what to pass instead.
+    """
     for key in options.get("kwargs", {}):
         if not isinstance(key, str):
             raise TypeError(f"the key {key!r} of kwargs is no name of an argument")
@@ -311,12 +315,19 @@ def _kept_rows(value: Any) -> str:
     return ""
 
 
-def _trigger(declaration: Declaration, scheduler: Any) -> Any:
-    given = {key: value for key, value in declaration.options.items() if key not in JOB_OPTIONS}
+def _trigger_fields(declaration: Declaration) -> dict[str, Any]:
+    return {key: value for key, value in declaration.options.items() if key not in JOB_OPTIONS}
+
+
+def make_trigger(given: Any, fields: dict[str, Any], scheduler: Any) -> Any:
+    """Return the trigger of a name and its arguments, or the trigger that was given.
+
+    :raises ValueError: if there is none; or whatever APScheduler raises.
+    """
     try:
-        trigger = scheduler._create_trigger(declaration.trigger, given)
+        trigger = scheduler._create_trigger(given, fields)
     except LookupError:
-        raise ValueError(unknown_trigger(declaration.trigger)) from None
+        raise ValueError(unknown_trigger(given)) from None
     for part in _parts(trigger):
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length <= dt.timedelta(0):
@@ -337,7 +348,7 @@ def _parts(trigger: Any) -> Iterator[Any]:
 # --- What a database holds -----------------------------------------------------------------------
 
 
-def _check_limits(job: Job, scheduler: Any) -> None:
+def check_limits(job: Job, scheduler: Any) -> None:
     """Refuse values that columns do not hold. Asks no server: the backends know their ranges."""
     connection = connections[router.db_for_write(DjangoJob)]
     for name in ("max_instances", "misfire_grace_time"):

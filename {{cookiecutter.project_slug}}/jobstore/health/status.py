@@ -107,7 +107,7 @@ def running(using: str) -> list[dict[str, Any]]:
     runs = DjangoJobExecution.objects.using(using).filter(status=DjangoJobExecution.RUNNING)
     rows = list(
         runs.select_related("instance")
-        .defer("result", "exception", "traceback")
+        .defer("result", "exception", "traceback", "arguments_state")
         .order_by("claimed_at")[:MAX_LISTED_RUNS]
     )
     ended = DjangoJobExecution.objects.using(using).filter(

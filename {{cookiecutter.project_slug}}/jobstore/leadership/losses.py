@@ -8,6 +8,7 @@ lock proves, and no sign of life has come since: a process that only lost its co
 import contextlib
 import dataclasses
 import datetime as dt
+import logging
 import uuid
 from collections.abc import Iterable
 
@@ -16,7 +17,17 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from jobstore import conf
 from jobstore.leadership.lease import NotHolder, Term, assert_holder
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from jobstore.models import (
+    DjangoJob,
+    DjangoJobExecution,
+    DjangoJobExecutionManager,
+    SchedulerInstance,
+    database_now,
+)
+from jobstore.storage import run_arguments, serializer
+from jobstore.texts import one_line
+
+logger = logging.getLogger("jobstore.scheduler")
 
 Role = SchedulerInstance.Role
 
@@ -51,9 +62,21 @@ def mark_lost(
         goes_on |= ended_by_themselves(jobs.values(), using)
         for run in lost:
             if run.job_id in goes_on and run.attempt < MAX_ATTEMPTS:
-                again = f"loss of run {run.pk}"
-                manager.request(run.job_id, again, run.attempt + 1, put_off=put_off)
+                _request_again(run, manager, put_off)
     return len(lost)
+
+
+def _request_again(
+    run: DjangoJobExecution, manager: DjangoJobExecutionManager, put_off: float
+) -> None:
+    """Ask for another attempt at a lost run, with the arguments that it had."""
+    try:
+        arguments = run_arguments.signer_again(run)
+    except serializer.UnreadableState as error:
+        logger.error("Run %d is not repeated: %s", run.pk, one_line(error))
+        return
+    again = f"loss of run {run.pk}"
+    manager.request(run.job_id, again, run.attempt + 1, put_off=put_off, arguments=arguments)
 
 
 def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:

@@ -42,7 +42,7 @@ def is_as_computed(job: Job) -> bool:
     """Tell whether a job's next run time is one that its trigger gives, not one set by hand."""
     if job.next_run_time is None:
         return False
-    trigger, spread = _without_jitter(job.trigger)
+    trigger, spread = without_jitter(job.trigger)
     fire_time = trigger.get_next_fire_time(None, job.next_run_time - spread)
     return fire_time is not None and bool(abs(fire_time - job.next_run_time) <= spread)
 
@@ -74,7 +74,7 @@ def _is_same(job: Job, stored: DjangoJob, known: Any) -> bool:
     return identity(known) == identity(job.trigger)
 
 
-def _without_jitter(trigger: Any) -> tuple[Any, dt.timedelta]:
+def without_jitter(trigger: Any) -> tuple[Any, dt.timedelta]:
     """Return a trigger without jitter, and by how much the jitter may delay it."""
     exact = copy.copy(trigger)
     spread = dt.timedelta()
@@ -82,7 +82,7 @@ def _without_jitter(trigger: Any) -> tuple[Any, dt.timedelta]:
         spread += dt.timedelta(seconds=jitter)
         exact.jitter = None
     if hasattr(exact, "triggers"):
-        pairs = [_without_jitter(part) for part in exact.triggers]
+        pairs = [without_jitter(part) for part in exact.triggers]
         exact.triggers = [part for part, _ in pairs]
         spread += max((one for _, one in pairs), default=dt.timedelta())
     return exact, spread

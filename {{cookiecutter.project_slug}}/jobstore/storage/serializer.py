@@ -6,6 +6,7 @@ What is signed, and by which key, is told in signing.py.
 import datetime as dt
 import inspect
 import pickle
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
@@ -13,7 +14,7 @@ from apscheduler.util import ref_to_obj
 
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import describe
-from jobstore.storage import signing
+from jobstore.storage import masking, signing
 from jobstore.texts import described, storable
 from jobstore.util import as_aware
 
@@ -198,15 +199,18 @@ def zone_of(job: Job) -> dt.tzinfo:
 
 def columns(job: Job) -> dict[str, Any]:
     """Return what people look at beside the state, as column values."""
-    arguments = [repr(value) for value in job.args]
-    arguments += [f"{name}={value!r}" for name, value in job.kwargs.items()]
     return {
         "name": storable(job.name)[:255],
         "func": str(job.func_ref)[:255],
-        "arguments": storable(", ".join(arguments))[:2000],
+        "arguments": shown_arguments(job.func, job.args, job.kwargs),
         "trigger": storable(describe(job.trigger))[:255],
         "executor": str.__str__(job.executor),
         "coalesce": job.coalesce,
         "max_instances": job.max_instances,
         "misfire_grace_time": job.misfire_grace_time,
     }
+
+
+def shown_arguments(func: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return arguments as people read them, the secret ones masked."""
+    return storable(masking.shown(func, args, kwargs))[:2000]

@@ -15,7 +15,7 @@ import enum
 import functools
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -95,6 +95,34 @@ def verified(row: Any) -> bytes:
     return base64.b64decode(encoded)
 
 
+def sign_run(pickled: bytes, named: Sequence[str]) -> bytes:
+    """Return the pickled arguments of a single run as they are stored.
+
+    :param named: what tells this run from any other, and what is shown of the arguments.
+    """
+    encoded = base64.b64encode(pickled).decode()
+    key = known_keys()[0]
+    return f"{key.mark}:{encoded}:{_digest(key, ['run', *named, encoded])}".encode()
+
+
+def verified_run(stored: bytes, named: Sequence[str]) -> bytes:
+    """Return the pickled arguments of a run; only what this returned may be unpickled.
+
+    :raises BadSignature: if they were not signed for this run by a key that is known here.
+    """
+    mark, _, rest = bytes(stored).decode("ascii", "replace").partition(":")
+    encoded, _, signature = rest.partition(":")
+    for key in known_keys():
+        if key.mark == mark:
+            expected = _digest(key, ["run", *named, encoded])
+            if hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+                return base64.b64decode(encoded)
+    raise BadSignature(
+        "The signature of this run's own arguments does not match: they were changed from outside, "
+        "or the key that signed them is not known here."
+    )
+
+
 def verified_former(row: Any) -> bytes:
     """Return the pickled state of a row that was signed before columns were signed as well.
 
@@ -146,7 +174,10 @@ def _signature(key: Key, job_id: str, encoded: str, shown: list[Any]) -> str:
     parts = [job_id, encoded]
     parts += [str(int(one)) if isinstance(one, int) else one or "" for one in shown]
     # A member of an Enum is text that formats as something else than it is stored as.
-    parts = [str.__str__(part) for part in parts]
+    return _digest(key, [str.__str__(part) for part in parts])
+
+
+def _digest(key: Key, parts: Sequence[str]) -> str:
     message = "".join([f"{len(part)}:{part}" for part in parts])
     digest = hmac.digest(key.secret, message.encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -286,7 +286,6 @@ class World:
             "jobstore.history.recorder.write": self._audited(self.checker.write),
             "jobstore.leadership.losses.mark_lost": self._audited(self.checker.mark_lost),
             "jobstore.models.database_now": lambda using: self.now,
-            "jobstore.api.database_now": lambda using: self.now,
             "jobstore.execution.leftovers.close_connections": lambda **_: [],
         }.items():
             monkeypatch.setattr(place, audited)

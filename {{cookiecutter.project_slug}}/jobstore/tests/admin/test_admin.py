@@ -340,7 +340,7 @@ def test_what_viewers_post_is_refused(staff: NewClient, action: str) -> None:
     [
         ("run_djangojob", ["Run now"]),
         ("pause_djangojob", ["Pause"]),
-        ("delete_djangojob", ["Retire"]),
+        ("retire_djangojob", ["Retire"]),
     ],
 )
 def test_each_permission_offers_its_own_action(
@@ -493,7 +493,7 @@ def test_sixty_jobs_are_run_in_a_handful_of_statements(
     hold_lease()
     form = {"action": "run_selected_jobs", "_selected_action": ids}
     admin_client.get(JOBS)  # what Django remembers of content types
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(24):  # the two logs of what was done among them
         assert admin_client.post(JOBS, form).status_code == 302
     assert Run.objects.filter(status=Run.REQUESTED).count() == 60
     told = [str(one) for one in admin_client.get(JOBS).context["messages"]]

@@ -1,0 +1,93 @@
+"""What may be done with stored jobs, from any process: code, `manage.py jobs` and the admin.
+
+All three call these functions, so checks, rights and the audit are the same. No scheduler is
+needed. Everything happens inside the caller's transaction, if there is one: after a rollback
+nothing was done. The active scheduler notices a change at once where the database can tell of it
+(PostgreSQL), elsewhere within the two seconds between renewals of the lease.
+
+`by=` says who asks. If it is a user, their permissions and JOB_ACCESS are checked; a text is only
+written down. What is refused raises a subclass of `OperationError`, and nothing was changed.
+
+    from jobstore import api
+
+    api.add_job(send_reminder, "date", run_date=appointment - day, args=[appointment_id])
+"""
+
+from jobstore.api.access import may, through
+from jobstore.api.changing import UNSET, add_job, change, reschedule, reset
+from jobstore.api.errors import (
+    AlreadyExists,
+    CannotCancel,
+    Conflict,
+    InvalidArguments,
+    InvalidOption,
+    InvalidSchedule,
+    NoSuchJob,
+    NoSuchRun,
+    NotAllowed,
+    NotDeclared,
+    NotSchedulable,
+    OperationError,
+    Quarantined,
+    Unreadable,
+)
+from jobstore.api.reading import (
+    IN_SERVICE,
+    STATES,
+    Definition,
+    Difference,
+    definition,
+    differs_from_code,
+    find,
+    get,
+    get_run,
+    next_run_times,
+    preview,
+    shown_arguments,
+    state_of,
+)
+from jobstore.api.running import cancel, pause, resume, retire, run_again, run_all_now, run_now
+
+__all__ = [
+    "IN_SERVICE",
+    "STATES",
+    "UNSET",
+    "AlreadyExists",
+    "CannotCancel",
+    "Conflict",
+    "Definition",
+    "Difference",
+    "InvalidArguments",
+    "InvalidOption",
+    "InvalidSchedule",
+    "NoSuchJob",
+    "NoSuchRun",
+    "NotAllowed",
+    "NotDeclared",
+    "NotSchedulable",
+    "OperationError",
+    "Quarantined",
+    "Unreadable",
+    "add_job",
+    "cancel",
+    "change",
+    "definition",
+    "differs_from_code",
+    "find",
+    "get",
+    "get_run",
+    "may",
+    "next_run_times",
+    "pause",
+    "preview",
+    "reschedule",
+    "reset",
+    "resume",
+    "retire",
+    "run_again",
+    "run_all_now",
+    "run_now",
+    "shown_arguments",
+    "state_of",
+    "through",
+]

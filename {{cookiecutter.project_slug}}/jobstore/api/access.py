@@ -1,0 +1,119 @@
+"""Who may do what: a permission for each verb, and a function of the project's for each job."""
+
+import contextlib
+import contextvars
+import getpass
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from jobstore import conf
+from jobstore.api.errors import NotAllowed
+from jobstore.context import current
+from jobstore.models import AuditEntry, DjangoJob
+from jobstore.texts import described, flattened
+
+# A user, or a text that says who asks; None for the code itself.
+By = Any
+
+# The permission that each verb needs.
+PERMISSIONS = {
+    "view": "jobstore.view_djangojob",
+    "add": "jobstore.add_djangojob",
+    "edit": "jobstore.change_djangojob",
+    "run": "jobstore.run_djangojob",
+    "pause": "jobstore.pause_djangojob",
+    "cancel": "jobstore.cancel_djangojob",
+    "retire": "jobstore.retire_djangojob",
+}
+
+_through: contextvars.ContextVar[str] = contextvars.ContextVar(
+    "jobstore_through", default=AuditEntry.Through.CODE
+)
+
+
+@contextlib.contextmanager
+def through(way: str) -> Iterator[None]:
+    """Let the audit say that what is done meanwhile came in this way: "admin", "command"."""
+    token = _through.set(AuditEntry.Through(way))
+    try:
+        yield
+    finally:
+        _through.reset(token)
+
+
+def present_way() -> str:
+    """Return which way the present operation came in."""
+    return _through.get()
+
+
+def is_user(by: By) -> bool:
+    """Tell whether somebody asks whose rights are looked at: a user, and not a text."""
+    return hasattr(by, "has_perm")
+
+
+def name_of(by: By) -> str:
+    """Return who asks, as the history and the audit name them."""
+    if is_user(by):
+        return str(by.get_username())[:150]
+    if by:
+        return flattened(by, 150)
+    run = current.get()
+    return f"job {run.job_id}, run {run.execution_id}"[:150] if run is not None else "code"
+
+
+def key_of(by: By) -> str | None:
+    """Return the key of the user who asks; None if no user does."""
+    return str(by.pk)[:64] if is_user(by) and by.pk is not None else None
+
+
+def shell_user() -> str:
+    """Return who runs the present command, as the operating system knows."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
+
+
+def may(by: By, verb: str, job: DjangoJob | None = None) -> bool:
+    """Tell whether somebody may do something, with a job if one is given.
+
+    Code, and whoever is only named by a text, may do everything: its author decides.
+
+    :param by: a user, a text or None.
+    :param verb: "view", "add", "edit", "run", "pause", "cancel" or "retire".
+    :param job: asks the project's JOB_ACCESS as well.
+    :raises ImproperlyConfigured: if JOB_ACCESS cannot be imported.
+    """
+    if not is_user(by):
+        return True
+    if not by.has_perm(PERMISSIONS[verb]):
+        return False
+    decide = _hook() if job is not None else None
+    return decide is None or bool(decide(by, verb, job))
+
+
+def check(by: By, verb: str, job: DjangoJob | None = None) -> None:
+    """Raise NotAllowed unless `may`. A JOB_ACCESS that raises allows nothing."""
+    try:
+        allowed = may(by, verb, job)
+    except ImproperlyConfigured:
+        raise
+    except Exception as error:
+        raise NotAllowed(f"JOB_ACCESS raised {described(error)}.") from error
+    if not allowed:
+        about = f" job {job.pk!r}" if job is not None and verb != "add" else " jobs"
+        raise NotAllowed(f"{name_of(by)} may not {verb}{about}.")
+
+
+def _hook() -> Any:
+    name = conf.get("JOB_ACCESS")
+    if not name:
+        return None
+    try:
+        return import_string(name)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"JOB_ACCESS is {name!a}: {error}") from error

@@ -1,0 +1,83 @@
+"""The audit: one entry for each operation, in the transaction of its effect."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobstore import models
+from jobstore.api import access
+from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
+from jobstore.storage import masking
+from jobstore.util import as_aware
+
+SHOWN = (
+    *("name", "func", "trigger", "executor", "coalesce", "max_instances", "misfire_grace_time"),
+    *("on_lost", "pause_reason"),
+)
+
+
+def snapshot(job: DjangoJob) -> dict[str, Any]:
+    """Return what an entry can tell of a job, secret arguments masked."""
+    return {name: getattr(job, name) for name in SHOWN} | {
+        "arguments": masking.masked_text(job.arguments),
+        "next_run_time": _text(job.next_run_time),
+        "quarantined": job.quarantined_at is not None,
+        "retired": job.retired_at is not None,
+    }
+
+
+def record(
+    verb: str,
+    job_id: str,
+    by: access.By,
+    *,
+    using: str,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    run_id: int | None = None,
+) -> AuditEntry:
+    """Write an entry with what differs between two snapshots. Call it in the same transaction."""
+    return record_all(verb, {job_id: (run_id, before, after)}, by, using=using)[0]
+
+
+def record_all(
+    verb: str,
+    jobs: Mapping[str, tuple[int | None, dict[str, Any] | None, dict[str, Any] | None]],
+    by: access.By,
+    *,
+    using: str,
+) -> list[AuditEntry]:
+    """Write an entry for each of several jobs, in one statement."""
+    now = models.database_now(using)
+    entries = []
+    for job_id, (run_id, before, after) in jobs.items():
+        old, new = before or {}, after or {}
+        differs = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        entries.append(
+            AuditEntry(
+                at=now,
+                job_id=job_id,
+                run_id=run_id,
+                verb=verb,
+                who=access.name_of(by),
+                user_id=access.key_of(by),
+                through=access.present_way(),
+                before=_of(old, differs),
+                after=_of(new, differs),
+            )
+        )
+    return AuditEntry.objects.using(using).bulk_create(entries)
+
+
+def of_run(run: DjangoJobExecution) -> dict[str, Any]:
+    """Return what an entry tells of a run."""
+    found: dict[str, Any] = {"status": run.status}
+    return found | ({"arguments": run.arguments} if run.arguments_state is not None else {})
+
+
+def _of(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _text(when: dt.datetime | None) -> str | None:
+    return None if when is None else as_aware(when).astimezone(dt.UTC).isoformat()

@@ -1,0 +1,238 @@
+"""From what somebody asks for to a job that can be stored, or one sentence that says why not."""
+
+import contextlib
+import datetime as dt
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from apscheduler.job import Job
+from apscheduler.util import convert_to_datetime, ref_to_obj
+from django.utils import timezone
+
+from jobstore import conf, models
+from jobstore.api.errors import InvalidArguments, InvalidOption, InvalidSchedule, NotSchedulable
+from jobstore.declarations import validation
+from jobstore.declarations.schedule_checks import check_schedule
+from jobstore.jobstores import DjangoJobStore
+from jobstore.models import DjangoJob
+from jobstore.process.scheduler import DjangoScheduler
+from jobstore.schedules import trigger_defaults
+from jobstore.schedules.wording import first_run_time
+from jobstore.storage import replacement, serializer
+from jobstore.texts import flattened
+from jobstore.util import as_aware
+
+# Times of a schedule that are looked at to find out how often it fires.
+LOOKED_AT = 100
+# Arguments without an underscore in their names.
+NAMES = {"args", "coalesce", "executor", "id", "kwargs", "name", "trigger", "func", "jitter"}
+
+
+def stand_in() -> DjangoScheduler:
+    """Return a scheduler that is never started: it knows the zone and the executors."""
+    return DjangoScheduler(DjangoJobStore(), lambda: None)
+
+
+@contextlib.contextmanager
+def _as(kind: type[Exception]) -> Iterator[None]:
+    """Let whatever APScheduler, a trigger or a check raises be of one class, in one sentence."""
+    try:
+        yield
+    except kind:
+        raise
+    except Exception as error:
+        raise kind(_sentence(flattened(error) or type(error).__name__)) from error
+
+
+def _sentence(text: str) -> str:
+    """Return a text as a sentence; one that begins with the name of an argument keeps it."""
+    first = re.match(r"[a-z]+ ", text)
+    if first and first[0].strip() not in NAMES:
+        text = f"{text[:1].upper()}{text[1:]}"
+    return f"{text.rstrip('.')}."
+
+
+def make_trigger(trigger: Any, fields: Mapping[str, Any], scheduler: DjangoScheduler) -> Any:
+    """Return the trigger that is meant.
+
+    :raises InvalidSchedule: if there is none.
+    """
+    with _as(InvalidSchedule):
+        check_schedule(trigger, dict(fields), list(fields))
+        return validation.make_trigger(trigger, dict(fields), scheduler)
+
+
+def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime:
+    """Return the first time of a new schedule, which counts from now where it says nothing else.
+
+    :param now: aware, by the database's clock.
+    :param grace: seconds by which a run may be late; None for any.
+    :raises InvalidSchedule: if it never fires, or fires more often than is allowed.
+    """
+    with _as(InvalidSchedule):
+        trigger_defaults.begin_at(trigger, now)
+        with validation.limited():
+            first = first_run_time(trigger, now)
+        if first is None:
+            raise InvalidSchedule(f"The schedule {flattened(trigger)} never fires.")
+        if grace is not None and (now - first).total_seconds() > grace:
+            raise InvalidSchedule(f"The schedule {flattened(trigger)} lies in the past.")
+        _check_frequency(trigger, first)
+    return first
+
+
+def _check_frequency(trigger: Any, first: dt.datetime) -> None:
+    least = conf.get("SCHEDULER_MIN_INTERVAL_SECONDS")
+    if not least:
+        return
+    exact, _ = replacement.without_jitter(trigger)
+    times = [one.timestamp() for one in times_from(exact, first, LOOKED_AT)]
+    shortest = min((later - time for time, later in itertools.pairwise(times)), default=0)
+    if len(times) > 1 and shortest < least:
+        raise InvalidSchedule(
+            f"The schedule {flattened(trigger)} fires again after {shortest:g} s, and no less than "
+            f"{least:g} s are allowed here (SCHEDULER_MIN_INTERVAL_SECONDS)."
+        )
+
+
+def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.datetime]:
+    """Return a number of times of a trigger in turn, beginning with one that is known."""
+    found: list[dt.datetime] = []
+    while first is not None and len(found) < number:
+        found.append(first)
+        following = trigger.get_next_fire_time(first, first)
+        if following is not None and following.timestamp() <= first.timestamp():
+            break
+        first = following
+    return found
+
+
+def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that a function does not take, or that cannot be stored.
+
+    :raises InvalidArguments: with the argument that is wrong.
+    """
+    with _as(InvalidArguments):
+        if isinstance(args, str) or not isinstance(args, Sequence):
+            raise InvalidArguments("The positional arguments are a list or a tuple.")
+        if not isinstance(kwargs, Mapping):
+            raise InvalidArguments("The named arguments are a dict.")
+        validation.check_arguments({"args": tuple(args), "kwargs": dict(kwargs)})
+        try:
+            signature = inspect.signature(func)
+        except (ValueError, TypeError):
+            return  # of some that are written in C nothing is known
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            name = getattr(func, "__qualname__", flattened(func))
+            raise InvalidArguments(f"{name}{signature} is called wrongly: {error}.") from None
+
+
+def find_function(func: Callable[..., Any] | str) -> Any:
+    """Return what is to be called: a function, or a reference to what has no name of its own.
+
+    :param func: a function, or "package.module:name".
+    :raises NotSchedulable: if no other process could find it by its name.
+    """
+    if isinstance(func, str):
+        try:
+            func = ref_to_obj(func)
+        except (LookupError, ValueError, TypeError) as error:
+            text = flattened(error).rstrip(".")
+            raise NotSchedulable(f"There is no function {func!r}: {text}.") from error
+    if not callable(func):
+        raise NotSchedulable(f"{flattened(repr(func))} cannot be called; name a function.")
+    if fault := validation.fault_of(func):
+        raise NotSchedulable(f"{flattened(func)} cannot be a job: {fault}.")
+    return validation.importable(func)
+
+
+def make_job(
+    job_id: str, func: Any, trigger: Any, options: Mapping[str, Any], scheduler: DjangoScheduler
+) -> Job:
+    """Return a job without a next run time.
+
+    :param options: args, kwargs, name, executor, coalesce, max_instances and misfire_grace_time.
+    :raises InvalidOption: if one of them makes no sense.
+    """
+    if not isinstance(job_id, str) or not job_id.strip():
+        raise InvalidOption("A job's id is a text that is not empty.")
+    _check_switch(options)
+    with _as(InvalidOption):
+        job = Job(
+            scheduler, id=job_id, func=func, trigger=trigger, next_run_time=None, **dict(options)
+        )
+        check_options(job, scheduler)
+    return job
+
+
+def callable_of(func: Any) -> Any:
+    """Return what `find_function` found, as what is called."""
+    return ref_to_obj(func) if isinstance(func, str) else func
+
+
+def modify(job: Job, options: Mapping[str, Any], scheduler: DjangoScheduler) -> None:
+    """Change options of a restored job.
+
+    :raises InvalidOption: if one of them makes no sense.
+    """
+    _check_switch(options)
+    with _as(InvalidOption):
+        job._modify(**options)
+        check_options(job, scheduler)
+
+
+def check_options(job: Job, scheduler: DjangoScheduler) -> None:
+    """Refuse options that no database holds, and executors that there are not.
+
+    :raises InvalidOption: with the one that is wrong.
+    """
+    with _as(InvalidOption):
+        validation.check_limits(job, scheduler)
+        values = serializer.values(job)  # raises for what cannot be stored
+        if len(values["job_state"]) > validation.MAX_STATE_BYTES:
+            raise InvalidOption("The arguments are larger than 3 MB; pass a key, and look them up.")
+
+
+def _check_switch(options: Mapping[str, Any]) -> None:
+    # APScheduler takes any value for a yes or a no.
+    if not isinstance(options.get("coalesce", True), bool):
+        raise InvalidOption("coalesce is True or False.")
+
+
+def check_on_lost(on_lost: str) -> None:
+    """Refuse an unknown answer to what becomes of lost runs.
+
+    :raises InvalidOption: with those that there are.
+    """
+    if on_lost not in DjangoJob.OnLost.values:
+        known = " or ".join(map(repr, DjangoJob.OnLost.values))
+        raise InvalidOption(f"on_lost is {known}, not {on_lost!r}.")
+
+
+def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
+    """Return a moment that somebody gave: a datetime, or a text such as '2030-01-31 08:00'.
+
+    :raises InvalidSchedule: if it is none.
+    """
+    if value is None:
+        raise InvalidSchedule("A job that is not to run next is paused: use that, with a reason.")
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value)
+        except ValueError:
+            raise InvalidSchedule(
+                f"{value!r} is no moment; write it as '2030-01-31 08:00'."
+            ) from None
+    with _as(InvalidSchedule):
+        found: dt.datetime = convert_to_datetime(value, scheduler.timezone, "next_run_time")
+        return found
+
+
+def now(using: str) -> dt.datetime:
+    """Return the database's time in the project's zone."""
+    return timezone.localtime(as_aware(models.database_now(using)), timezone.get_default_timezone())

@@ -1,0 +1,64 @@
+"""What can be wrong with an operation: one class for each kind of mistake, a sentence each.
+
+Those that were ValueErrors before there were classes of their own still are.
+"""
+
+from django.core.exceptions import PermissionDenied
+
+from jobstore.storage.serializer import UnreadableState
+
+
+class OperationError(Exception):
+    """An operation that was refused; its text says why, and nothing was changed."""
+
+
+class NoSuchJob(OperationError, ValueError):
+    """There is no job with this id in service."""
+
+
+class NoSuchRun(OperationError, ValueError):
+    """There is no such run in the history, or no more."""
+
+
+class AlreadyExists(OperationError, ValueError):
+    """There is a job with this id."""
+
+
+class InvalidSchedule(OperationError, ValueError):
+    """A schedule that makes no sense, never fires, or fires more often than is allowed."""
+
+
+class InvalidArguments(OperationError, ValueError):
+    """Arguments that the function does not take, or that cannot be stored."""
+
+
+class InvalidOption(OperationError, ValueError):
+    """An option of a job, or a filter, that makes no sense."""
+
+
+class NotSchedulable(OperationError, ValueError):
+    """A function that cannot be a job, or that the code does not offer."""
+
+
+class NotDeclared(OperationError, ValueError):
+    """A job that the code does not declare, so that there is nothing to go back to."""
+
+
+class Conflict(OperationError):
+    """The job was changed since it was looked at."""
+
+
+class NotAllowed(OperationError, PermissionDenied):
+    """The user may not do this. In a view that does not catch it, the answer is 403."""
+
+
+class CannotCancel(OperationError, ValueError):
+    """A run that has ended, or that nothing can interrupt."""
+
+
+class Quarantined(OperationError, ValueError):
+    """The job is in quarantine, and does not run before it is repaired."""
+
+
+class Unreadable(OperationError, UnreadableState):
+    """The stored job, or the arguments of a run, cannot be restored here."""

@@ -1,0 +1,234 @@
+"""What is stored: jobs, what defines them, when they run next, and what differs from the code."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from django.db import router
+from django.db.models import Q, QuerySet
+
+from jobstore import registry
+from jobstore.api import building
+from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, Unreadable
+from jobstore.declarations.declaration import Declaration, DeclarationError
+from jobstore.declarations.validation import build
+from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.storage import edits, masking, serializer
+
+IN_SERVICE = Q(retired_at=None)
+# What a job is at present, by name.
+STATES = {
+    "scheduled": IN_SERVICE & Q(quarantined_at=None, next_run_time__isnull=False),
+    "paused": IN_SERVICE & Q(quarantined_at=None, next_run_time=None),
+    "quarantined": IN_SERVICE & Q(quarantined_at__isnull=False),
+    "retired": ~IN_SERVICE,
+}
+# Times that can be asked for at once.
+MOST_TIMES = 1000
+OPTIONS = (*edits.OPTIONS, "on_lost")
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """A job with what its row holds as text only: schedule and arguments as objects.
+
+    `fingerprint` changes with each of them; pass it as `expected` to an operation that must not
+    undo what somebody else changed meanwhile.
+    """
+
+    job: DjangoJob
+    func: Callable[..., Any] | None
+    reference: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    trigger: Any
+    options: dict[str, Any]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A part of a job that is stored otherwise than the code declares it."""
+
+    part: str
+    stored: Any
+    declared: Any
+    # Whether an operator changed it, so that it stays until the code changes it.
+    is_edited: bool
+
+
+def get(job_id: str) -> DjangoJob:
+    """Return a job, retired ones as well.
+
+    :raises NoSuchJob: if there is none.
+    """
+    row = DjangoJob.all_objects.filter(pk=job_id).first()
+    if row is None:
+        raise NoSuchJob(f"There is no job {job_id!r}.")
+    return row
+
+
+def get_run(run_id: int) -> DjangoJobExecution:
+    """Return a run of the history.
+
+    :raises NoSuchRun: if there is none, or none any more.
+    """
+    run = DjangoJobExecution.objects.filter(pk=run_id).first()
+    if run is None:
+        raise NoSuchRun(f"There is no run {run_id} in the history.")
+    return run
+
+
+def find(
+    *,
+    state: str = "",
+    text: str = "",
+    func: str = "",
+    executor: str = "",
+    declared: bool | None = None,
+    edited: bool | None = None,
+) -> QuerySet[DjangoJob]:
+    """Return the jobs that match all filters, the next to run first. It reads columns alone.
+
+    :param state: "scheduled", "paused", "quarantined" or "retired"; without it, all in service.
+    :param text: is a part of the id, the name or the function.
+    :param func: the function, as "module:name".
+    :param declared: whether the code declares it.
+    :param edited: whether an operator has changed it.
+    :raises InvalidOption: for a state that there is not.
+    """
+    if state and state not in STATES:
+        raise InvalidOption(f"There is no state {state!r}, only {', '.join(STATES)}.")
+    jobs = DjangoJob.all_objects.filter(STATES[state] if state else IN_SERVICE)
+    if text:
+        jobs = jobs.filter(
+            Q(pk__icontains=text) | Q(name__icontains=text) | Q(func__icontains=text)
+        )
+    if func:
+        jobs = jobs.filter(func=func)
+    if executor:
+        jobs = jobs.filter(executor=executor)
+    if declared is not None:
+        jobs = jobs.exclude(declaration="") if declared else jobs.filter(declaration="")
+    if edited is not None:
+        jobs = jobs.exclude(edited="") if edited else jobs.filter(edited="")
+    return jobs.defer("job_state").order_by("next_run_time", "pk")
+
+
+def definition(job: DjangoJob | str) -> Definition:
+    """Return a job's schedule and arguments as objects. Secret arguments are not masked here.
+
+    :raises NoSuchJob: if there is none.
+    :raises Unreadable: if it cannot be restored.
+    """
+    row = job if isinstance(job, DjangoJob) else get(job)
+    restored = restore(row)
+    return Definition(
+        job=row,
+        func=restored.func,
+        reference=str(restored.func_ref),
+        args=tuple(restored.args),
+        kwargs=dict(restored.kwargs),
+        trigger=restored.trigger,
+        options={name: getattr(row, name) for name in OPTIONS},
+        fingerprint=fingerprint(row),
+    )
+
+
+def restore(row: DjangoJob) -> Any:
+    """Return APScheduler's job of a row.
+
+    :raises Unreadable: if it cannot be restored.
+    """
+    try:
+        return serializer.restore(row)
+    except serializer.UnreadableState as error:
+        raise Unreadable(f"Job {row.pk!r} cannot be restored: {error}") from error
+
+
+def fingerprint(row: DjangoJob) -> str:
+    """Return a digest of a job's definition; a run of the job does not change it."""
+    shown = [str(getattr(row, name)) for name in OPTIONS]
+    text = bytes(row.job_state) + "\0".join(shown).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def next_run_times(job: DjangoJob | str | Any, number: int = 10) -> list[dt.datetime]:
+    """Return when a job runs next, in the zone of its schedule; nothing for one that is paused.
+
+    :param job: an id, a job, or a trigger that is not stored, to see what it would do from now on.
+    :param number: from 1 to 1000.
+    :raises NoSuchJob: if there is none with this id.
+    :raises Unreadable: if it cannot be restored.
+    :raises InvalidOption: for another number.
+    """
+    if not 1 <= number <= MOST_TIMES:
+        raise InvalidOption(f"From 1 to {MOST_TIMES} times can be asked for, not {number}.")
+    if hasattr(job, "get_next_fire_time"):
+        return preview(job, number)
+    restored = restore(job if isinstance(job, DjangoJob) else get(job))
+    return building.times_from(restored.trigger, restored.next_run_time, number)
+
+
+def preview(trigger: Any, number: int = 10, **fields: Any) -> list[dt.datetime]:
+    """Return when a job with this schedule would run from now on, before anything is stored.
+
+    :param trigger: "cron", "interval", "date", "calendarinterval", or a trigger object.
+    :param fields: the arguments of a trigger that is named.
+    :raises InvalidSchedule: as the operation that stores it would.
+    """
+    made = building.make_trigger(trigger, fields, building.stand_in())
+    now = building.now(router.db_for_read(DjangoJob))
+    return building.times_from(made, building.first_time(made, now, None), number)
+
+
+def declaration_of(job_id: str) -> Declaration | None:
+    """Return what the code of this process declares under an id; None if it declares nothing."""
+    return next((one for one in registry.declarations() if one.id == job_id), None)
+
+
+def differs_from_code(job: DjangoJob | str) -> list[Difference]:
+    """Return which parts of a job are stored otherwise than the code of this process declares them.
+
+    Nothing for a job that is not declared, or is declared wrongly.
+
+    :raises NoSuchJob: if there is none with this id.
+    """
+    row = job if isinstance(job, DjangoJob) else get(job)
+    declaration = declaration_of(row.pk)
+    if declaration is None or not row.declaration:
+        return []
+    try:
+        declared = build(declaration, building.stand_in())
+        stored = restore(row)
+    except (DeclarationError, Unreadable):
+        return []
+    edited = edits.parts(row)
+    values = serializer.columns(declared) | {"on_lost": declaration.on_lost}
+    columns = {"schedule": "trigger", **{name: name for name in (*OPTIONS, "func")}}
+    found = []
+    for part, column in columns.items():
+        if getattr(row, column) != values[column]:
+            found.append(Difference(part, getattr(row, column), values[column], part in edited))
+    # Their texts are masked, and may be equal although secrets differ.
+    if (tuple(stored.args), dict(stored.kwargs)) != (tuple(declared.args), dict(declared.kwargs)):
+        text = masking.masked_text(row.arguments)
+        difference = Difference("arguments", text, values["arguments"], "arguments" in edited)
+        found.append(difference)
+    return found
+
+
+def state_of(job: DjangoJob) -> str:
+    """Return "scheduled", "paused", "quarantined" or "retired"."""
+    if job.retired_at is not None:
+        return "retired"
+    if job.quarantined_at is not None:
+        return "quarantined"
+    return "paused" if job.next_run_time is None else "scheduled"
+
+
+def shown_arguments(job: DjangoJob | DjangoJobExecution) -> str:
+    """Return the arguments of a job, or those of a run alone, as people may see them."""
+    return masking.masked_text(job.arguments)

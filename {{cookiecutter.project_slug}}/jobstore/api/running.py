@@ -1,0 +1,229 @@
+"""Operations that start and end runs, and that stop and start jobs."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from django.db import router, transaction
+
+from jobstore.api import access, audit, building
+from jobstore.api.errors import (
+    CannotCancel,
+    InvalidArguments,
+    InvalidSchedule,
+    NoSuchJob,
+    NoSuchRun,
+    Quarantined,
+    Unreadable,
+)
+from jobstore.api.reading import restore
+from jobstore.api.transaction import changing
+from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.schedules.wording import first_run_time
+from jobstore.storage import quarantine, run_arguments, serializer
+from jobstore.texts import described, flattened
+from jobstore.util import get_django_internal_datetime
+
+Run = DjangoJobExecution
+
+
+@contextlib.contextmanager
+def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str, DjangoJob]]]:
+    """Begin a transaction in which runs of jobs may be asked for; give the jobs, by their ids."""
+    using = router.db_for_write(Run)
+    with transaction.atomic(using=using):
+        rows = DjangoJob.objects.using(using).in_bulk(job_ids)
+        for job_id in job_ids:
+            row = rows.get(job_id)
+            if row is None:
+                raise NoSuchJob(f"Job {job_id!r} is retired, or there is none; it does not run.")
+            access.check(by, "run", row)
+            if row.quarantined_at is not None:
+                raise Quarantined(
+                    f"Job {job_id!r} is in quarantine and does not run: "
+                    f"{flattened(row.quarantine_reason)} Repair it, and resume it."
+                )
+        yield using, rows
+
+
+def _run(run: DjangoJobExecution | int, using: str) -> DjangoJobExecution:
+    key = run.pk if isinstance(run, Run) else run
+    found = Run.objects.using(using).filter(pk=key).first()
+    if found is None:
+        raise NoSuchRun(f"There is no run {key} in the history.")
+    return found
+
+
+def pause(job_id: str, reason: str = "", *, by: access.By = None) -> bool:
+    """Stop scheduling a job until `resume`; return whether that changed anything.
+
+    Runs that go on are not ended, and the job can be run by `run_now`.
+
+    :param reason: why, shown wherever the job is.
+    :raises NoSuchJob: if there is none in service.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    reason = reason.strip()[:500]
+    with changing(job_id, "pause", "pause", by) as change:
+        is_paused = change.row.next_run_time is None
+        if not is_paused or (reason and reason != change.row.pause_reason):
+            change.write(next_run_time=None, pause_reason=reason)
+    return change.is_done
+
+
+def resume(job_id: str, *, by: access.By = None) -> bool:
+    """Schedule a paused job again from now on; return whether that changed anything.
+
+    A job in quarantine comes back into service, if it can be restored by now.
+
+    :raises NoSuchJob: if there is none in service.
+    :raises Unreadable: if it cannot be restored.
+    :raises InvalidSchedule: if its schedule has no more times, or raises.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    with changing(job_id, "resume", "pause", by) as change:
+        row = change.row
+        if row.next_run_time is None:
+            job = restore(row)
+            now = building.now(change.using)
+            try:
+                next_run_time = first_run_time(job.trigger, now)
+            except Exception as error:  # a trigger is anybody's code
+                raise InvalidSchedule(
+                    f"The trigger of job {job_id!r} raised {described(error)}."
+                ) from error
+            if next_run_time is None:
+                raise InvalidSchedule(f"The trigger of job {job_id!r} has no run time left.")
+            stored = get_django_internal_datetime(next_run_time)
+            change.write(next_run_time=stored, pause_reason="")
+        if row.quarantined_at is not None:
+            try:
+                change.is_done |= quarantine.release(row)
+            except serializer.UnreadableState as error:
+                raise Unreadable(f"Job {job_id!r} cannot be restored: {error}") from error
+            except ValueError as error:
+                text = f"Job {job_id!r} stays in quarantine: {error}."
+                raise InvalidSchedule(text) from error
+    return change.is_done
+
+
+def retire(job_id: str, *, by: access.By = None) -> bool:
+    """Take a job out of service; return whether it was in service. Its history stays.
+
+    What was asked for and has not started is cancelled.
+
+    :raises NoSuchJob: if there is none.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    with changing(job_id, "retire", "retire", by) as change:
+        jobs = DjangoJob.objects.using(change.using).filter(pk=job_id)
+        why = f"The job was retired by {access.name_of(by)}"
+        change.is_done = bool(jobs.retire(why if by else "The job was retired"))
+    return change.is_done
+
+
+def run_now(
+    job_id: str,
+    *,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    by: access.By = None,
+) -> DjangoJobExecution:
+    """Ask the active scheduler for one run, now; return the row to watch.
+
+    :param args: in place of the job's own, for this run alone; so are `kwargs`. If one of both is
+        given, the other stays as the job has it.
+    :param by: who asks, shown in the history: a user, whose rights are checked, or a text.
+    :raises NoSuchJob: if there is none in service.
+    :raises Quarantined: if it is in quarantine.
+    :raises InvalidArguments: if its function does not take the arguments.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    with _runnable([job_id], by) as (using, rows):
+        signer = None
+        if args is not None or kwargs is not None:
+            job = restore(rows[job_id])
+            args = job.args if args is None else args
+            kwargs = job.kwargs if kwargs is None else kwargs
+            building.check_call(job.func, args, kwargs)
+            try:
+                signer = run_arguments.signer(job, args, kwargs)
+            except ValueError as error:
+                raise InvalidArguments(f"{error}.") from error
+        run = Run.objects.db_manager(using).request(job_id, access.name_of(by), arguments=signer)
+        audit.record("run", job_id, by, using=using, after=audit.of_run(run), run_id=run.pk)
+    return run
+
+
+def run_all_now(job_ids: Iterable[str], *, by: access.By = None) -> dict[str, int]:
+    """Ask for one run of each of several jobs, all or none; return their ids, by the jobs'.
+
+    Takes a handful of statements for any number of jobs.
+
+    :raises NoSuchJob: if one of them is not in service.
+    :raises Quarantined: if one of them is in quarantine.
+    :raises NotAllowed: if the user who asks may not run one of them.
+    """
+    with _runnable(list(job_ids), by) as (using, rows):
+        if not rows:
+            return {}
+        runs = Run.objects.db_manager(using).request_all(rows, access.name_of(by))
+        after = {"status": Run.REQUESTED}
+        entries = {job_id: (run_id, None, after) for job_id, run_id in runs.items()}
+        audit.record_all("run", entries, by, using=using)
+    return runs
+
+
+def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobExecution:
+    """Ask for another run of the same job, with the arguments that a run had; return its row.
+
+    :param run: a run of the history, or its id. One without arguments of its own has its job's.
+    :raises NoSuchRun: if there is no such run.
+    :raises NoSuchJob: if its job is not in service.
+    :raises Quarantined: if its job is in quarantine.
+    :raises Unreadable: if its arguments were not signed for it.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    using = router.db_for_write(Run)
+    former = _run(run, using)
+    with _runnable([former.job_id], by) as (using, _):
+        try:
+            signer = run_arguments.signer_again(former)
+        except serializer.UnreadableState as error:
+            raise Unreadable(f"Run {former.pk} cannot be repeated: {error}") from error
+        again = Run.objects.db_manager(using).request(
+            former.job_id, access.name_of(by), arguments=signer
+        )
+        after = audit.of_run(again) | {"again": former.pk}
+        audit.record("run", former.job_id, by, using=using, after=after, run_id=again.pk)
+    return again
+
+
+def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobExecution:
+    """Take back a run that was asked for and has not begun; return its row.
+
+    :param run: a run of the history, or its id.
+    :raises NoSuchRun: if there is no such run.
+    :raises CannotCancel: if it has begun: what runs in a thread cannot be interrupted.
+    :raises NotAllowed: if the user who asks may not.
+    """
+    using = router.db_for_write(Run)
+    with transaction.atomic(using=using):
+        found = _run(run, using)
+        job = DjangoJob.all_objects.using(using).filter(pk=found.job_id).first()
+        access.check(by, "cancel", job)
+        if not found.cancel(access.name_of(by)):
+            found.refresh_from_db(using=using)
+            if found.status == Run.RUNNING:
+                raise CannotCancel(
+                    f"Run {found.pk} of job {found.job_id!r} is running; a thread cannot be "
+                    "interrupted."
+                )
+            raise CannotCancel(f"Run {found.pk} of job {found.job_id!r} has ended: {found.status}")
+        before = audit.of_run(found)
+        found.refresh_from_db(using=using)
+        after = audit.of_run(found)
+        audit.record(
+            "cancel", found.job_id, by, using=using, before=before, after=after, run_id=found.pk
+        )
+    return found

@@ -1,0 +1,67 @@
+"""What all operations on one stored job share: its lock, the check of rights, the audit."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import DataError, router, transaction
+
+from jobstore.api import access, audit
+from jobstore.api.errors import Conflict, InvalidOption, NoSuchJob
+from jobstore.api.reading import fingerprint
+from jobstore.models import DjangoJob
+from jobstore.texts import flattened
+
+
+@dataclasses.dataclass
+class Change:
+    """One operation under way: the locked row, and whether it has changed anything."""
+
+    row: DjangoJob
+    using: str
+    is_done: bool = False
+
+    def write(self, **values: Any) -> None:
+        """Store columns, and have the active scheduler notice."""
+        jobs = DjangoJob.all_objects.using(self.using).filter(pk=self.row.pk)
+        try:
+            with transaction.atomic(using=self.using):
+                jobs.update(**values)
+        except DataError as error:
+            text = f"Job {self.row.pk!r} cannot be stored: {flattened(error)}"
+            raise InvalidOption(text) from error
+        self.is_done = True
+
+
+@contextlib.contextmanager
+def changing(
+    job_id: str, verb: str, permission: str, by: access.By, *, expected: str = ""
+) -> Iterator[Change]:
+    """Lock a job in service, and write into the audit what was done to it; all or nothing.
+
+    It runs inside the caller's transaction, if there is one.
+
+    :param verb: what the audit calls it.
+    :param expected: the fingerprint that the job had when it was looked at; empty for any.
+    :raises NoSuchJob: if there is none, or it is retired.
+    :raises NotAllowed: if the user who asks may not.
+    :raises Conflict: if the job was changed since it was looked at.
+    """
+    using = router.db_for_write(DjangoJob)
+    with transaction.atomic(using=using):
+        rows = DjangoJob.all_objects.using(using)
+        row = rows.select_for_update().filter(pk=job_id).first()
+        if row is None:
+            raise NoSuchJob(f"There is no job {job_id!r}.")
+        access.check(by, permission, row)
+        if row.retired_at is not None and verb != "retire":
+            raise NoSuchJob(f"Job {job_id!r} is retired; add it again to have it run.")
+        if expected and fingerprint(row) != expected:
+            raise Conflict(f"Job {job_id!r} was changed since you looked at it; look again.")
+        before = audit.snapshot(row)
+        change = Change(row, using)
+        yield change
+        if change.is_done:
+            row.refresh_from_db(using=using)
+            audit.record(verb, job_id, by, using=using, before=before, after=audit.snapshot(row))

@@ -1,0 +1,92 @@
+"""Arguments of one run alone, in place of its job's: signed for that run, verified before use."""
+
+import datetime as dt
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.job import Job
+
+from jobstore.storage import serializer, signing
+from jobstore.util import as_aware
+
+if TYPE_CHECKING:
+    from jobstore.models import DjangoJobExecution
+
+# Bytes: as of a job's state, what a server does not take would end the session.
+LARGEST = 4_000_000
+
+Columns = Callable[[dt.datetime], dict[str, Any]]
+
+
+def signer(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Columns:
+    """Return a function that makes the columns of a run at a time, as stored, of a job.
+
+    :raises ValueError: if the arguments cannot be stored.
+    """
+    shown = serializer.shown_arguments(job.func, args, kwargs)
+    try:
+        pickled = pickle.dumps((tuple(args), dict(kwargs)), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        raise ValueError(
+            f"The arguments cannot be stored ({error}); pass plain values, such as a primary key"
+        ) from error
+    if len(pickled) > LARGEST * 3 // 4:
+        raise ValueError("The arguments are larger than 3 MB; pass a key, and look them up")
+    return lambda run_time: _columns(job.id, run_time, shown, pickled)
+
+
+def signer_again(run: "DjangoJobExecution") -> Columns | None:
+    """Return the same for another run with the arguments of one; None if it has none of its own.
+
+    :raises UnreadableState: if they were not signed for that run.
+    """
+    if run.arguments_state is None:
+        return None
+    job_id, shown, pickled = run.job_id, run.arguments, _verified(run)
+    return lambda run_time: _columns(job_id, run_time, shown, pickled)
+
+
+def restore(run: "DjangoJobExecution") -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments that are a run's own; None if it has its job's.
+
+    :raises UnreadableState: if they were not signed for this run, or cannot be unpickled here.
+    """
+    if run.arguments_state is None:
+        return None
+    pickled = _verified(run)
+    try:
+        args, kwargs = pickle.loads(pickled)  # noqa: S301 - the signature was verified
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # modules are imported, and one may call sys.exit()
+        text = f"This run's own arguments cannot be unpickled: {error!r}"
+        raise serializer.UnreadableState(text) from error
+    return args, kwargs
+
+
+def give(job: Job, run: "DjangoJobExecution") -> None:
+    """Let a restored job be called with the arguments of a run, if that has its own.
+
+    :raises UnreadableState: as above.
+    """
+    if (own := restore(run)) is not None:
+        job.args, job.kwargs = own
+
+
+def _columns(job_id: str, run_time: dt.datetime, shown: str, pickled: bytes) -> dict[str, Any]:
+    state = signing.sign_run(pickled, _names(job_id, run_time, shown))
+    return {"arguments": shown, "arguments_state": state}
+
+
+def _verified(run: "DjangoJobExecution") -> bytes:
+    try:
+        named = _names(run.job_id, run.run_time, run.arguments)
+        return signing.verified_run(bytes(run.arguments_state or b""), named)
+    except signing.BadSignature as error:
+        raise serializer.UnsignedState(str(error)) from None
+
+
+def _names(job_id: str, run_time: dt.datetime, shown: str) -> list[str]:
+    # A job has one run at a time at the most: no row can take the arguments of another.
+    return [job_id, as_aware(run_time).astimezone(dt.UTC).isoformat(), shown]
