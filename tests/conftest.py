@@ -11,6 +11,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from baking import Baked, Baker
+from documents import Block
 from layers import needs
 from servers import server
 
@@ -99,3 +100,16 @@ def mariadb() -> Iterator[tuple[str, str]]:
     ready = ("healthcheck.sh", "--connect", "--innodb_initialized")
     with server(3306, *options, image=image, ready=ready) as (container, address):
         yield container, f"mysql://root:{password}@{address}/app"
+
+
+@pytest.fixture
+def documented() -> Iterator[Callable[[str, str], Block]]:
+    """Return `documented(document, line)`, which finds a block; the test must run what it asks for."""
+    asked_for: list[Block] = []
+
+    def documented(document: str, line: str) -> Block:
+        asked_for.append(Block(document, line))
+        return asked_for[-1]
+
+    yield documented
+    assert [block for block in asked_for if not block.is_used] == [], "run what you ask for"

@@ -29,6 +29,7 @@ PROBES = {
     "cc": lambda: answers("cc", "--version"),
     # Root, and the kernel's packet filter in a network of one's own.
     "netfilter": lambda: answers("unshare", "--net", "iptables", "--append", "OUTPUT", "--jump", "DROP"),
+    "nginx": lambda: answers("nginx", "-v") and answers("openssl", "version"),
     "pgbouncer": lambda: answers("pgbouncer", "--version"),
 }
 

@@ -1,4 +1,4 @@
-"""The README's first command does what it says, twice, and what it started can be stopped."""
+"""The README's first command does what it says, again as well, and what it started can be stopped."""
 
 import re
 import shutil
@@ -7,12 +7,13 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from baking import ROOT, clean_environment, tracked
+from documents import Block
 from layers import needs
 from stacks import Browser
 
@@ -48,8 +49,7 @@ def make(folder: Path, target: str) -> str:
 
 @pytest.fixture(scope="module")
 def shown(checkout: Path) -> str:
-    """Return what the second of two demos printed: the first one is running when it starts."""
-    make(checkout, "demo")
+    """Return what the demo printed that is running now."""
     return make(checkout, "demo")
 
 
@@ -60,9 +60,13 @@ def address(shown: str) -> str:
     return found[1]
 
 
-def test_the_readme_names_both_commands() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert re.findall(r"^    make (\w+)", text, re.M)[:2] == ["demo", "test"]
+def test_the_readme_s_command_starts_afresh_a_demo_that_is_running(
+    checkout: Path, shown: str, documented: Callable[[str, str], Block]
+) -> None:
+    command = documented("README.md", "make demo")
+    again = command.run(checkout, clean_environment(PYTHON=sys.executable))
+    assert "the sample job has run" in again
+    assert address(again) == address(shown)
 
 
 def test_the_demo_shows_where_the_runs_are_seen_and_how_to_stop(shown: str) -> None:

@@ -1,12 +1,15 @@
 """The project that the default answers give passes every check that it brings along."""
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from baking import Baked
+from baking import Baked, clean_environment
+from documents import Block
 from servers import answers
 
 pytestmark = pytest.mark.project
@@ -50,19 +53,20 @@ def pins(text: str) -> set[tuple[str, str]]:
     return {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in found}
 
 
-def test_lint_is_clean(installed: Baked) -> None:
-    installed.python("-m", "ruff", "check", "--no-cache", ".")
-    installed.python("-m", "ruff", "format", "--no-cache", "--check", ".")
-
-
-def test_types_are_sound(installed: Baked) -> None:
-    done = installed.python("-m", "mypy", "--cache-dir=/dev/null", ".")
-    assert "no issues found" in done.stdout
-
-
-def test_imports_point_one_way(installed: Baked) -> None:
-    command = "from importlinter.cli import lint_imports_command as lint; lint(['--no-cache'])"
-    assert "1 kept, 0 broken" in installed.python("-c", command).stdout
+def test_the_readme_s_commands_install_test_and_check_it(
+    installed: Baked, documented: Callable[[str, str], Block]
+) -> None:
+    # `make test` and `make test-all` run all tests of the project below, and in place; here few.
+    path = f"{installed.path / '.venv' / 'bin'}:{os.environ['PATH']}"
+    environment = clean_environment(PATH=path, PYTEST_ADDOPTS="-p no:cacheprovider -k test_jobs")
+    said = documented("project/README.md", "pip install --require-hashes $(").run(installed.path, environment)
+    assert len(re.findall(r"\d passed", said)) == 2
+    assert "All checks passed!" in said
+    assert "no issues found" in said
+    assert "1 kept, 0 broken" in said
+    assert "No changes detected" in said
+    for cache in (".mypy_cache", ".ruff_cache", ".import_linter_cache"):
+        shutil.rmtree(installed.path / cache, ignore_errors=True)
 
 
 def test_every_target_of_its_makefile_is_told_and_known(installed: Baked) -> None:
@@ -72,11 +76,6 @@ def test_every_target_of_its_makefile_is_told_and_known(installed: Baked) -> Non
         installed.run("make", "--dry-run", target)
     for target in re.findall(r"(?m:^    |`)make ([a-z-]+)", installed.read("README.md")):
         assert target in told
-
-
-def test_migrations_are_complete(installed: Baked) -> None:
-    done = installed.python("manage.py", "makemigrations", "--check", "--settings", "tests.settings")
-    assert "No changes detected" in done.stdout
 
 
 def test_production_settings_are_safe(installed: Baked) -> None:

@@ -3,9 +3,11 @@
 import contextlib
 import functools
 import os
+import re
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,11 +17,16 @@ from typing import TypeVar
 import pytest
 
 from baking import Baked, clean_environment
-from stacks import free_port
+from documents import Block
+from stacks import Browser, free_port
 
 pytestmark = [pytest.mark.supervisor, pytest.mark.timeout(180)]
 
 T = TypeVar("T")
+
+PASSWORD = "correct-horse-7"
+
+Documented = Callable[[str, str], Block]
 
 
 class Supervisor:
@@ -174,6 +181,18 @@ def test_web_and_scheduler_do_their_work(supervisor: Supervisor) -> None:
         assert answer.status == 200
 
 
+def test_the_commands_of_the_pages_on_operating_find_nothing_wrong(
+    supervisor: Supervisor, documented: Documented
+) -> None:
+    path = f"{supervisor.path / '.venv' / 'bin'}:{supervisor.environment['PATH']}"
+    environment = supervisor.environment | {"PATH": path}
+    supervisor.wait_for(supervisor.runs, 30)
+    asked = documented("project/docs/operating.md", "python jobstore/probe.py ready")
+    assert "active" in asked.run(supervisor.path, environment)
+    looked = documented("project/docs/when-a-job-does-not-run.md", "python manage.py scheduler_status")
+    assert "no issues" in looked.run(supervisor.path, environment)
+
+
 def test_killed_scheduler_is_started_again_and_runs_go_on(supervisor: Supervisor) -> None:
     supervisor.wait_for(supervisor.runs, 30)
     killed = supervisor.pid("scheduler")
@@ -270,3 +289,27 @@ def test_another_project_on_the_host_does_not_answer_for_this_one(
         assert "is not this project" in answer.stdout
         assert "cannot be used" in second.log("scheduler")
     assert probe(supervisor).returncode == 0
+
+
+def test_the_readme_s_commands_start_a_fresh_project_without_docker(
+    bake: Callable[..., Baked], documented: Documented
+) -> None:
+    supervisor = Supervisor(bake(database="sqlite"))
+    # The README's python3 is the one of these tests.
+    supervisor.environment["PATH"] = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    answers = [
+        ("Username", "ada"),
+        ("Email", ""),
+        ("Password: ", PASSWORD),
+        (r"Password \(again\): ", PASSWORD),
+    ]
+    block = documented("project/README.md", "python3 -m venv .venv")
+    try:
+        said = block.run(supervisor.path, supervisor.environment, answers=answers)
+        assert "Superuser created successfully." in said
+        assert re.search(r"^scheduler +(STARTING|RUNNING)", said, re.M)
+        supervisor.wait_for(supervisor.runs, 60)
+        page = Browser().login(f"http://{supervisor.web}/admin/login/?next=/admin/", "ada", PASSWORD)
+        assert "Log out" in page
+    finally:
+        supervisor.stop()

@@ -6,11 +6,13 @@ import ssl
 import subprocess
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from documents import Block
+from layers import needs
 from stacks import Browser, NewStack, Stack, docker, free_port
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(400)]
@@ -86,3 +88,56 @@ def test_a_proxy_that_is_not_believed_is_told_with_what_to_set_and_then_works(
         reached, page = browser.get(f"{https}/admin/login/")
         assert reached.startswith(https)
         assert "csrfmiddlewaretoken" in page
+
+
+@contextlib.contextmanager
+def nginx(server: str, folder: Path) -> Iterator[None]:
+    """Start nginx, as an ordinary program of this user, with this block of its settings."""
+    temporary = " ".join(
+        f"{kind}_temp_path {folder};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    settings = folder / "nginx.conf"
+    settings.write_text(
+        f"pid {folder}/pid; error_log stderr; daemon off; events {{}}\n"
+        f"http {{ access_log off; {temporary}\n{server}}}\n"
+    )
+    process = subprocess.Popen(["nginx", "-p", str(folder), "-c", str(settings), "-e", "stderr"])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_the_settings_of_nginx_in_the_readme_bring_people_to_the_site_by_https(
+    stack: Stack, tmp_path: Path, documented: Callable[[str, str], Block]
+) -> None:
+    needs("nginx")
+    port = free_port()
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    server = documented("project/README.md", "    ssl_certificate_key").text(stack.path)
+    for old, new in {
+        "443": f"127.0.0.1:{port}",
+        "example.com;": "localhost;",
+        "/etc/ssl/example.com.pem": str(certificate),
+        "/etc/ssl/example.com.key": str(key),
+        "127.0.0.1:8000": f"127.0.0.1:{stack.ports['WEB_PORT']}",
+    }.items():
+        assert old in server
+        server = server.replace(old, new)
+    # The README has this line for .env below the block.
+    trusted = "FORWARDED_ALLOW_IPS=172.16.0.0/12,192.168.0.0/16"
+    assert trusted in (stack.path / "README.md").read_text()
+    with (stack.path / ".env").open("a") as env:
+        env.write(f"{trusted}\n")
+    stack.up()
+    with nginx(server, tmp_path):
+        browser = Browser(ssl.create_default_context(cafile=str(certificate)))
+        stack.wait_for(lambda: greets(port, certificate.read_text()), 20)
+        reached, page = browser.get(f"https://localhost:{port}/admin/login/")
+    assert reached.startswith("https://")
+    assert "csrfmiddlewaretoken" in page

@@ -1,13 +1,12 @@
 """Secrets reach containers as files: Docker shows none, mistakes are told, and changing them works."""
 
-import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from baking import Baked
+from documents import Block
 from stacks import Stack, docker
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(400)]
@@ -131,20 +130,12 @@ def check(stack: Stack) -> str:
     return done.stderr.strip()
 
 
-def follow_readme(stack: Stack, beginning: str) -> None:
-    """Run the commands that README.md has below the line that begins so."""
-    text = (stack.path / "README.md").read_text()
-    [below] = re.findall(rf"^{re.escape(beginning)}.*\n\n((?:    .+\n)+)", text, re.M)
-    done = subprocess.run(
-        ["bash", "-euc", below], cwd=stack.path, env=stack.environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_key_is_changed_as_the_readme_says_and_no_job_is_lost(stack: Stack) -> None:
+def test_the_key_is_changed_as_the_readme_says_and_no_job_is_lost(
+    stack: Stack, documented: Callable[[str, str], Block]
+) -> None:
     before = secrets_of(stack)
     stack.wait_for(stack.runs, 40)
-    follow_readme(stack, "To change the key,")
+    documented("project/README.md", "{ cat .secrets/django_secret_key").run(stack.path, stack.environment)
     after = secrets_of(stack)
     assert after["django_secret_key"] != before["django_secret_key"]
     assert before["django_secret_key"] in after["django_secret_key_fallbacks"].splitlines()
@@ -169,10 +160,12 @@ def test_a_file_that_an_editor_replaced_counts_after_a_restart(stack: Stack, fil
 
 
 @on_servers
-def test_the_database_s_password_is_changed_as_the_readme_says(stack: Stack) -> None:
+def test_the_database_s_password_is_changed_as_the_readme_says(
+    stack: Stack, documented: Callable[[str, str], Block]
+) -> None:
     before = secrets_of(stack)
     seen = stack.wait_for(stack.runs, 40)
-    follow_readme(stack, "To change the database's password,")
+    documented("project/README.md", "docker compose stop web scheduler").run(stack.path, stack.environment)
     after = secrets_of(stack)
     assert after["database_password"] != before["database_password"]
     stack.wait_for(lambda: stack.runs() > seen, 40)

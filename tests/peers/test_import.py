@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from baking import Baked, clean_environment
+from documents import Block
 from servers import docker
 
 pytestmark = [pytest.mark.project, pytest.mark.timeout(600)]
@@ -212,6 +213,20 @@ def test_everything_moves_over_and_goes_on(shop: Shop, successor: Successor) -> 
     unchanged = ("weekly", "once", "slow", "gone", "jitter")
     assert {name: ran["jobs"][name] for name in unchanged} == {name: left["jobs"][name] for name in unchanged}
     assert set(said().splitlines()) == {"often", "Hello Ada"}
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("peer", ["0.7"], indirect=True)
+def test_the_commands_of_the_page_on_moving_over_copy_what_they_announce(
+    shop: Shop, successor: Successor, documented: Callable[[str, str], Block]
+) -> None:
+    project = successor.project.path
+    path = f"{project / '.venv' / 'bin'}:{os.environ['PATH']}"
+    block = documented("project/docs/moving-over.md", "python manage.py migrate")
+    said = block.run(project, clean_environment(**successor.environment, PATH=path))
+    looked, copied = re.findall(r"^Jobs: .*", said, re.M)
+    assert looked.replace("to import", "imported") == copied
+    assert len(successor.tell()["runs"]) == len(shop.tell()["runs"])
 
 
 def as_ours(run: list[Any]) -> list[Any]:

@@ -1,0 +1,103 @@
+"""Each block of commands in the READMEs is run by a test; here are those that need nothing but Python."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from baking import ROOT, Baked, clean_environment
+from documents import Block, all_blocks, claims
+from terminals import converse
+
+Bake = Callable[..., Baked]
+Documented = Callable[[str, str], Block]
+
+# What a block begins with that is not only looked at.
+COMMAND = re.compile(r"^\s*(\$|cookiecutter|docker|git|make|pip|python3?|supervisor\w+|uv) ", re.M)
+
+
+def unclaimed(blocks: set[tuple[str, str, str]], asked_for: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the blocks that no test asks for."""
+    known = [Block(*claim) for claim in asked_for]
+    return sorted(
+        (document, text)
+        for document, language, text in blocks
+        if language != "text" and not any(block.document == document and block.fits(text) for block in known)
+    )
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    assert unclaimed(all_blocks(), claims()) == []
+
+
+def test_a_block_that_no_test_asks_for_is_named() -> None:
+    blocks = {
+        ("README.md", "", "make demo\n"),
+        ("README.md", "python", "print(1)\n"),
+        ("a.md", "text", "a tree\n"),
+    }
+    assert unclaimed(blocks, {("README.md", "make demo")}) == [("README.md", "print(1)\n")]
+
+
+def test_every_block_that_a_test_asks_for_is_there() -> None:
+    there = all_blocks()
+    gone = [
+        claim
+        for claim in claims()
+        if not any(name == claim[0] and Block(*claim).fits(text) for name, _, text in there)
+    ]
+    assert gone == []
+
+
+def test_a_block_to_be_looked_at_holds_no_command() -> None:
+    looked_at = {text for _, language, text in all_blocks() if language == "text"}
+    assert looked_at
+    assert [text for text in looked_at if COMMAND.search(text)] == []
+
+
+def test_a_script_that_fails_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="ended with 3"):
+        converse("echo hello; exit 3", tmp_path, clean_environment(), [])
+
+
+def test_a_question_that_nobody_asked_is_noticed(tmp_path: Path) -> None:
+    script = 'read -p "Name: " name; echo "Hello $name"'
+    assert "Hello Ada" in converse(script, tmp_path, clean_environment(), [("Name: ", "Ada")])
+    with pytest.raises(AssertionError, match="Nobody asked Age"):
+        converse(script, tmp_path, clean_environment(), [("Name: ", "Ada"), ("Age", "9")])
+
+
+def test_the_test_command_is_the_one_that_continuous_integration_calls(documented: Documented) -> None:
+    """It takes minutes and would run this very test: so .ci/run runs it, and this test looks there."""
+    [command] = re.findall(r"^make \S+", documented("README.md", "make test").text(ROOT), re.M)
+    assert re.search(rf"^{command} ", (ROOT / ".ci" / "run").read_text(), re.M)
+
+
+def test_the_job_in_the_readme_runs(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    job = documented("README.md", "def send_reminders").text(project.path)
+    (project.path / "jobs" / "reminders.py").write_text(job)
+    (project.path / "tests" / "test_reminders.py").write_text(
+        "def test_it(job_runner):\n"
+        "    assert job_runner.run('send-reminders').result == '42 sent'\n"
+        "    times = job_runner.run_times('send-reminders', '2031-03-01', '2031-03-02')\n"
+        "    assert [str(time.time()) for time in times] == ['07:30:00']\n"
+    )
+    assert passed(project, "tests/test_reminders.py") == 1
+
+
+def test_the_job_and_its_tests_in_the_project_s_readme_run(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    job = documented("project/README.md", "def send_reminders").text(project.path)
+    tests = documented("project/README.md", "def test_a_month").text(project.path)
+    (project.path / "jobs" / "reminders.py").write_text(job)
+    (project.path / "tests" / "test_reminders.py").write_text(tests)
+    assert passed(project, "tests/test_reminders.py") == len(re.findall(r"^def test_", tests, re.M)) > 1
+
+
+def passed(project: Baked, file: str) -> int:
+    """Run tests of the project with the Python of the toolbox; return how many passed, which is all."""
+    done = project.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file)
+    return int(re.findall(r"(\d+) passed", done.stdout)[0])
