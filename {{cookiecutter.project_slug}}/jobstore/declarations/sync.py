@@ -8,10 +8,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from apscheduler.job import Job
 from apscheduler.util import convert_to_datetime
-from django.db import DatabaseError, DataError, IntegrityError, connections, models, transaction
-from django.db.models.expressions import DatabaseDefault
+from django.db import DatabaseError, DataError, IntegrityError, models, transaction
 
 from jobstore.database.notifications import notify
 from jobstore.declarations import discovery
@@ -22,17 +20,17 @@ from jobstore.declarations.declaration import (
     NeverRuns,
     Problem,
 )
+from jobstore.declarations.problems import StoredProblems
+from jobstore.declarations.rows import JobRows, Wanted
 from jobstore.declarations.validation import set_first_run
 from jobstore.jobstores import DjangoJobStore, initial_values
 from jobstore.leadership.lease import Term, assert_holder
 from jobstore.leadership.losses import ended_by_themselves
 from jobstore.models import (
     REPLACED,
-    DeclarationProblem,
     DjangoJob,
     DjangoJobExecution,
     database_now,
-    first_version,
 )
 from jobstore.schedules.wording import describe
 from jobstore.storage import edits, replacement
@@ -45,8 +43,6 @@ logger = logging.getLogger("jobstore.registry")
 BATCH_JOBS = 2500
 # What the decision about a stored job needs; states are long.
 COMPARED_COLUMNS = ("declaration", "declared_in", "func", "trigger", "retired_at", "quarantined_at")
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +60,6 @@ class Outcome:
 
     changes: list[Change] = dataclasses.field(default_factory=list)
     problems: list[Problem] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass
-class Wanted:
-    """A job that is to be written."""
-
-    declaration: Declaration
-    job: Job
-    values: Row = dataclasses.field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        """The id of the job."""
-        return self.declaration.id
 
 
 def bring_in_line(
@@ -102,6 +84,7 @@ class _Sync:
     def __init__(self, store: DjangoJobStore, collected: Collected, term: Term | None) -> None:
         self.store, self.using, self.term = store, store.using, term
         self.collected = collected
+        self._rows = JobRows(store.using)
         self.outcome = Outcome(problems=list(collected.problems))
 
     def run(self, dry_run: bool, start_of: str) -> Outcome:
@@ -198,10 +181,10 @@ class _Sync:
             else:
                 kept.append(one)
                 self._note(one, "update")
-        self._confined(new, self._insert)
+        self._confined(new, self._rows.insert)
         self._cancel_waiting([known[one.id] for one in back])
-        self._confined(back, self._update)
-        self._confined(kept, self._update)
+        self._confined(back, self._rows.update)
+        self._confined(kept, self._rows.update)
 
     def _cancel_waiting(self, retired: list[DjangoJob]) -> None:
         """See that no run waits of jobs that were retired; those that ended may owe one."""
@@ -242,58 +225,11 @@ class _Sync:
                 changes = self.outcome.changes
                 changes[:] = [change for change in changes if change.job_id != one.id]
 
-    def _insert(self, jobs: Sequence[Wanted]) -> None:
-        rows = [DjangoJob(pk=one.id, version=first_version(), **self._values(one)) for one in jobs]
-        fields = [
-            field
-            for field in DjangoJob._meta.concrete_fields
-            if not isinstance(getattr(rows[0], field.attname), DatabaseDefault)
-        ]
-        columns = ", ".join(self._quoted(field) for field in fields)
-        places = ", ".join(["%s"] * len(fields))
-        self._execute(
-            f"INSERT INTO {DjangoJob._meta.db_table} ({columns}) VALUES ({places})",  # noqa: S608 - names
-            [self._prepared(fields, row) for row in rows],
-        )
-
-    def _update(self, jobs: Sequence[Wanted]) -> None:
-        rows = [DjangoJob(pk=one.id, **self._values(one)) for one in jobs]
-        written = {*self._values(jobs[0])}
-        fields = [field for field in DjangoJob._meta.concrete_fields if field.name in written]
-        changes = ", ".join(f"{self._quoted(field)} = %s" for field in fields)
-        self._execute(
-            f"UPDATE {DjangoJob._meta.db_table} SET {changes}, version = version + 1 WHERE id = %s",  # noqa: S608 - names
-            [[*self._prepared(fields, row), row.pk] for row in rows],
-        )
-
-    def _values(self, one: Wanted) -> Row:
-        return {
-            "on_lost": one.declaration.on_lost,
-            **one.values,
-            "declaration": one.declaration.digest,
-            "declared_in": one.declaration.place.module[:255],
-        }
-
-    def _execute(self, statement: str, rows: list[list[Any]]) -> None:
-        """Send one statement for all rows: composing them by Django takes a second per 1,000."""
-        with connections[self.using].cursor() as cursor:
-            cursor.executemany(statement, rows)
-
-    def _quoted(self, field: "models.Field[Any, Any]") -> str:
-        return connections[self.using].ops.quote_name(str(field.column))
-
-    def _prepared(self, fields: Iterable["models.Field[Any, Any]"], row: DjangoJob) -> list[Any]:
-        connection = connections[self.using]
-        return [
-            field.get_db_prep_save(getattr(row, field.attname), connection=connection)
-            for field in fields
-        ]
-
     # --- The rest ---------------------------------------------------------------------------------
 
     def _settle(self, rows: dict[str, DjangoJob], leaving: list[DjangoJob], start_of: str) -> None:
         """Retire what left the code, write the problems down, and ask for runs at the start."""
-        problems = _Problems(self.outcome.problems, self.using)
+        problems = StoredProblems(self.outcome.problems, self.using)
         moved = self._moved(rows)
         at_start = [
             job_id
@@ -347,51 +283,6 @@ class _Sync:
 
     def _report(self, problem: Problem) -> None:
         self.outcome.problems.append(problem)
-
-
-class _Problems:
-    """The problems as they are stored, and as they are to be."""
-
-    def __init__(self, problems: Iterable[Problem], using: str) -> None:
-        self._using = using
-        self._wanted: dict[str, Problem] = {}
-        for one in problems:
-            same = self._wanted.get(one.subject)
-            if same is not None and one.text not in same.text:
-                is_fatal = same.is_fatal or one.is_fatal
-                one = Problem(one.subject, f"{same.text} {one.text}", same.place, is_fatal)
-            self._wanted[one.subject] = one
-        stored = {
-            row.subject: Problem(row.subject, row.text, row.place, row.is_fatal)
-            for row in DeclarationProblem.objects.using(using)
-        }
-        self._gone = [subject for subject in stored if stored[subject] != self._shown(subject)]
-        self._new = [
-            subject for subject in self._wanted if stored.get(subject) != self._shown(subject)
-        ]
-
-    def _shown(self, subject: str) -> Problem | None:
-        """Return the problem as it can be stored."""
-        one = self._wanted.get(subject)
-        return one and dataclasses.replace(one, place=one.place[-500:])
-
-    @property
-    def differ(self) -> bool:
-        """Whether anything is to be written."""
-        return bool(self._gone or self._new)
-
-    def write(self) -> None:
-        """Replace what differs."""
-        if not self.differ:
-            return
-        rows = DeclarationProblem.objects.using(self._using)
-        rows.filter(pk__in=self._gone).delete()
-        now = database_now(self._using)
-        rows.bulk_create(
-            DeclarationProblem(noticed_at=now, **dataclasses.asdict(problem))
-            for subject in self._new
-            if (problem := self._shown(subject))
-        )
 
 
 def _is_of_values(error: Exception) -> bool:

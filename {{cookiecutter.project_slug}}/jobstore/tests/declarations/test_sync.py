@@ -11,6 +11,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from jobstore import registry
+from jobstore.declarations import rows as rows_of_jobs
 from jobstore.declarations import sync as syncing
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership.lease import NotHolder, Term
@@ -190,14 +191,14 @@ def test_a_write_that_fails_is_one_jobs_failure(
         registry._declared.clear()
     if action == "back":
         DjangoJob.objects.all().retire()
-    execute = syncing._Sync._execute
+    execute = rows_of_jobs.JobRows._execute
 
-    def refuse(self: syncing._Sync, statement: str, rows: list[list[Any]]) -> None:
+    def refuse(self: rows_of_jobs.JobRows, statement: str, rows: list[list[Any]]) -> None:
         if any("job-1" in map(str, row) for row in rows):
             raise error("out of range")
         execute(self, statement, rows)
 
-    monkeypatch.setattr(syncing._Sync, "_execute", refuse)
+    monkeypatch.setattr(rows_of_jobs.JobRows, "_execute", refuse)
     declared_by_call(3, name="changed")
     assert [change.job_id for change in sync()] == ["job-0", "job-2"]
     assert set(DjangoJob.objects.filter(name="changed").values_list("pk", flat=True)) == {
@@ -215,7 +216,7 @@ def test_an_outage_in_the_middle_is_nobodys_fault(monkeypatch: pytest.MonkeyPatc
     def fail(*_: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(syncing._Sync, "_execute", fail)
+    monkeypatch.setattr(rows_of_jobs.JobRows, "_execute", fail)
     declared_by_call(3)
     with pytest.raises(OperationalError):
         sync()
