@@ -57,7 +57,7 @@ class Environment:
     """The variables of this process, and the mistakes that were found in them."""
 
     def __init__(self, file: Path) -> None:
-        """Add to the environment what `file` says and the environment does not."""
+        """Read the environment, and what `file` says and the environment does not."""
         self.known: dict[str, Variable] = {}
         self.problems: list[str] = []
         # Names whose value could not be had, which has been said; and the files that were read.
@@ -68,7 +68,8 @@ class Environment:
         said = {name.removesuffix("_FILE") for name in os.environ}
         values, problems = read(file, but=said | {f"{name}_FILE" for name in said})
         self.problems += problems
-        os.environ.update(values)
+        self._of_file = values
+        self.variables = {**os.environ, **values}
 
     def raw(self, name: str, empty: bool = False, exact: bool = False) -> str | None:
         """Return a variable, or the content of the file that NAME_FILE names; None if unset.
@@ -77,11 +78,11 @@ class Environment:
         :param exact: whether another program reads the file too, and drops line breaks alone.
         """
         self.known.setdefault(name, Variable())
-        place = os.environ.get(f"{name}_FILE", "").strip()
+        place = self.variables.get(f"{name}_FILE", "").strip()
         if not place:
-            return os.environ.get(name)
+            return self.variables.get(name)
         problem = ""
-        if os.environ.get(name):
+        if self.variables.get(name):
             problem = (
                 f"{name} and {name}_FILE are both set: remove one. compose.yaml reads secrets from "
                 "files, since `docker inspect` shows what variables hold."
@@ -239,9 +240,14 @@ class Environment:
         self.problems.append(problem)
 
     def refuse_mistakes(self) -> None:
-        """Raise ImproperlyConfigured, one line for each mistake, if there were any."""
+        """Raise ImproperlyConfigured, one line for each mistake, if there were any.
+
+        If not, programs that this process starts get the file's variables too. Django imports
+        settings that raised once more, and must find the same mistakes in the file.
+        """
         if self.problems:
             raise ImproperlyConfigured("\n".join(dict.fromkeys(self.problems)))
+        os.environ.update(self._of_file)
 
     def unknown(self) -> dict[str, str]:
         """Return names like this project's that nothing reads, each with what it probably means."""

@@ -240,6 +240,41 @@ def test_a_key_that_was_cut_is_warned_about_without_showing_it(home: Home) -> No
     assert "cut-at-a-dollar" not in done.stderr
 
 
+# --- The file .env --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("SCHEDULER_VERSION=v$1", "contains a $"),
+        ("SCHEDULER_VERSION=v1 # the first", "has a comment behind it"),
+        ("SCHEDULER_VERSION='true", "has a quote that does not end it"),
+        ("SCHEDULER_VERSION=a\\b", "contains a backslash"),
+        ("what is this", "is not NAME=value"),
+    ],
+)
+@pytest.mark.parametrize("program", ["check", "scheduler"])
+def test_a_line_that_is_refused_is_told_in_one_sentence(
+    home: Home, program: str, line: str, reason: str
+) -> None:
+    """Django imports settings that raised once more, after which it told something else."""
+    (home.path / ".env").write_text(f"{line}\n")
+    try:
+        told = home.refusal(*PROGRAMS[program])
+    finally:
+        (home.path / ".env").unlink()
+    assert reason in told and "ine 1 of .env" in told
+
+
+def test_a_wrong_value_in_the_file_is_told_in_one_sentence(home: Home) -> None:
+    (home.path / ".env").write_text("SCHEDULER_THREADS=abc\n")
+    try:
+        line = home.refusal(*PROGRAMS["scheduler"])
+    finally:
+        (home.path / ".env").unlink()
+    assert_quotes(line, "SCHEDULER_THREADS", "abc")
+
+
 # --- Proxies --------------------------------------------------------------------------------------
 
 
