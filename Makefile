@@ -15,7 +15,7 @@ check quick slow template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 check quick slow template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
 check quick slow template: export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 
-.PHONY: help demo stop test test-all rest check quick slow template faults chaos bench lock clean
+.PHONY: help demo stop test test-all rest check quick slow template faults chaos bench picture lock clean
 .NOTPARALLEL:
 
 help:  ## list these commands
@@ -68,6 +68,9 @@ chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb
 bench: .venv/installed  ## measure beside peers; DATABASE=sqlite SIZE=full ONLY=burst,idle CONTENDERS=ours REPEATS=3
 	@$(BIN)/python benchmarks/bench.py --database "$(DATABASE)" --size "$(SIZE)" --only "$(ONLY)" \
 		--contenders "$(CONTENDERS)" --repeats "$(REPEATS)" $(if $(PUBLISH),--publish)
+
+picture: .venv/installed  ## take the picture at the top of the README again; needs Chromium
+	@$(BIN)/python tools/picture.py
 
 lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes the newest versions
 	cd "$(PROJECT)" && for name in base dev postgresql mariadb; do \

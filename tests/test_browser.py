@@ -2,37 +2,20 @@
 
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
-from baking import ROOT, Baked, clean_environment
+from baking import ROOT, Baked
 from layers import needs
-from stacks import free_port
+from sites import CHROMIUM, PASSWORD, USER, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
-USER, PASSWORD = "admin", "a password for this test"
-
-# Without a sandbox, which root may not have, and without calls to its maker.
-CHROMIUM = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 BROKEN_JOB = """
 from jobstore.registry import scheduled
 
@@ -57,80 +40,6 @@ CONTRASTS = """() => [...document.querySelectorAll('.jobstore-badge, .jobstore-b
 })"""
 
 
-class Site:
-    """A baked project as it runs on one host, with verbs."""
-
-    def __init__(self, project: Baked) -> None:
-        """Prepare the database and the static files, as the project's README says."""
-        self.project = project
-        self.address = f"127.0.0.1:{free_port()}"
-        self.variables = {
-            "WEB_BIND": self.address,
-            "SCHEDULER_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
-            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-        }
-        self.scheduler: subprocess.Popen[bytes] | None = None
-        self.web: subprocess.Popen[bytes] | None = None
-        (project.path / "jobs" / "broken.py").write_text(BROKEN_JOB)
-        self.manage("migrate")
-        self.manage("collectstatic", "--no-input")
-        self.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=a@example.org")
-
-    def manage(self, *arguments: str) -> None:
-        self.project.run(sys.executable, "manage.py", *arguments, **self.variables)  # type: ignore[arg-type]
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a program of the project; what it says is in log.txt."""
-        with (self.project.path / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=self.project.path,
-                env=clean_environment(**self.variables),
-                stdout=log,
-                stderr=log,
-            )
-
-    def start_web(self) -> None:
-        self.web = self.start("-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py")
-        self.wait_for("/health/ready")
-
-    def start_scheduler(self) -> None:
-        self.scheduler = self.start("manage.py", "runapscheduler")
-        self.wait_for("/health/scheduler")
-
-    def stop_scheduler(self) -> None:
-        if self.scheduler:
-            stop(self.scheduler)
-            self.scheduler = None
-
-    def stop(self) -> None:
-        self.stop_scheduler()
-        if self.web:
-            stop(self.web)
-
-    def wait_for(self, path: str, seconds: float = 30) -> None:
-        """Wait until a health page answers 200."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        log = (self.project.path / "log.txt").read_text()
-        pytest.fail(f"{path} does not answer 200.\n{log[-3000:]}", pytrace=False)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(40)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     needs("chromium")
@@ -142,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(browser: Browser, bake: Callable[..., Baked]) -> Iterator[Site]:
-    site = Site(bake(database="sqlite", time_zone="Europe/Berlin"))
+    site = Site(bake(database="sqlite", time_zone="Europe/Berlin"), broken=BROKEN_JOB)
     try:
         site.start_web()
         site.start_scheduler()

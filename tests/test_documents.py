@@ -101,3 +101,9 @@ def passed(project: Baked, file: str) -> int:
     """Run tests of the project with the Python of the toolbox; return how many passed, which is all."""
     done = project.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file)
     return int(re.findall(r"(\d+) passed", done.stdout)[0])
+
+
+def test_the_readme_is_read_in_minutes_and_its_picture_loads_at_once() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+    [picture] = re.findall(r"!\[[^]]+\]\((\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert (ROOT / picture).stat().st_size < 200_000

@@ -1,0 +1,101 @@
+"""A baked project on this machine, with a web server and a scheduler, for a browser to look at."""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+from baking import Baked, clean_environment
+from stacks import free_port
+
+USER, PASSWORD = "admin", "a password for this test"
+
+# Without a sandbox, which root may not have, and without calls to its maker.
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Site:
+    """A baked project as it runs on one host, with verbs."""
+
+    def __init__(self, project: Baked, **jobs: str) -> None:
+        """Prepare the database and the static files, as the project's README says.
+
+        :param jobs: the text of further files in jobs/, by name.
+        """
+        self.project = project
+        self.address = f"127.0.0.1:{free_port()}"
+        self.variables = {
+            "WEB_BIND": self.address,
+            "SCHEDULER_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
+            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+        }
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.web: subprocess.Popen[bytes] | None = None
+        for name, text in jobs.items():
+            (project.path / "jobs" / f"{name}.py").write_text(text)
+        self.manage("migrate")
+        self.manage("collectstatic", "--no-input")
+        self.manage("createsuperuser", "--no-input", f"--username={USER}", "--email=a@example.org")
+
+    def manage(self, *arguments: str) -> None:
+        self.project.run(sys.executable, "manage.py", *arguments, **self.variables)  # type: ignore[arg-type]
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a program of the project; what it says is in log.txt."""
+        with (self.project.path / "log.txt").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self.project.path,
+                env=clean_environment(**self.variables),
+                stdout=log,
+                stderr=log,
+            )
+
+    def start_web(self) -> None:
+        self.web = self.start("-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py")
+        self.wait_for("/health/ready")
+
+    def start_scheduler(self) -> None:
+        self.scheduler = self.start("manage.py", "runapscheduler")
+        self.wait_for("/health/scheduler")
+
+    def stop_scheduler(self) -> None:
+        if self.scheduler:
+            stop(self.scheduler)
+            self.scheduler = None
+
+    def stop(self) -> None:
+        self.stop_scheduler()
+        if self.web:
+            stop(self.web)
+
+    def wait_for(self, path: str, seconds: float = 30) -> None:
+        """Wait until a health page answers 200."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        log = (self.project.path / "log.txt").read_text()
+        raise AssertionError(f"{path} does not answer 200.\n{log[-3000:]}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
