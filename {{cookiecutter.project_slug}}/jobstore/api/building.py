@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from jobstore import conf, models
 from jobstore.api.errors import InvalidArguments, InvalidOption, InvalidSchedule, NotSchedulable
-from jobstore.declarations import validation
+from jobstore.declarations import functions, validation
 from jobstore.declarations.schedule_checks import check_schedule
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob
@@ -146,9 +146,9 @@ def find_function(func: Callable[..., Any] | str) -> Any:
             raise NotSchedulable(f"There is no function {func!r}: {text}.") from error
     if not callable(func):
         raise NotSchedulable(f"{flattened(repr(func))} cannot be called; name a function.")
-    if fault := validation.fault_of(func):
+    if fault := functions.fault_of(func):
         raise NotSchedulable(f"{flattened(func)} cannot be a job: {fault}.")
-    return validation.importable(func)
+    return functions.importable(func)
 
 
 def make_job(

@@ -13,8 +13,10 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.utils import timezone
 
 from jobstore import conf
-from jobstore.importer import jobs
-from jobstore.importer.jobs import HistoryReport, JobReport
+from jobstore.importer import history, jobs
+from jobstore.importer import source as tables
+from jobstore.importer.history import HistoryReport
+from jobstore.importer.jobs import JobReport
 from jobstore.models import DjangoJob, database_now
 from jobstore.texts import one_line
 from jobstore.util import as_aware
@@ -68,15 +70,15 @@ class Command(BaseCommand):
                 f"{', '.join(map(repr, connections))}."
             )
         using = router.db_for_write(DjangoJob)
-        if not jobs.columns_of(using, DjangoJob._meta.db_table):
+        if not tables.columns_of(using, DjangoJob._meta.db_table):
             raise CommandError(
                 f"Database {using!r} has no tables to import into. Run `python manage.py migrate` "
                 "first."
             )
-        source = jobs.Source(options["database"], options["time_zone"])
+        source = tables.Source(options["database"], options["time_zone"])
         try:
             source.require_tables()
-        except jobs.CannotImport as error:
+        except tables.CannotImport as error:
             raise CommandError(str(error)) from error
         self._warn_of_activity(source, using)
         reports = jobs.examine_jobs(source, options["allow"])
@@ -87,7 +89,7 @@ class Command(BaseCommand):
         if not options["apply"]:
             self.stdout.write("Nothing was written; run this again with --apply to copy.")
 
-    def _warn_of_activity(self, source: jobs.Source, using: str) -> None:
+    def _warn_of_activity(self, source: tables.Source, using: str) -> None:
         latest = source.latest_activity()
         if latest is not None and as_aware(database_now(using)) - latest < RECENT_WRITE:
             self.stderr.write(
@@ -128,7 +130,7 @@ class Command(BaseCommand):
                 "`python manage.py retry_quarantined_jobs`."
             )
 
-    def _history(self, source: jobs.Source, *, apply: bool) -> None:
+    def _history(self, source: tables.Source, *, apply: bool) -> None:
         total = source.count_runs()
 
         def progress(report: HistoryReport) -> None:
@@ -136,7 +138,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{report.read} of {total} runs …")
                 self.stdout.flush()
 
-        report = jobs.import_history(source, apply=apply, progress=progress)
+        report = history.import_history(source, apply=apply, progress=progress)
         for reason in report.reasons:
             self.stdout.write(f"{JobReport.UNREADABLE:<14} {one_line(reason)}")
         self.stdout.write(

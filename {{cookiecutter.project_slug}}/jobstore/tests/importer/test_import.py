@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
-from jobstore.importer import jobs, unpickler
+from jobstore.importer import history, jobs, source, unpickler
 from jobstore.jobstores import DjangoJobStore
 from jobstore.management.commands import import_django_apscheduler as command
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -48,11 +48,11 @@ class OldTables:
         self.runs = 0
         time, binary, number = TYPES[self.connection.vendor]
         self.execute(
-            f"CREATE TABLE {jobs.JOBS} (id varchar(255) PRIMARY KEY, next_run_time {time} NULL, "
+            f"CREATE TABLE {source.JOBS} (id varchar(255) PRIMARY KEY, next_run_time {time} NULL, "
             f"job_state {binary} NOT NULL)"
         )
         self.execute(
-            f"CREATE TABLE {jobs.RUNS} (id bigint PRIMARY KEY, status varchar(50) NOT NULL, "
+            f"CREATE TABLE {source.RUNS} (id bigint PRIMARY KEY, status varchar(50) NOT NULL, "
             f"run_time {time} NOT NULL, duration {number} NULL, finished {number} NULL, "
             "exception varchar(1000) NULL, traceback text NULL, job_id varchar(255) NOT NULL)"
         )
@@ -62,15 +62,15 @@ class OldTables:
             cursor.execute(statement, values)
 
     def clear(self) -> None:
-        for table in (jobs.RUNS, jobs.JOBS):
+        for table in (source.RUNS, source.JOBS):
             self.execute(f"DELETE FROM {table}")  # noqa: S608 - constant
 
     def time(self, when: dt.datetime | None) -> Any:
         return self.connection.ops.adapt_datetimefield_value(when)
 
     def drop(self) -> None:
-        self.execute(f"DROP TABLE {jobs.RUNS}")
-        self.execute(f"DROP TABLE {jobs.JOBS}")
+        self.execute(f"DROP TABLE {source.RUNS}")
+        self.execute(f"DROP TABLE {source.JOBS}")
 
     def add_job(self, job_id: str = "report", **options: Any) -> None:
         """Write a job as the package does: an unsigned pickle."""
@@ -78,7 +78,7 @@ class OldTables:
         self.add_row(job_id, job.next_run_time, pickle.dumps(job.__getstate__()))
 
     def add_row(self, job_id: str, when: dt.datetime | None, job_state: bytes) -> None:
-        statement = f"INSERT INTO {jobs.JOBS} VALUES (%s, %s, %s)"  # noqa: S608 - constant
+        statement = f"INSERT INTO {source.JOBS} VALUES (%s, %s, %s)"  # noqa: S608 - constant
         self.execute(statement, job_id, self.time(when), job_state)
 
     def add_run(
@@ -95,7 +95,7 @@ class OldTables:
         duration = None if finished is None else 3
         values = (self.runs, status, self.time(run_time), duration, finished, exception, traceback)
         places = ", ".join(["%s"] * 8)
-        statement = f"INSERT INTO {jobs.RUNS} VALUES ({places})"  # noqa: S608 - constant
+        statement = f"INSERT INTO {source.RUNS} VALUES ({places})"  # noqa: S608 - constant
         self.execute(statement, *values, job_id)
 
 
@@ -441,12 +441,12 @@ def test_a_job_that_cannot_be_read_is_reported_and_stops_no_other(
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="others hold what a column is for")
 def test_values_of_another_type_are_reported_and_stop_nothing(old: OldTables, take: Import) -> None:
-    old.execute(f"INSERT INTO {jobs.JOBS} VALUES ('text', NULL, 'hello')")  # noqa: S608
+    old.execute(f"INSERT INTO {source.JOBS} VALUES ('text', NULL, 'hello')")  # noqa: S608
     old.add_job("good")
     old.add_run(job_id="good")
     run = "INSERT INTO {} VALUES (%s, 'Executed', %s, NULL, %s, NULL, NULL, 'good')"
-    old.execute(run.format(jobs.RUNS), 8000, "never", None)
-    old.execute(run.format(jobs.RUNS), 9000, old.time(NOON + MINUTE), "soon")
+    old.execute(run.format(source.RUNS), 8000, "never", None)
+    old.execute(run.format(source.RUNS), 9000, old.time(NOON + MINUTE), "soon")
     said = take().out
     assert re.search("^unreadable +text  it has no state", said, re.M)
     assert "its time cannot be read" in said
@@ -467,7 +467,7 @@ def test_a_job_that_cannot_be_stored_is_reported_and_stops_no_other(
 
 def test_a_job_that_is_stored_here_meanwhile_is_left_alone(old: OldTables) -> None:
     old.add_job(args=["theirs"])
-    reports = jobs.examine_jobs(jobs.Source("default"))
+    reports = jobs.examine_jobs(source.Source("default"))
     DjangoJobStore().add_job(make("report", args=["ours"]))
     assert [report.action for report in jobs.store_jobs(reports)] == ["already there"]
     assert DjangoJob.objects.get().arguments == "'ours'"
@@ -551,7 +551,7 @@ def test_nothing_comes_over_that_looks_as_if_it_were_to_be_run_or_running(
     old.add_run(status)
     take()
     run = DjangoJobExecution.objects.get()
-    assert (run.status, run.exception) == (DjangoJobExecution.LOST, jobs.UNFINISHED)
+    assert (run.status, run.exception) == (DjangoJobExecution.LOST, history.UNFINISHED)
 
 
 def test_a_run_keeps_its_times_and_its_exception(old: OldTables, take: Import) -> None:
@@ -563,7 +563,7 @@ def test_a_run_keeps_its_times_and_its_exception(old: OldTables, take: Import) -
     assert (run.exception, run.traceback) == ("kaputt: ✗", "File …\nline")
     assert run.finished is not None
     assert abs(run.finished - (NOON + MINUTE)) <= dt.timedelta(milliseconds=10)
-    assert run.requested_by == jobs.ORIGIN
+    assert run.requested_by == history.ORIGIN
 
 
 def test_what_they_call_duration_is_not_taken_for_the_run_time(
@@ -616,7 +616,7 @@ def test_a_run_whose_end_came_after_the_first_time_is_completed(
 def test_a_history_of_many_batches_shows_its_progress(
     old: OldTables, take: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 2)
+    monkeypatch.setattr(source, "BATCH_ROWS", 2)
     monkeypatch.setattr(command, "PROGRESS_RUNS", 4)
     for number in range(9):
         old.add_run(run_time=NOON + number * MINUTE)
@@ -629,7 +629,7 @@ def test_long_texts_come_over_in_several_statements(old: OldTables, take: Import
     for number in range(5):
         old.add_run(run_time=NOON + number * MINUTE, traceback="x" * 60_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs, "BATCH_CHARACTERS", 100_000)
+        patch.setattr(history, "BATCH_CHARACTERS", 100_000)
         take()
     assert DjangoJobExecution.objects.filter(traceback="x" * 60_000).count() == 5
 
@@ -637,15 +637,15 @@ def test_long_texts_come_over_in_several_statements(old: OldTables, take: Import
 def test_it_can_be_interrupted_and_run_again(
     old: OldTables, take: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "BATCH_ROWS", 2)
+    monkeypatch.setattr(source, "BATCH_ROWS", 2)
     for number in range(5):
         old.add_run(run_time=NOON + number * MINUTE)
 
-    def interrupt(report: jobs.HistoryReport) -> None:
+    def interrupt(report: history.HistoryReport) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        jobs.import_history(jobs.Source("default"), apply=True, progress=interrupt)
+        history.import_history(source.Source("default"), apply=True, progress=interrupt)
     assert DjangoJobExecution.objects.count() == 2
     assert "Runs: 5 read = 3 imported + 0 whose end is now known + 2 already there" in take().out
     assert DjangoJobExecution.objects.count() == 5
@@ -780,7 +780,7 @@ def test_an_unknown_time_zone_is_named(take: Import) -> None:
 
 @BOTH
 def test_tables_of_an_older_version_are_not_guessed_at(elsewhere: OldTables, take: Import) -> None:
-    elsewhere.execute(f"ALTER TABLE {jobs.JOBS} ADD COLUMN name varchar(255)")
+    elsewhere.execute(f"ALTER TABLE {source.JOBS} ADD COLUMN name varchar(255)")
     with pytest.raises(CommandError, match=r"migrate django_apscheduler"):
         take("--database", "old")
 
