@@ -32,7 +32,7 @@ OF_SURROUNDINGS = (
 )
 # Windows between a read and a claim in which everything else may happen (test_interleavings.py says
 # how to look at ten thousand, which takes a quarter of an hour).
-MANY = "300"
+MANY = "200"
 
 SAFE = {"DJANGO_HTTPS": "true", "DATABASE_URL": "sqlite:///var/check.sqlite3"}
 
