@@ -166,7 +166,7 @@ def _database_thread() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def outside_event_loop(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call, on another thread if this one runs an event loop, where Django refuses to work."""
+    """Call a function; in a thread of its own if this one runs an event loop, as Django demands."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

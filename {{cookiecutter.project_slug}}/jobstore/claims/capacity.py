@@ -15,19 +15,19 @@ MAX_CLAIMED_JOBS = 500
 
 
 class Capacity:
-    """The places of one claim. What is refused a place blocks its executor for the rest of it."""
+    """The runs that one claim may start. A refused run blocks its executor until the next."""
 
     def __init__(
-        self, executors: Mapping[str, Any], running: Iterable[ActiveRun], pace: Prefetch
+        self, executors: Mapping[str, Any], running: Iterable[ActiveRun], prefetch: Prefetch
     ) -> None:
-        """Count the places.
+        """Count free workers, and what may be claimed ahead of them.
 
         :param running: the runs that were claimed and are not finished.
         """
-        self._prefetch = pace
+        self._prefetch = prefetch
         # Workers that have nothing to do; less than 0 while some runs wait for one.
         self._free = {alias: free_workers(one) for alias, one in executors.items()}
-        self._room = {alias: workers + pace.ahead for alias, workers in self._free.items()}
+        self._room = {alias: workers + prefetch.ahead for alias, workers in self._free.items()}
         # Seconds of work that the workers can take on and finish PREFETCH_SECONDS from now. A run
         # that may take longer than that, for all that is known, keeps its worker all the time.
         self._seconds = {
@@ -58,7 +58,7 @@ class Capacity:
         return self._free.get(executor, 1) <= 0
 
     def admits(self, executor: str, func: str) -> bool:
-        """Tell whether a run has a place. If not, nothing behind it has: it could wait for ever."""
+        """Tell whether a run may start. If not, none behind it may: it could wait for ever."""
         if self._free[executor] <= 0 and (
             self._room[executor] <= 0 or self._seconds[executor] < self._expected(func)
         ):
@@ -66,7 +66,7 @@ class Capacity:
         return executor not in self.blocked
 
     def take(self, executor: str, func: str) -> None:
-        """Give a place to a run."""
+        """Count a run that starts."""
         self._free[executor] -= 1
         self._room[executor] -= 1
         self._seconds[executor] -= self._expected(func)

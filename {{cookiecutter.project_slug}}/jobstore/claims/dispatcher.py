@@ -75,7 +75,7 @@ class Dispatcher:
         self.runs: dict[tuple[str, dt.datetime], ActiveRun] = {}
         # Executors without a free worker, and since when jobs have been waiting for one.
         self.saturated: dict[str, dt.datetime] = {}
-        # The epoch in which that was seen. Whoever only doubted its lease for a moment still knows.
+        # The epoch in which that was observed; it holds if the lease was only briefly distrusted.
         self._epoch: int | None = None
         self._lost_replies = LostReplies()
         # When the next job is due, if this look at the database has found that out already.
@@ -86,11 +86,11 @@ class Dispatcher:
         self._requested = RequestedRuns(
             store.using, self._bad_jobs.restore, self._bad_jobs.quarantine, self._ended
         )
-        # Executors whose last place went to a run that was asked for: due jobs choose first there.
+        # Executors whose last worker went to a requested run: due jobs come first there.
         self._due_first: set[str] = set()
-        # Jobs that the last claims left alone, and how often: somebody has locked or changed them.
+        # Jobs that the last claims left alone, and how often: their rows were locked or changed.
         self._left: collections.Counter[str] = collections.Counter()
-        # At how many unfinished runs more are claimed, if more wait.
+        # Claim again once no more than this many runs are unfinished.
         self._refill_at = 0
         self._store = store
         self._elector = elector

@@ -1,12 +1,12 @@
-"""How fast runs come to their end here, and so how many can be claimed ahead of free workers."""
+"""How fast runs end in this process, and so how many can be claimed ahead of free workers."""
 
 import math
 import time
 
-# Of a function's longest run, the part that counts after each shorter one: about twenty are
-# remembered.
+# By how much a function's longest duration counts less after each shorter run; its influence halves
+# after about 14 runs.
 DECAY = 0.95
-# Seconds that two looks are taken to be apart at least: a few runs in no time are no pace yet.
+# Lower bound for the measuring interval, so that a few instant runs do not give an absurd rate.
 MIN_INTERVAL_SECONDS = 0.005
 
 
@@ -31,7 +31,7 @@ class Prefetch:
         self._rate = 0.0
         self._claimed = 0
         self._finished = 0
-        # Up to when runs were counted, and the stretch without a pause in which there were some.
+        # When runs were last counted; start and end of the current busy period.
         self._looked_at = self._busy_since = self._ended_at = time.monotonic()
         self._is_idle = True
 

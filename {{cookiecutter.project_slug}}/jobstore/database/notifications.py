@@ -1,8 +1,8 @@
-"""Wake: a change made anywhere is noticed at once, where the database can tell of it.
+"""PostgreSQL's NOTIFY and LISTEN: the active scheduler learns of a change at once.
 
-PostgreSQL can. Elsewhere, behind a pooler that gives each transaction another session, and for
-changes that pass this module by (raw SQL), the next renewal of the lease notices: within two
-seconds. So nothing rests on an announcement; it only saves the wait.
+Other databases, and poolers that give each transaction another session, have nothing like it.
+There, and for changes that bypass this module (raw SQL), the next renewal of the lease notices the
+change, within two seconds. So nothing depends on a notification; it only saves the wait.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from django.db import connections
 from jobstore import conf, forks
 
 CHANNEL = "jobstore"
-# Seconds after an announcement in which others are taken to belong to it.
+# Notifications within this many seconds count as one.
 COALESCE_SECONDS = 0.03
 
 
@@ -34,22 +34,22 @@ def _close(*descriptors: int) -> None:
 
 
 class Listener:
-    """Lets one thread sleep until it is nudged, or an announcement comes on its connection."""
+    """Lets one thread sleep until it is woken, or a notification comes on its connection."""
 
     def __init__(self, using: str) -> None:
         self._using = using
-        self._nudged, self._nudge = os.pipe()
-        os.set_blocking(self._nudged, False)
-        os.set_blocking(self._nudge, False)
-        forks.guard(self, lambda one: [one._nudged, one._nudge])
-        weakref.finalize(self, _close, self._nudged, self._nudge)
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+        forks.guard(self, lambda one: [one._woken, one._waker])
+        weakref.finalize(self, _close, self._woken, self._waker)
         self._raw: Any = None
         self._has_heard = False
 
     def wake(self) -> None:
         """End the sleep, from any thread."""
-        with contextlib.suppress(BlockingIOError):  # then there are nudges enough
-            os.write(self._nudge, b".")
+        with contextlib.suppress(BlockingIOError):  # then it is awake already
+            os.write(self._waker, b".")
 
     def listen(self) -> None:
         """Listen on this thread's connection, if it can tell and does not listen yet."""
@@ -68,12 +68,12 @@ class Listener:
         if self._raw is not None and not self._raw.closed:
             # What came together with the end of the last answer lies in the client's memory, where
             # it wakes nobody.
-            self._take_in()
+            self._read_sent()
         if not self._has_heard:
             with selectors.DefaultSelector() as sources:
-                sources.register(self._nudged, selectors.EVENT_READ, self._take_nudges)
+                sources.register(self._woken, selectors.EVENT_READ, self._drain_pipe)
                 if self._raw is not None and not self._raw.closed:
-                    sources.register(self._raw.fileno(), selectors.EVENT_READ, self._take_in)
+                    sources.register(self._raw.fileno(), selectors.EVENT_READ, self._read_sent)
                 for key, _ in sources.select(seconds):
                     key.data()
         if self._has_heard:
@@ -87,10 +87,10 @@ class Listener:
             raw.remove_notify_handler(self._hear)
             raw.execute(f"UNLISTEN {CHANNEL}")
 
-    def _take_nudges(self) -> None:
-        os.read(self._nudged, 1024)
+    def _drain_pipe(self) -> None:
+        os.read(self._woken, 1024)
 
-    def _take_in(self) -> None:
+    def _read_sent(self) -> None:
         """Read what the server sent; a lost connection shows at the next statement."""
         try:
             self._raw.pgconn.consume_input()

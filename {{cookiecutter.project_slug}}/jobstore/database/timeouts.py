@@ -17,12 +17,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobstore import conf
 
-# Of that time, what a statement waits for a lock: a claim that waits for a job keeps the lease from
-# being renewed, which must still succeed afterwards.
+# Share of SCHEDULER_STATEMENT_SECONDS that a statement may wait for a lock: a claim that waits for
+# a job keeps the lease from being renewed, which must still succeed afterwards.
 LOCK_WAIT_SHARE = 0.4
 # Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
 TCP_IDLE_SECONDS, TCP_SILENCE_SECONDS = 5, 8
-# Seconds that a statement may take which is sent for a probe, waiting for locks included.
+# Seconds that a statement of a health check may take, waiting for locks included.
 PROBE_STATEMENT_SECONDS = 2.0
 
 

@@ -350,7 +350,7 @@ class Elector(Membership, StepThread):
         )
         self._absorb(view, asked_at)
         if self._term is None:
-            # Its new holder has none, and will ask for it.
+            # The lease's holder does not have the session lock yet, and will ask for it.
             self._session_lock.let_go()
             self._observed.note(view, asked_at, is_watched=self._watches)
         self._after_competing()
