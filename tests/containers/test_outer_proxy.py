@@ -109,7 +109,7 @@ def nginx(server: str, folder: Path) -> Iterator[None]:
         process.wait(20)
 
 
-def test_the_settings_of_nginx_in_the_readme_bring_people_to_the_site_by_https(
+def test_the_documented_settings_of_nginx_bring_people_to_the_site_by_https(
     stack: Stack, tmp_path: Path, documented: Callable[[str, str], Block]
 ) -> None:
     needs("nginx")
@@ -119,7 +119,7 @@ def test_the_settings_of_nginx_in_the_readme_bring_people_to_the_site_by_https(
     files = ("-keyout", str(key), "-out", str(certificate))
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1", *subject, *files]
     subprocess.run(command, check=True, capture_output=True)
-    server = documented("project/README.md", "    ssl_certificate_key").text(stack.path)
+    server = documented("project/docs/deploying.md", "    ssl_certificate_key").text(stack.path)
     for old, new in {
         "443": f"127.0.0.1:{port}",
         "example.com;": "localhost;",
@@ -129,9 +129,9 @@ def test_the_settings_of_nginx_in_the_readme_bring_people_to_the_site_by_https(
     }.items():
         assert old in server
         server = server.replace(old, new)
-    # The README has this line for .env below the block.
+    # The page has this variable for .env below the block.
     trusted = "FORWARDED_ALLOW_IPS=172.16.0.0/12,192.168.0.0/16"
-    assert trusted in (stack.path / "README.md").read_text()
+    assert trusted in (stack.path / "docs" / "deploying.md").read_text()
     with (stack.path / ".env").open("a") as env:
         env.write(f"{trusted}\n")
     stack.up()

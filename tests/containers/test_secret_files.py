@@ -135,7 +135,9 @@ def test_the_key_is_changed_as_the_readme_says_and_no_job_is_lost(
 ) -> None:
     before = secrets_of(stack)
     stack.wait_for(stack.runs, 40)
-    documented("project/README.md", "{ cat .secrets/django_secret_key").run(stack.path, stack.environment)
+    documented("project/docs/deploying.md", "{ cat .secrets/django_secret_key").run(
+        stack.path, stack.environment
+    )
     after = secrets_of(stack)
     assert after["django_secret_key"] != before["django_secret_key"]
     assert before["django_secret_key"] in after["django_secret_key_fallbacks"].splitlines()
@@ -165,7 +167,9 @@ def test_the_database_s_password_is_changed_as_the_readme_says(
 ) -> None:
     before = secrets_of(stack)
     seen = stack.wait_for(stack.runs, 40)
-    documented("project/README.md", "docker compose stop web scheduler").run(stack.path, stack.environment)
+    documented("project/docs/deploying.md", "docker compose stop web scheduler").run(
+        stack.path, stack.environment
+    )
     after = secrets_of(stack)
     assert after["database_password"] != before["database_password"]
     stack.wait_for(lambda: stack.runs() > seen, 40)
