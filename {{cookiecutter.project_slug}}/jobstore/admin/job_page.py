@@ -1,0 +1,119 @@
+"""The page of one job: what it is, when it runs next, how its runs went, and what may be done."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.urls import URLPattern, path, reverse
+
+from jobstore import api
+from jobstore.admin.actions import JobActions
+from jobstore.admin.display import (
+    LONG_TEXTS,
+    NOTHING,
+    badge,
+    history_of,
+    moment,
+    page_of,
+    seconds,
+)
+from jobstore.models import DjangoJob, DjangoJobExecution
+
+# Runs that the page of one job shows.
+SHOWN_RUNS = 20
+
+# What each action needs the right to do.
+VERBS = {
+    "run_selected_jobs": "run",
+    "pause_selected_jobs": "pause",
+    "resume_selected_jobs": "pause",
+    "retire_selected_jobs": "retire",
+}
+
+
+class JobPage(JobActions):
+    """The page of one job, and the address that its buttons post to."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address that the buttons post to."""
+        act = path(
+            "<path:object_id>/act/",
+            self.admin_site.admin_view(self.act_view),
+            name="jobstore_djangojob_act",
+        )
+        return [act, *super().get_urls()]
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Do with one job what its button says."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        name = request.POST.get("action", "")
+        if name not in self.buttons(request) or not self.has_view_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        if not self._are_keys([key]):
+            raise Http404
+        jobs = self.get_queryset(request).filter(pk=key)
+        response: HttpResponse | None = getattr(self, name)(request, jobs)
+        return response or redirect(page_of(self.admin_site, DjangoJob, key))
+
+    def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
+        """Return the actions that the user may do, and that make sense for the job, if given."""
+        is_quarantined = job is not None and job.quarantined_at is not None
+        makes_sense = {
+            "run_selected_jobs": not is_quarantined,
+            "pause_selected_jobs": job is None
+            or (job.next_run_time is not None and not is_quarantined),
+            "resume_selected_jobs": job is None
+            or job.next_run_time is None
+            or job.quarantined_at is not None,
+            "retire_selected_jobs": True,
+        }
+        labels = dict(zip(self.actions, ("Run now", "Pause", "Resume", "Retire"), strict=True))
+        allowed = self.get_actions(request)
+        in_service = job is None or job.retired_at is None
+        return {
+            name: label
+            for name, label in labels.items()
+            if in_service
+            and makes_sense[name]
+            and name in allowed
+            and (job is None or api.may(request.user, VERBS[name], job))
+        }
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        """Add the buttons and the latest runs."""
+        job = options["obj"]
+        context["buttons"] = self.buttons(request, job)
+        site = self.admin_site
+        context["act_url"] = reverse(
+            "admin:jobstore_djangojob_act", args=(quote(job.pk),), current_app=site.name
+        )
+        if request.user.has_perm("jobstore.view_djangojobexecution"):
+            context |= {
+                "runs": _latest_runs(site, job),
+                "history_url": history_of(site, job.pk),
+            }
+        return super().render_change_form(request, context, *args, **options)
+
+
+def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
+    runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
+    return [
+        {
+            "url": page_of(site, run),
+            "scheduled": moment(run.run_time),
+            "status": badge(run.status),
+            "exception": run.exception_type,
+            "delay": seconds(run.start_delay),
+            "run_time": seconds(run.duration),
+            "process": run.instance or NOTHING,
+            "requested_by": run.requested_by,
+        }
+        for run in runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS]
+    ]
