@@ -7,9 +7,18 @@ import logging
 from django.db import router
 from django.db.models import Exists, OuterRef
 
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from jobstore.models import (
+    AuditEntry,
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    database_now,
+)
 
 logger = logging.getLogger(__name__)
+
+# Entries that one statement deletes.
+BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +28,7 @@ class Pruned:
     runs: int
     jobs: int
     processes: int
+    audit_entries: int = 0
 
 
 def prune(*, days: float, keep_per_job: int | None = None) -> Pruned:
@@ -43,6 +53,17 @@ def prune(*, days: float, keep_per_job: int | None = None) -> Pruned:
     processes = SchedulerInstance.objects.using(using).filter(
         ~Exists(named), role__in=SchedulerInstance.GONE, heartbeat_at__lt=cutoff
     )
-    pruned = Pruned(runs, jobs.delete()[0], processes.delete()[0])
-    logger.info("Pruned %d runs, %d retired jobs, %d processes.", *dataclasses.astuple(pruned))
+    pruned = Pruned(runs, jobs.delete()[0], processes.delete()[0], _prune_audit(cutoff, using))
+    text = "Pruned %d runs, %d retired jobs, %d processes, %d audit entries."
+    logger.info(text, *dataclasses.astuple(pruned))
     return pruned
+
+
+def _prune_audit(cutoff: dt.datetime, using: str) -> int:
+    """Delete entries that are older than the history; in batches, so that nobody waits long."""
+    entries = AuditEntry.objects.using(using)
+    old = entries.filter(at__lt=cutoff).order_by("pk").values_list("pk", flat=True)
+    deleted = 0
+    while ids := list(old[:BATCH]):
+        deleted += entries.filter(pk__in=ids).delete()[0]
+    return deleted

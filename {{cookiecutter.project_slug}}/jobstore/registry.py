@@ -4,6 +4,7 @@ Operators win over deploys: a job whose declaration did not change is left exact
 paused or edited. Only a changed declaration is written, and a paused job stays paused even then.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,8 +20,15 @@ from jobstore.declarations.declaration import (
     name_of,
     place_of_call,
 )
+from jobstore.declarations.offers import Offer, offer_of
 from jobstore.declarations.sync import Change, bring_in_line
-from jobstore.declarations.validation import build, prepare, questions_of, set_first_run
+from jobstore.declarations.validation import (
+    build,
+    fault_of,
+    prepare,
+    questions_of,
+    set_first_run,
+)
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership.lease import Term
 from jobstore.schedules.crontab import crontab
@@ -30,9 +38,12 @@ __all__ = [
     "Change",
     "Declaration",
     "DeclarationError",
+    "Offer",
     "Problem",
     "crontab",
+    "offers",
     "prepare",
+    "schedulable",
     "scheduled",
     "sync",
 ]
@@ -45,6 +56,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Every declaration, by its id and its line: what one line declares twice is a mistake as well.
 _declared: dict[Any, list[Declaration]] = {}
+# Every function that is offered, by its key.
+_offered: dict[str, Offer] = {}
 
 
 def scheduled(
@@ -90,6 +103,46 @@ def scheduled(
         return func
 
     return decorate
+
+
+def schedulable(function: Any = None, *, name: str | None = None, **hints: Any) -> Callable[[F], F]:
+    """Offer a function, so that people may schedule it: in the admin and by `manage.py jobs add`.
+
+    Nobody can schedule anything there that the code neither declares nor offers. Each argument has
+    a type, from which a form's field comes: str, int, float, bool, date, datetime, Decimal, an
+    Enum, Literal, or one of them `| None`.
+
+    :param name: what people call it; default the function's name.
+    :param hints: for an argument, a text that helps to fill it in, or a dict of `label`, `help`,
+        `least` and `most`.
+    """
+    place = place_of_call()
+
+    def offer(func: F) -> F:
+        found = offer_of(func, name, hints, place)
+        _offered[found.key] = found
+        return func
+
+    return offer(function) if callable(function) else offer
+
+
+def offers() -> dict[str, Offer]:
+    """Import the jobs of every installed app; return what people may schedule, by its key.
+
+    That is what is offered, and the functions of declared jobs.
+    """
+    problems = discovery.import_jobs()
+    failed = discovery.failed(problems)
+    found = {
+        key: one
+        for key, one in _offered.items()
+        if not discovery.is_of(one.place.module, failed) and not _fault_of_offer(one)
+    }
+    for declaration, problem in _gathered(problems):
+        if problem is None and not declaration.fault:
+            one = offer_of(declaration.func, place=declaration.place, is_typed=False)
+            found.setdefault(one.key, one)
+    return dict(sorted(found.items()))
 
 
 def _id_of(given: Any, func: Any) -> str:
@@ -168,7 +221,13 @@ def collect(scheduler: Any) -> Collected:
             found.left_out.append(declaration)
             if problem not in problems:
                 problems.append(problem)
+    problems.extend(filter(None, map(_fault_of_offer, _offered.values())))
     return found
+
+
+def _fault_of_offer(offer: Offer) -> Problem | None:
+    fault = offer.fault or fault_of(offer.func)
+    return dataclasses.replace(offer, fault=fault).problem if fault else None
 
 
 def _take(declaration: Declaration, scheduler: Any, found: Collected) -> Problem | None:

@@ -14,7 +14,15 @@ written down. What is refused raises a subclass of `OperationError`, and nothing
 """
 
 from jobstore.api.access import may, through
-from jobstore.api.changing import UNSET, add_job, change, reschedule, reset
+from jobstore.api.changing import (
+    UNSET,
+    add_job,
+    add_offered,
+    arguments_of,
+    change,
+    reschedule,
+    reset,
+)
 from jobstore.api.errors import (
     AlreadyExists,
     CannotCancel,
@@ -33,6 +41,7 @@ from jobstore.api.errors import (
 )
 from jobstore.api.reading import (
     IN_SERVICE,
+    OPTIONS,
     STATES,
     Definition,
     Difference,
@@ -41,15 +50,20 @@ from jobstore.api.reading import (
     find,
     get,
     get_run,
+    made_trigger,
     next_run_times,
+    offer_for,
+    offered,
     preview,
     shown_arguments,
     state_of,
 )
 from jobstore.api.running import cancel, pause, resume, retire, run_again, run_all_now, run_now
+from jobstore.registry import offers
 
 __all__ = [
     "IN_SERVICE",
+    "OPTIONS",
     "STATES",
     "UNSET",
     "AlreadyExists",
@@ -69,6 +83,8 @@ __all__ = [
     "Quarantined",
     "Unreadable",
     "add_job",
+    "add_offered",
+    "arguments_of",
     "cancel",
     "change",
     "definition",
@@ -76,8 +92,12 @@ __all__ = [
     "find",
     "get",
     "get_run",
+    "made_trigger",
     "may",
     "next_run_times",
+    "offer_for",
+    "offered",
+    "offers",
     "pause",
     "preview",
     "reschedule",

@@ -9,11 +9,18 @@ from django.db import IntegrityError, router, transaction
 
 from jobstore import conf
 from jobstore.api import access, audit, building
-from jobstore.api.errors import AlreadyExists, InvalidOption, InvalidSchedule, NotDeclared
-from jobstore.api.reading import declaration_of, restore
+from jobstore.api.errors import (
+    AlreadyExists,
+    InvalidArguments,
+    InvalidOption,
+    InvalidSchedule,
+    NotDeclared,
+)
+from jobstore.api.reading import declaration_of, offered, restore
 from jobstore.api.transaction import changing
 from jobstore.database.notifications import notify
 from jobstore.declarations.declaration import DeclarationError
+from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build, set_first_run
 from jobstore.jobstores import initial_values
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
@@ -108,6 +115,35 @@ def add_job(
         row: DjangoJob = DjangoJob.objects.using(using).get(pk=job.id)
         audit.record("add", job.id, by, using=using, before=before, after=audit.snapshot(row))
     return row
+
+
+def add_offered(
+    key: str, trigger: Any, *, values: Mapping[str, Any] | None = None, **options: Any
+) -> DjangoJob:
+    """Add a job of a function that the code offers, as the admin and the command do.
+
+    :param key: "module.function".
+    :param values: what somebody gave for its arguments, as text or as values.
+    :param options: as for `add_job`, with the arguments of the trigger.
+    :raises NotSchedulable: if the code does not offer the function.
+    :raises InvalidArguments: for a value that is wrong, unknown or missing.
+
+    Raises what `add_job` raises as well.
+    """
+    access.check(options.get("by"), "add")
+    offer = offered(key)
+    return add_job(offer.func, trigger, kwargs=arguments_of(offer, values or {}), **options)
+
+
+def arguments_of(offer: Offer, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call of an offered function for what somebody gave.
+
+    :raises InvalidArguments: for a value that is wrong, unknown or missing.
+    """
+    try:
+        return offer.arguments(values)
+    except ValueError as error:
+        raise InvalidArguments(f"{error}.") from error
 
 
 def _store(

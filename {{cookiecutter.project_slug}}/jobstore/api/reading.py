@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import difflib
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,13 @@ from django.db.models import Q, QuerySet
 
 from jobstore import registry
 from jobstore.api import building
-from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, Unreadable
+from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.declarations.declaration import Declaration, DeclarationError
+from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.storage import edits, masking, serializer
+from jobstore.texts import flattened
 
 IN_SERVICE = Q(retired_at=None)
 # What a job is at present, by name.
@@ -184,9 +187,37 @@ def preview(trigger: Any, number: int = 10, **fields: Any) -> list[dt.datetime]:
     return building.times_from(made, building.first_time(made, now, None), number)
 
 
+def made_trigger(trigger: Any, **fields: Any) -> Any:
+    """Return the trigger object of a schedule, as the operation that stores it would make it.
+
+    :raises InvalidSchedule: if there is none.
+    """
+    return building.make_trigger(trigger, fields, building.stand_in())
+
+
 def declaration_of(job_id: str) -> Declaration | None:
     """Return what the code of this process declares under an id; None if it declares nothing."""
     return next((one for one in registry.declarations() if one.id == job_id), None)
+
+
+def offered(key: str) -> Offer:
+    """Return a function that the code offers or declares, by "module.function".
+
+    :raises NotSchedulable: if it does neither; the text says what is meant perhaps.
+    """
+    found = registry.offers()
+    if key in found:
+        return found[key]
+    similar = difflib.get_close_matches(key, found, n=1, cutoff=0.5)
+    hint = f"; did you mean {similar[0]}?" if similar else "."
+    raise NotSchedulable(
+        f"The code offers no function {flattened(key, 80)!r}, by @schedulable or @scheduled{hint}"
+    )
+
+
+def offer_for(job: DjangoJob) -> Offer | None:
+    """Return what the code offers of a job's function; None if it does not."""
+    return registry.offers().get(job.func.replace(":", "."))
 
 
 def differs_from_code(job: DjangoJob | str) -> list[Difference]:

@@ -21,7 +21,7 @@ from jobstore.texts import described, flattened
 # What Django, or a test runner, takes such names of an app for.
 RESERVED = {"apps", "models", "admin", "tests", "migrations", "management", "templatetags"}
 OF_TESTS = re.compile(r"test_.*|.*_test|conftest")
-DECLARES = re.compile(r"^\s*@\s*(\w+\.)*scheduled\b", re.MULTILINE)
+DECLARES = re.compile(r"^\s*@\s*(\w+\.)*schedul(ed|able)\b", re.MULTILINE)
 # Bytes of a file that is not imported, in which declarations are looked for.
 MAX_FILE_BYTES = 1_000_000
 

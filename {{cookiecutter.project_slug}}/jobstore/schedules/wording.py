@@ -28,9 +28,7 @@ def describe(trigger: Any) -> str:
         kind = "or" if isinstance(trigger, OrTrigger) else "and"
         return f"{kind}[{', '.join(map(describe, trigger.triggers))}]"
     if isinstance(trigger, CronTrigger):
-        texts = {one.name: str(one) for one in trigger.fields if not one.is_default}
-        if "day_of_week" in texts:
-            texts["day_of_week"] = ",".join(_days(one) for one in _weekdays(trigger))
+        texts = cron_fields(trigger)
         inside = ", ".join(f"{name}='{text}'" for name, text in texts.items())
         return f"cron[{inside}]{_foreign(trigger.timezone)}"
     if isinstance(trigger, CalendarIntervalTrigger):
@@ -39,6 +37,14 @@ def describe(trigger: Any) -> str:
         inside = ", ".join([*amounts, f"time='{time}'"])
         return f"calendarinterval[{inside}]{_foreign(trigger.timezone)}"
     return str(trigger)
+
+
+def cron_fields(trigger: CronTrigger) -> dict[str, str]:
+    """Return the fields that a cron trigger was given, its weekdays by their names."""
+    texts = {one.name: str(one) for one in trigger.fields if not one.is_default}
+    if "day_of_week" in texts:
+        texts["day_of_week"] = ",".join(_days(one) for one in _weekdays(trigger))
+    return texts
 
 
 def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:

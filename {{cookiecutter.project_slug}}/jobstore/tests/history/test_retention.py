@@ -11,7 +11,13 @@ from django.test.utils import CaptureQueriesContext
 
 from jobstore import models
 from jobstore.housekeeping import prune
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from jobstore.models import (
+    AuditEntry,
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    database_now,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -152,3 +158,10 @@ def test_the_command_says_what_it_deleted(capsys: pytest.CaptureFixture[str]) ->
     run("a", 31 * DAY)
     call_command("prune_job_history")
     assert "Deleted 1 runs" in capsys.readouterr().out
+
+
+def test_the_audit_is_kept_as_long_as_the_history() -> None:
+    for days in (31, 29):
+        AuditEntry.objects.create(job_id="a", verb="pause", at=database_now("default") - days * DAY)
+    assert prune(days=30, keep_per_job=1).audit_entries == 1
+    assert AuditEntry.objects.count() == 1

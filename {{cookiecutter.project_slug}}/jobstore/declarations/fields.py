@@ -1,0 +1,157 @@
+"""Arguments of functions that people may schedule, as they are asked for and read.
+
+The admin's form, `manage.py jobs` and files of jobs take the same values, and refuse the same ones.
+"""
+
+import dataclasses
+import datetime as dt
+import decimal
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobstore.storage import masking
+from jobstore.texts import flattened
+
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+WANTED = {
+    "text": "text",
+    "whole": "a whole number",
+    "number": "a number",
+    "switch": "true or false",
+    "date": "a date such as 2030-01-31",
+    "moment": "a moment such as 2030-01-31 08:00",
+    "decimal": "a decimal number such as 12.50",
+    "any": "a value",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """An argument as people see it. `kind` is a key of WANTED, or "choice".
+
+    `choices` maps what people choose to what the function gets.
+    """
+
+    name: str
+    kind: str
+    is_required: bool = True
+    default: Any = None
+    is_optional: bool = False
+    choices: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    label: str = ""
+    help: str = ""
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """What is expected, in words that follow "must be"."""
+        wanted = WANTED.get(self.kind) or " or ".join(self.choices)
+        if self.least is not None:
+            wanted += (
+                f" from {self.least:g}" if self.most is not None else f" of at least {self.least:g}"
+            )
+        if self.most is not None:
+            wanted += (
+                f" to {self.most:g}" if self.least is not None else f" of at most {self.most:g}"
+            )
+        return wanted
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value is shown nowhere."""
+        return masking.is_secret(self.name)
+
+    def value_of(self, given: Any) -> Any:
+        """Return what the function gets for what somebody gave: text, or a value already.
+
+        :raises ValueError: with what would be right.
+        """
+        if given is None or (given == "" and self.kind != "text"):
+            if self.is_optional:
+                return None
+            raise ValueError(f"{self.name} is missing; it must be {self.wanted}")
+        try:
+            value = self._read(given)
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            shown = "what was given" if self.is_secret else repr(flattened(given, 80))
+            raise ValueError(f"{self.name} is {shown}; it must be {self.wanted}") from None
+        return value
+
+    def text_of(self, value: Any) -> Any:
+        """Return a value as a file of jobs holds it: `value_of` returns the same again."""
+        if self.kind == "choice":
+            return next((text for text, one in self.choices.items() if one == value), value)
+        if isinstance(value, dt.date | decimal.Decimal):
+            return str(value)
+        return value
+
+    def _read(self, given: Any) -> Any:
+        if self.kind == "choice":
+            same = [
+                one for one in self.choices.values() if (type(one), one) == (type(given), given)
+            ]
+            return same[0] if same else self.choices[str(given)]
+        value = READERS[self.kind](given)
+        if self.kind in ("whole", "number", "decimal") and not self._is_within(value):
+            raise ValueError
+        return value
+
+    def _is_within(self, value: Any) -> bool:
+        is_enough = self.least is None or value >= self.least
+        return math.isfinite(value) and is_enough and (self.most is None or value <= self.most)
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError
+    return given
+
+
+def _switch(given: Any) -> bool:
+    text = str(given).strip().lower()
+    if text not in TRUE + FALSE:
+        raise ValueError
+    return text in TRUE
+
+
+def _whole(given: Any) -> int:
+    value = int(given) if isinstance(given, str) else given
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _number(given: Any) -> float:
+    if isinstance(given, bool):
+        raise TypeError
+    return float(given)
+
+
+def _decimal(given: Any) -> decimal.Decimal:
+    if isinstance(given, bool):
+        raise TypeError
+    return decimal.Decimal(str(given).strip())
+
+
+def _moment(given: Any) -> dt.datetime:
+    return given if isinstance(given, dt.datetime) else dt.datetime.fromisoformat(given)
+
+
+def _date(given: Any) -> dt.date:
+    if isinstance(given, dt.date) and not isinstance(given, dt.datetime):
+        return given
+    return dt.date.fromisoformat(given)
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "any": lambda given: given,
+    "text": _text,
+    "switch": _switch,
+    "whole": _whole,
+    "number": _number,
+    "decimal": _decimal,
+    "moment": _moment,
+    "date": _date,
+}

@@ -1,0 +1,151 @@
+"""Functions that people may schedule, and what they are called with."""
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from jobstore.declarations.declaration import Place, Problem, name_of
+from jobstore.declarations.fields import Field
+from jobstore.texts import flattened
+
+KINDS: dict[Any, str] = {
+    str: "text",
+    bool: "switch",
+    int: "whole",
+    float: "number",
+    dt.datetime: "moment",
+    dt.date: "date",
+    decimal.Decimal: "decimal",
+}
+HINTS = ("label", "help", "least", "most")
+SUPPORTED = (
+    "str, int, float, bool, date, datetime, Decimal, an Enum, Literal, or one of them | None"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """A function that people may schedule. `key` names it for ever: "module.function"."""
+
+    key: str
+    func: Callable[..., Any]
+    name: str
+    fields: tuple[Field, ...]
+    place: Place = dataclasses.field(default=Place(), compare=False)
+    # Why it cannot be offered; found when it is declared, told with all other problems.
+    fault: str = ""
+
+    @property
+    def doc(self) -> str:
+        """The first line of what its docstring says."""
+        return (inspect.getdoc(self.func) or "").partition("\n")[0]
+
+    @property
+    def problem(self) -> Problem | None:
+        """What is wrong with it."""
+        if not self.fault:
+            return None
+        return Problem(self.key[:255], f"{self.key} is not offered: {self.fault}.", str(self.place))
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call for what somebody gave.
+
+        :raises ValueError: for the first one that is wrong, unknown or missing.
+        """
+        known = {field.name: field for field in self.fields}
+        if unknown := next((name for name in values if name not in known), None):
+            takes = ", ".join(known) or "no argument"
+            raise ValueError(f"{self.key} takes {takes}, and not {unknown!r}")
+        found = {}
+        for name, field in known.items():
+            if name in values:
+                found[name] = field.value_of(values[name])
+            elif field.is_required:
+                raise ValueError(f"{name} is missing; it must be {field.wanted}")
+        return found
+
+
+def offer_of(
+    func: Callable[..., Any],
+    name: str | None = None,
+    hints: Mapping[str, Any] | None = None,
+    place: Place = Place(),  # noqa: B008 - it cannot be changed
+    *,
+    is_typed: bool = True,
+) -> Offer:
+    """Return a function as it is offered; with its fault, if it cannot be.
+
+    :param is_typed: whether each argument must have a type that a form can ask for.
+    """
+    key = flattened(name_of(func), 255)
+    fields: list[Field] = []
+    fault = ""
+    try:
+        fields = _fields(func, hints or {}, is_typed)
+    except (ValueError, TypeError) as error:
+        fault = str(error)
+    return Offer(key, func, name or key.rpartition(".")[2], tuple(fields), place, fault)
+
+
+def _fields(func: Any, hints: Mapping[str, Any], is_typed: bool) -> list[Field]:
+    parameters = inspect.signature(func).parameters
+    if unknown := next((name for name in hints if name not in parameters), None):
+        raise ValueError(f"there is a hint for {unknown!r}, which is no argument")
+    try:
+        annotations = typing.get_type_hints(func)
+    except Exception as error:  # names that are known to type checkers alone
+        if is_typed:
+            raise ValueError(f"its annotations cannot be read: {flattened(error)}") from error
+        annotations = {}
+    found = []
+    for name, one in parameters.items():
+        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY):
+            if is_typed:
+                raise ValueError(f"a form cannot ask for {one}; give each argument a name")
+            continue
+        kind, choices, is_optional = _kind(annotations.get(name))
+        if not kind and is_typed:
+            raise ValueError(f"{name} has no type that a form can ask for: {SUPPORTED}")
+        has_default = one.default is not one.empty
+        found.append(
+            Field(
+                name,
+                kind or "any",
+                not has_default,
+                one.default if has_default else None,
+                is_optional or not kind,
+                choices,
+                **_hint(name, hints.get(name)),
+            )
+        )
+    return found
+
+
+def _kind(annotation: Any) -> tuple[str, dict[str, Any], bool]:
+    """Return a kind, its choices, and whether None is one; no kind if it is unknown."""
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType) and type(None) in inside and len(inside) == 2:
+        [other] = [one for one in inside if one is not type(None)]
+        kind, choices, _ = _kind(other)
+        return kind, choices, True
+    if origin is Literal:
+        return "choice", {str(one): one for one in inside if one is not None}, None in inside
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return "choice", dict(annotation.__members__), False
+    return KINDS.get(annotation, ""), {}, False
+
+
+def _hint(name: str, hint: Any) -> dict[str, Any]:
+    if hint is None:
+        return {}
+    if isinstance(hint, str):
+        return {"help": hint}
+    if not isinstance(hint, Mapping) or set(hint) - set(HINTS):
+        raise ValueError(f"the hint for {name!r} is a text, or a dict of {', '.join(HINTS)}")
+    return dict(hint)
