@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from apscheduler.job import Job
+from apscheduler.triggers.cron import CronTrigger
 from apscheduler.util import convert_to_datetime, ref_to_obj
 from django.utils import timezone
 
@@ -61,8 +62,24 @@ def make_trigger(trigger: Any, fields: Mapping[str, Any], scheduler: DjangoSched
     :raises InvalidSchedule: if there is none.
     """
     with _as(InvalidSchedule):
+        if trigger == "cron":
+            _check_cron_fields(fields)
         check_schedule(trigger, dict(fields), list(fields))
         return validation.make_trigger(trigger, dict(fields), scheduler)
+
+
+def _check_cron_fields(fields: Mapping[str, Any]) -> None:
+    """Name the field that is unknown or wrong, which APScheduler does not."""
+    known = (*CronTrigger.FIELD_NAMES, "start_date", "end_date", "timezone", "jitter")
+    if unknown := next((name for name in fields if name not in known), None):
+        raise InvalidSchedule(f"{unknown} is no field of cron, which takes {', '.join(known)}.")
+    for name in CronTrigger.FIELD_NAMES:
+        if isinstance(fields.get(name), str | int):
+            try:
+                CronTrigger(timezone=dt.UTC, **{name: fields[name]})
+            except ValueError as error:
+                text = flattened(error).rpartition(": ")[2].rstrip(".")
+                raise InvalidSchedule(f"{name}={fields[name]!r} is wrong: {text}.") from None
 
 
 def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import router
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from jobstore import registry
 from jobstore.api import building
@@ -117,7 +117,7 @@ def find(
         jobs = jobs.exclude(declaration="") if declared else jobs.filter(declaration="")
     if edited is not None:
         jobs = jobs.exclude(edited="") if edited else jobs.filter(edited="")
-    return jobs.defer("job_state").order_by("next_run_time", "pk")
+    return jobs.defer("job_state").order_by(F("next_run_time").asc(nulls_last=True), "pk")
 
 
 def definition(job: DjangoJob | str) -> Definition:

@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
 LARGEST = 50_000_000
 
 
-class InvalidFile(api.OperationError, ValueError):
+class InvalidFile(api.InvalidOption):
     """A file that holds no jobs, or some that cannot be carried out; a line for each mistake."""
 
 
@@ -69,15 +69,16 @@ def import_jobs(context: Context) -> None:
         context.json([{"id": one, "action": what, "diff": lines} for one, what, lines in plan])
     else:
         _print_plan(context, plan)
+    with transaction.atomic(using=using):  # whatever is refused is said before anybody is asked
+        _carry_out_all(context, plan, wanted)
+        transaction.set_rollback(True, using=using)
     if options["dry_run"] or not plan:
         return
     if not options["yes"] and not _confirmed(context, len(plan)):
         context.console.print("Nothing was changed.")
         return
     with transaction.atomic(using=using):
-        for job_id, action, _ in plan:
-            with _named(job_id):
-                _carry_out(context, job_id, action, wanted[job_id])
+        _carry_out_all(context, plan, wanted)
     if not context.wants_json:
         context.console.print(f"Jobs changed: {len(plan)}.", highlight=False)
 
@@ -227,6 +228,12 @@ def _secrets(row: DjangoJob | None, values: Mapping[str, Any], offer: Any) -> di
 def _named_arguments(definition: api.Definition, offer: Any) -> dict[str, Any]:
     names = [field.name for field in offer.fields]
     return dict(zip(names, definition.args, strict=False)) | definition.kwargs
+
+
+def _carry_out_all(context: Context, plan: list[Step], wanted: dict[str, Any]) -> None:
+    for job_id, action, _ in plan:
+        with _named(job_id):
+            _carry_out(context, job_id, action, wanted[job_id])
 
 
 def _carry_out(context: Context, job_id: str, action: str, data: dict[str, Any]) -> None:
