@@ -20,11 +20,11 @@ from jobstore.declarations.declaration import (
     name_of,
     place_of_call,
 )
+from jobstore.declarations.functions import fault_of
 from jobstore.declarations.offers import Offer, offer_of
 from jobstore.declarations.sync import Change, bring_in_line
 from jobstore.declarations.validation import (
     build,
-    fault_of,
     prepare,
     questions_of,
     set_first_run,
