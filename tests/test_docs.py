@@ -64,3 +64,11 @@ def test_a_link_to_a_file_leads_to_it(document: Path) -> None:
             continue
         path = document.parent / urllib.parse.unquote(target.partition("#")[0])
         assert path.exists(), f"{document.name} links to {target}"
+
+
+def test_the_walk_through_the_job_store_names_files_that_are_there() -> None:
+    text = (TEMPLATE / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)*\w+\.py|\w+/)`", text)
+    assert len(named) > 15
+    places = (TEMPLATE / "jobstore", TEMPLATE, TEMPLATE / "jobstore" / "tests")
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
