@@ -151,7 +151,7 @@ def test_after_a_shutdown_there_is_no_connection(
 
 def configured(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
     for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(project.env.variables, name, value)
     return project.default_database()
 
 
