@@ -12,6 +12,6 @@ The path of a run, a folder for each station:
     execution     from a claimed run to its end
     history       from the end of a run to its row
 
-Around it: `process` (the scheduler), `health`, `admin`, `checks`, `importer`; below it: `database`,
-`schedules`, `conf`. docs/architecture.md walks through it.
+Around it: `process` (the scheduler), `health`, `admin`, `checks`, `importer`,
+`templatetags`; below it: `database`, `schedules`, `conf`. docs/architecture.md walks through it.
 """

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from jobstore.admin.display import moment
+from jobstore.admin.filters import FilterForm
 from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 
 # What is raised, by Django or a database, for a filter or a search that makes no sense.
@@ -91,6 +92,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return HttpResponseRedirect(request.path)
         # As a function: a list that is not rendered, since an action was posted, need not ask.
         context = {"look_for_active": look_for_active} | (extra_context or {})
+        if request.method == "GET" and (form := self.filters_of(request)) and form.has_blanks:
+            return HttpResponseRedirect(request.path + form.without_blanks)
         if request.method != "GET" or not request.GET:
             return super().changelist_view(request, context)
         try:
@@ -106,6 +109,11 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         text = "The list cannot be filtered like that; here it is as a whole."
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(request.path)
+
+    def filters_of(self, request: HttpRequest) -> FilterForm | None:
+        """Return the filters of the list, as the address sets them, if it has a form of them."""
+        form = getattr(self.get_changelist(request), "form_class", None)
+        return None if form is None else form.of(request.GET)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what the page itself offers; any other is a way to read what it does not show."""

@@ -47,6 +47,8 @@ MEANINGS: dict[str, str] = {
     "no sign of life": "bad",
     "not as declared": "bad",
     "questionable": "warning",
+    "stored otherwise": "warning",
+    "edited": "busy",
 }
 
 
@@ -55,6 +57,15 @@ def badge(word: str) -> SafeString:
     return format_html(
         '<span class="jobstore-badge jobstore-{}">{}</span>', MEANINGS.get(word, "plain"), word
     )
+
+
+def with_reason(word: str, reason: object, *, is_problem: bool = True) -> SafeString:
+    """Return a badge and the reason of what it says, if there is one."""
+    if not reason:
+        return badge(word)
+    quiet = "" if is_problem else " jobstore-questionable"
+    text = '{} <span class="jobstore-reason{}" title="{}">{}</span>'
+    return format_html(text, badge(word), quiet, reason, reason)
 
 
 def moment(when: dt.datetime | None) -> str:

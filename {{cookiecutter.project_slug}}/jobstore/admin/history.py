@@ -1,17 +1,20 @@
-"""The history: every run of every job, quick to look through with a million rows."""
+"""The history: every run of every job, quick to look through with ten million of them."""
 
-import functools
-from typing import Any
+from typing import Any, cast
 
-from django.contrib import admin, messages
-from django.core.paginator import Paginator
-from django.db import router, transaction
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import InvalidPage, Paginator
+from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
 from jobstore import api
+from jobstore.admin import search
 from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.bulk import RunActions
 from jobstore.admin.display import (
     LONG_TEXTS,
     NOTHING,
@@ -23,52 +26,71 @@ from jobstore.admin.display import (
     page_of,
     seconds,
 )
-from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.admin.filters import RunFilters, for_address
+from jobstore.admin.lists import FilteredList
+from jobstore.admin.overview import usual_durations
+from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 
-# Runs that a list leads to: counting, and leafing through, more of them helps nobody.
-MAX_LISTED_RUNS = 10_000
-# Jobs that are offered as a filter; any other is found by searching.
+# Jobs that are offered as a filter; of any other the id can be written.
 MAX_OFFERED_JOBS = 50
-# Requests that can be cancelled together.
-MAX_CANCELLED_TOGETHER = 1_000
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts no further than MAX_LISTED_RUNS, since databases count by reading every row."""
+class RunList(FilteredList):
+    """A page of the runs that match the filters."""
 
-    @functools.cached_property
-    def count(self) -> int:
-        """The number of rows, or MAX_LISTED_RUNS if there are more."""
-        rows: Any = self.object_list
-        return int(rows.order_by()[:MAX_LISTED_RUNS].count())
+    form_class = RunFilters
+    filters: RunFilters
+    found: search.Found
 
+    def get_results(self, request: HttpRequest) -> None:
+        """Find the keys of the runs that match, and read those of one page."""
+        self.found = search.Found([])
+        if self.filters.is_valid():
+            oldest_first = "run_time" in self.queryset.query.order_by
+            self.found = search.find(
+                self.filters, limit=search.MAX_LISTED_RUNS, oldest_first=oldest_first
+            )
+        self.paginator = Paginator(self.found.ids, self.list_per_page)
+        self.result_count = self.paginator.count
+        self.show_full_result_count = False
+        self.full_result_count = None
+        self.show_admin_actions = True
+        self.can_show_all = self.result_count <= self.list_max_show_all
+        self.multi_page = self.result_count > self.list_per_page
+        keys = self.found.ids
+        if self.multi_page and not (self.show_all and self.can_show_all):
+            try:
+                keys = self.paginator.page(self.page_num).object_list
+            except InvalidPage:
+                raise IncorrectLookupParameters from None
+        shown = self.queryset.filter(pk__in=keys)
+        self.result_list = add_elapsed(list(shown)) if keys else []
 
-class JobFilter(admin.SimpleListFilter):
-    """Offers the ids of jobs, those in service first; Django's own would load their state."""
+    def narrowed(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave all rows: `get_results` finds those that match, and actions name theirs."""
+        return queryset
 
-    title = "job"
-    parameter_name = "job"
+    @property
+    def since(self) -> str:
+        """Where the search ended."""
+        return moment(self.found.since)
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the ids, whichever is selected among them."""
-        jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
-        ids = list(jobs.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])
-        selected = self.value()
-        if selected and selected not in ids:
-            ids.insert(0, selected)
-        return [(job_id, job_id) for job_id in ids]
+    @property
+    def amount(self) -> str:
+        """How many runs match, as far as they were counted."""
+        more = "more than " if self.found.is_cut else ""
+        return f"{more}{self.result_count:,}"
 
-    def queryset(
-        self, request: HttpRequest, queryset: QuerySet[DjangoJobExecution]
-    ) -> QuerySet[DjangoJobExecution]:
-        """Leave the runs of the selected job."""
-        selected = self.value()
-        return queryset.filter(job=selected) if selected else queryset
+    @property
+    def older(self) -> str:
+        """The query of an address that goes on where the search ended."""
+        since = self.found.since
+        return self.filters.with_(scheduled_to=for_address(local(since))) if since else ""
 
 
 @admin.register(DjangoJobExecution)
-class DjangoJobExecutionAdmin(ReadOnlyAdmin):
-    """Runs, the newest first. Nothing here touches a job's row, let alone its pickled state."""
+class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
+    """Runs, the newest first. Nothing here reads a job's pickled state."""
 
     list_display = (
         "scheduled",
@@ -80,13 +102,8 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         "process",
         "requested_by",
     )
-    list_filter = ("status", "run_time", JobFilter)
-    actions = ("cancel_selected_requests",)
-    search_fields = ("job__id", "exception_type", "exception")
-    search_help_text = "Job id, or text of an exception"
     # Any other order would have the database sort every row.
     sortable_by = ("scheduled",)
-    paginator = BoundedPaginator
     fieldsets = (
         (None, {"fields": ("job_link", "outcome", "requested_by", "attempt", "own_arguments")}),
         (
@@ -113,40 +130,21 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
     began = moment_of("started_at", "started")
     ended = moment_of("finished", "finished")
 
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may take requests back."""
-        return api.may(request.user, "cancel")
-
-    @admin.action(description="Cancel the selected requests", permissions=["cancel"])
-    def cancel_selected_requests(
-        self, request: HttpRequest, queryset: QuerySet[DjangoJobExecution]
-    ) -> None:
-        """Take back runs that were asked for and that no scheduler has started yet."""
-        cancelled = too_late = 0
-        for run in queryset.order_by()[:MAX_CANCELLED_TOGETHER]:
-            try:
-                with (
-                    transaction.atomic(using=router.db_for_write(DjangoJobExecution)),
-                    api.through("admin"),
-                ):
-                    api.cancel(run, by=request.user)
-                    self.log_change(request, run, "Cancelled before it started.")
-                cancelled += 1
-            except api.NotAllowed as error:
-                self.message_user(request, str(error), messages.ERROR)
-            except api.OperationError:
-                too_late += 1
-        if cancelled:
-            self.message_user(request, f"Cancelled: {cancelled}.", messages.SUCCESS)
-        if too_late:
-            text = f"Not cancelled, since they have started or ended already: {too_late}."
-            self.message_user(request, text, messages.WARNING)
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """Return the list that finds its rows within bounds."""
+        return RunList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the list, and say where it was cut."""
-        return super().changelist_view(request, {"listed": MAX_LISTED_RUNS} | (extra_context or {}))
+        context = {
+            "listed": search.MAX_LISTED_RUNS,
+            "searched": search.SEARCHED_RUNS,
+            "offered_jobs": offered_jobs,
+            "all_matching": self.all_matching(request),
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
         """Leave the long texts in the database until somebody looks at one run."""
@@ -154,22 +152,19 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         runs = DjangoJobExecution.objects.select_related("instance")
         return runs.defer(*LONG_TEXTS).order_by(*self.get_ordering(request))
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> DjangoJobExecution | None:
+        """Return a run, and how long it has run if it is running."""
+        run = super().get_object(request, object_id, from_field)
+        return None if run is None else cast(DjangoJobExecution, add_elapsed([run])[0])
+
     def has_delete_permission(
         self, request: HttpRequest, obj: DjangoJobExecution | None = None
     ) -> bool:
         """Keep runs that are not finished: they hold the job's place until they are."""
         unfinished = obj is not None and obj.status in DjangoJobExecution.UNFINISHED
         return not unfinished and super().has_delete_permission(request, obj)
-
-    def response_action(
-        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
-    ) -> HttpResponse | None:
-        """Refuse actions on all pages at once: a million rows would be loaded first."""
-        if request.POST.get("select_across") not in (None, "", "0"):
-            text = "Select runs page by page; `manage.py prune_job_history` deletes many at once."
-            self.message_user(request, text, messages.ERROR)
-            return None
-        return super().response_action(request, queryset, *args, **options)
 
     @admin.display(description="job")
     def job_link(self, run: DjangoJobExecution) -> str:
@@ -203,9 +198,12 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
         return seconds(run.start_delay)
 
     @admin.display(description="run time")
-    def run_time_in_seconds(self, run: DjangoJobExecution) -> str:
-        """Show how long the job itself took."""
-        return seconds(run.duration)
+    def run_time_in_seconds(self, run: Any) -> str:
+        """Show how long the job itself took; of a run that is running, how long it has run."""
+        if getattr(run, "elapsed", None) is None:
+            return seconds(run.duration)
+        usual = f", usually {seconds(run.usual)}" if run.usual is not None else ""
+        return format_html("{} so far{}", seconds(run.elapsed), usual)
 
     @admin.display(description="process")
     def process(self, run: DjangoJobExecution) -> str:
@@ -240,3 +238,20 @@ class DjangoJobExecutionAdmin(ReadOnlyAdmin):
 
 def _as_it_is(text: str | None) -> str:
     return format_html('<pre class="jobstore-text">{}</pre>', text) if text else NOTHING
+
+
+def add_elapsed(runs: list[Any]) -> list[Any]:
+    """Set `elapsed` and `usual` on runs that are running: how long so far, and as a rule."""
+    running = [run for run in runs if run.status == DjangoJobExecution.RUNNING and run.started_at]
+    if running:
+        now = database_now(router.db_for_read(DjangoJobExecution))
+        usual = usual_durations({run.job_id for run in running})
+        for run in running:
+            run.elapsed, run.usual = now - run.started_at, usual.get(run.job_id)
+    return runs
+
+
+def offered_jobs() -> list[str]:
+    """Return ids that the filter offers, those of jobs in service first."""
+    jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
+    return list(jobs.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])

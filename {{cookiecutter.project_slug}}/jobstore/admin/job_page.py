@@ -1,5 +1,6 @@
 """The page of one job: what it is, when it runs next, how its runs went, and what may be done."""
 
+import datetime as dt
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -20,7 +21,7 @@ from jobstore.admin.display import (
     page_of,
     seconds,
 )
-from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 
 # Runs that the page of one job shows.
 SHOWN_RUNS = 20
@@ -72,7 +73,8 @@ class JobPage(JobActions):
             or job.quarantined_at is not None,
             "retire_selected_jobs": True,
         }
-        labels = dict(zip(self.actions, ("Run now", "Pause", "Resume", "Retire"), strict=True))
+        resume = "Try again" if is_quarantined else "Resume"
+        labels = dict(zip(self.actions, ("Run now", "Pause", resume, "Retire"), strict=True))
         allowed = self.get_actions(request)
         in_service = job is None or job.retired_at is None
         return {
@@ -104,6 +106,8 @@ class JobPage(JobActions):
 
 def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
     runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
+    shown = list(runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS])
+    now = database_now(runs.db)
     return [
         {
             "url": page_of(site, run),
@@ -111,9 +115,15 @@ def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
             "status": badge(run.status),
             "exception": run.exception_type,
             "delay": seconds(run.start_delay),
-            "run_time": seconds(run.duration),
+            "run_time": _length(run, now),
             "process": run.instance or NOTHING,
             "requested_by": run.requested_by,
         }
-        for run in runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS]
+        for run in shown
     ]
+
+
+def _length(run: DjangoJobExecution, now: dt.datetime) -> str:
+    if run.status == DjangoJobExecution.RUNNING and run.started_at is not None:
+        return f"{seconds(now - run.started_at)} so far"
+    return seconds(run.duration)

@@ -4,47 +4,28 @@ import re
 from typing import Any, cast
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 
 from jobstore import api
-from jobstore.admin.display import NOTHING, badge, link, moment, page_of, seconds
+from jobstore.admin import declarations
+from jobstore.admin.display import NOTHING, badge, link, moment, page_of, seconds, with_reason
+from jobstore.admin.filters import JobFilters
 from jobstore.admin.job_page import JobPage
+from jobstore.admin.lists import FilteredList
 from jobstore.admin.overview import add_averages, with_latest
 from jobstore.admin.problems import add_problems, mark
 from jobstore.admin.words import in_words
-from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution
+from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution, database_now
 
 
-class StateFilter(admin.SimpleListFilter):
-    """Jobs in service, unless another state is asked for."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the states."""
-        return [(name, name) for name in api.STATES]
-
-    def choices(self, changelist: ChangeList) -> Any:
-        """Call what is shown without a choice by its name."""
-        for position, choice in enumerate(super().choices(changelist)):
-            yield choice if position else {**choice, "display": "all in service"}
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
-        """Leave the jobs in the chosen state."""
-        state = self.value()
-        if state and state not in api.STATES:
-            raise IncorrectLookupParameters(f"There is no state {state!r}.")
-        return queryset.filter(api.STATES[state] if state else api.IN_SERVICE)
-
-
-class JobList(ChangeList):
+class JobList(FilteredList):
     """A page of jobs with their averages, and the problems of declarations."""
 
+    form_class = JobFilters
     problems: list[DeclarationProblem]
 
     def get_results(self, request: HttpRequest) -> None:
@@ -52,6 +33,14 @@ class JobList(ChangeList):
         super().get_results(request)
         self.result_list = add_averages(self.result_list)
         self.problems = add_problems(self.result_list)
+        if any(job.running for job in self.result_list):
+            now = database_now(router.db_for_read(DjangoJob))
+            for job in self.result_list:
+                job.now = now
+
+    def narrowed(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the jobs that match: those in service, unless another state is asked for."""
+        return queryset.filter(self.filters.range())
 
 
 @admin.register(DjangoJob)
@@ -67,9 +56,7 @@ class DjangoJobAdmin(JobPage):
         "average_run_time",
         "running_now",
     )
-    list_filter = (StateFilter,)
     search_fields = ("id", "name", "func")
-    search_help_text = "Id, name or function"
     ordering = (F("next_run_time").asc(nulls_last=True), "id")
     sortable_by = ("id", "next_run")
     fieldsets = (
@@ -117,6 +104,7 @@ class DjangoJobAdmin(JobPage):
             return None
         [found] = add_averages([job])
         add_problems([found])
+        found.now = database_now(router.db_for_read(DjangoJob))
         return cast(DjangoJob, found)
 
     def has_view_permission(self, request: HttpRequest, obj: DjangoJob | None = None) -> bool:
@@ -142,8 +130,8 @@ class DjangoJobAdmin(JobPage):
 
     @admin.display(description="runs")
     def trigger_in_words(self, job: DjangoJob) -> str:
-        """Show when the job runs, in words."""
-        return in_words(job.trigger)
+        """Show when the job runs, in words, and that somebody changed what the code says."""
+        return format_html("{}{}", in_words(job.trigger), declarations.edited_mark(job))
 
     @admin.display(description="next run", ordering="next_run_time")
     def next_run(self, job: DjangoJob) -> str:
@@ -154,22 +142,10 @@ class DjangoJobAdmin(JobPage):
         if job.retired_at:
             return format_html("{} {}", badge("retired"), moment(job.retired_at))
         if job.quarantined_at:
-            return format_html(
-                '{} <span class="jobstore-reason" title="{}">{}</span>',
-                badge("quarantined"),
-                job.quarantine_reason,
-                job.quarantine_reason,
-            )
+            return with_reason("quarantined", job.quarantine_reason)
         if job.next_run_time is not None:
             return moment(job.next_run_time)
-        if not job.pause_reason:
-            return badge("paused")
-        return format_html(
-            '{} <span class="jobstore-reason" title="{}">{}</span>',
-            badge("paused"),
-            job.pause_reason,
-            job.pause_reason,
-        )
+        return with_reason("paused", job.pause_reason, is_problem=False)
 
     @admin.display(description="arguments")
     def shown_arguments(self, job: DjangoJob) -> str:
@@ -192,16 +168,18 @@ class DjangoJobAdmin(JobPage):
         return seconds(job.average)
 
     @admin.display(description="running")
-    def running_now(self, job: Any) -> int:
-        """Show how many runs are running, in every process."""
-        return int(job.running)
+    def running_now(self, job: Any) -> str:
+        """Show how many runs are running, in every process, and for how long the first of them."""
+        if not job.running or job.running_since is None:
+            return str(job.running)
+        return f"{job.running}, for {seconds(job.now - job.running_since)}"
 
     @admin.display(description="misfire grace")
     def misfire_grace(self, job: DjangoJob) -> str:
         """Show by how much a run may be late."""
         return "unlimited" if job.misfire_grace_time is None else f"{job.misfire_grace_time} s"
 
-    @admin.display(description="declared in code", boolean=True)
-    def declared_in_code(self, job: DjangoJob) -> bool:
-        """Show whether deploys decide about the job."""
-        return bool(job.declaration)
+    @admin.display(description="declared in code")
+    def declared_in_code(self, job: DjangoJob) -> str:
+        """Show whether deploys decide about the job, and where it is stored otherwise."""
+        return declarations.compared(job)

@@ -7,10 +7,10 @@ import collections
 import functools
 import operator
 import statistics
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, DateTimeField, Min, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -30,8 +30,17 @@ def with_latest(jobs: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
         last_status=Subquery(runs.values("status")[:1]),
         last_run_time=Subquery(runs.values("run_time")[:1]),
         running=Coalesce(Subquery(running.values("number")), 0),
+        running_since=Subquery(
+            running.annotate(since=Min("started_at")).values("since"), output_field=DateTimeField()
+        ),
         recent_since=Subquery(runs.values("run_time")[AVERAGED_RUNS - 1 : AVERAGED_RUNS]),
     )
+
+
+def usual_durations(job_ids: Collection[str]) -> dict[str, float]:
+    """Return how many seconds some jobs take as a rule, those that ran well lately."""
+    jobs = with_latest(DjangoJob.all_objects.filter(pk__in=job_ids).order_by())
+    return {job.pk: job.average for job in add_averages(jobs) if job.average is not None}
 
 
 def add_averages(jobs: Iterable[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from django.db import router
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobstore.admin.display import badge
+from jobstore.admin.display import with_reason
 from jobstore.models import DeclarationProblem
 
 # Problems that a page looks for, and that it shows above its list.
@@ -33,6 +33,4 @@ def mark(job: Any) -> SafeString | str:
     if problem is None:
         return ""
     word = "not as declared" if problem.is_fatal else "questionable"
-    kind = "" if problem.is_fatal else " jobstore-questionable"
-    text = ' {} <span class="jobstore-reason{}" title="{}">{}</span>'
-    return format_html(text, badge(word), kind, problem, problem)
+    return format_html(" {}", with_reason(word, problem, is_problem=problem.is_fatal))

@@ -8,7 +8,7 @@ from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, Query
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from jobstore import conf
+from jobstore import conf, versions
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.display import badge, moment_of
 from jobstore.models import SchedulerInstance, SchedulerLease, database_now
@@ -28,15 +28,22 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
         "epoch",
         "lease_ends",
         "stopped",
+        "running_version",
     )
     list_filter = ("role",)
     search_fields = ("host",)
-    fields = (*list_display, "version", "id")
+    fields = (*list_display, "id")
 
     lease_ends = moment_of("lease_until", "lease until")
     started = moment_of("started_at", "started", sortable=True)
     last_sign_of_life = moment_of("heartbeat_at", "last sign of life", sortable=True)
     stopped = moment_of("stopped_at", "stopped")
+
+    @admin.display(description="version")
+    def running_version(self, instance: SchedulerInstance) -> str:
+        """Show what the program is called; what this site runs on appears beside the pointer."""
+        packages = f"This site runs on {versions.of_packages()}."
+        return format_html('<span title="{}">{}</span>', packages, instance.version)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Housekeeping deletes the processes that no history names any more."""

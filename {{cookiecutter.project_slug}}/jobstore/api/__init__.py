@@ -14,6 +14,7 @@ written down. What is refused raises a subclass of `OperationError`, and nothing
 """
 
 from jobstore.api.access import may, through
+from jobstore.api.bulk import Outcome, cancel_all, run_all_again
 from jobstore.api.changing import (
     UNSET,
     add_job,
@@ -80,12 +81,14 @@ __all__ = [
     "NotDeclared",
     "NotSchedulable",
     "OperationError",
+    "Outcome",
     "Quarantined",
     "Unreadable",
     "add_job",
     "add_offered",
     "arguments_of",
     "cancel",
+    "cancel_all",
     "change",
     "definition",
     "differs_from_code",
@@ -105,6 +108,7 @@ __all__ = [
     "resume",
     "retire",
     "run_again",
+    "run_all_again",
     "run_all_now",
     "run_now",
     "shown_arguments",

@@ -48,9 +48,21 @@ def record_all(
     using: str,
 ) -> list[AuditEntry]:
     """Write an entry for each of several jobs, in one statement."""
+    entries = ((job_id, *rest) for job_id, rest in jobs.items())
+    return record_each(verb, entries, by, using=using)
+
+
+def record_each(
+    verb: str,
+    operations: Iterable[tuple[str, int | None, dict[str, Any] | None, dict[str, Any] | None]],
+    by: access.By,
+    *,
+    using: str,
+) -> list[AuditEntry]:
+    """Write an entry for each of several operations, given as job, run, before and after."""
     now = models.database_now(using)
     entries = []
-    for job_id, (run_id, before, after) in jobs.items():
+    for job_id, run_id, before, after in operations:
         old, new = before or {}, after or {}
         differs = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         entries.append(

@@ -1,6 +1,5 @@
 """A scheduler process as the others see it: its row, its heartbeat, and how it signs off."""
 
-import importlib.metadata
 import logging
 import os
 import socket
@@ -9,7 +8,7 @@ import uuid
 
 from django.db import DatabaseError, InterfaceError, transaction
 
-from jobstore import conf
+from jobstore import versions
 from jobstore.leadership import losses
 from jobstore.leadership.fitness import Fitness
 from jobstore.models import SchedulerInstance, database_now
@@ -34,8 +33,7 @@ class Membership:
         self.id = uuid.uuid4()
         self.host = socket.gethostname()
         self.pid = os.getpid()
-        packages = f"APScheduler {importlib.metadata.version('apscheduler')}"
-        self.version = str(conf.get("SCHEDULER_VERSION") or packages)[:50]
+        self.version = versions.of_project()[:50]
         self.role = Role.STARTING
         self.fitness = Fitness()
         self._registered = False

@@ -1,8 +1,6 @@
 """Whatever an address of the admin asks for, staff get a page or a message, never an error."""
 
-import itertools
 import uuid
-from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -121,10 +119,9 @@ def test_no_list_fails_whatever_its_address_asks_for(
 @pytest.mark.parametrize(
     ("page", "query"),
     [
-        ("djangojobexecution", {"run_time__gte": "abc"}),
-        ("djangojobexecution", {"run_time__gte": "abc", "e": "1"}),
         ("djangojobexecution", {"e": "1"}),
-        ("djangojob", {"state": "nonsense"}),
+        ("djangojob", {"e": "1"}),
+        ("schedulerinstance", {"e": "1"}),
     ],
 )
 def test_a_list_that_cannot_be_filtered_like_that_says_so(
@@ -172,16 +169,3 @@ def test_no_action_fails_whatever_is_posted(admin_client: Client, action: str, k
             assert admin_client.post(path, form).status_code in (200, 302, 403)
     path = f"{PAGES['djangojob'][1]}{quote(key, safe='')}/act/"
     assert admin_client.post(path, {"action": action}).status_code in (200, 302, 403, 404)
-
-
-def test_filters_that_pages_offer_still_work_together(admin_client: Client) -> None:
-    page: Any = admin_client.get(PAGES["djangojobexecution"][1])
-    links = [
-        choice["query_string"]
-        for filter_ in page.context["cl"].filter_specs
-        for choice in filter_.choices(page.context["cl"])
-    ]
-    assert len(links) > 10
-    for one in itertools.chain(links, [f"{links[1]}&q=job&o=1&p=1"]):
-        answer = admin_client.get(PAGES["djangojobexecution"][1] + one)
-        assert answer.status_code == 200, one

@@ -46,7 +46,8 @@ def test_every_link_of_a_page_stays_on_its_site(admin_client: Client, page: str)
         todo += [
             link
             for link in links - seen
-            if link.startswith("/ops/jobstore/") and not link.endswith(("/act/", "/history/"))
+            if link.startswith("/ops/jobstore/")
+            and not link.endswith(("/act/", "/history/", "/all/cancel/", "/all/export/"))
         ]
     assert [path for path in seen if path.endswith("/change/")] or not page
 

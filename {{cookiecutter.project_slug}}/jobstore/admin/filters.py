@@ -1,0 +1,383 @@
+"""The filters of the lists: forms whose answers stand in the address, so that it can be sent on.
+
+An answer that makes no sense is said to be so, and nothing is shown: never everything.
+"""
+
+import contextlib
+import dataclasses
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, ClassVar, Self
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.models import DurationField, ExpressionWrapper, F, Q
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from jobstore import api
+from jobstore.admin.display import moment
+from jobstore.models import DjangoJobExecution
+from jobstore.util import get_django_internal_datetime
+
+Run = DjangoJobExecution
+
+# Years that no calendar of a database, nor a zone's offset, makes impossible.
+FIRST_YEAR, LAST_YEAR = 1900, 9000
+# Seconds: about thirty years.
+LONGEST = 1_000_000_000
+LONGEST_TEXT = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A filter that is set, in words, and the query of an address without it."""
+
+    text: str
+    without: str
+    is_wrong: bool = False
+
+
+class PlainText(forms.CharField):
+    """A text that every database takes."""
+
+    def __init__(self, **options: Any) -> None:
+        options = {"required": False, "max_length": LONGEST_TEXT} | options
+        super().__init__(**options)
+
+    def clean(self, value: Any) -> str:
+        """Return the text; refuse halves of characters, which cannot be encoded."""
+        text = str(super().clean(value))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValidationError("This is no text.") from None
+        return text
+
+
+class MomentField(forms.Field):
+    """A time in the zone of the page, or with an offset of its own.
+
+    Of two times of the same name, when clocks are set back, it takes the one that shows more.
+    """
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
+
+    def __init__(self, *, is_end: bool = False, **options: Any) -> None:
+        self.fold = int(is_end)
+        super().__init__(required=False, **options)
+
+    def to_python(self, value: Any) -> dt.datetime | None:
+        """Return the time as Django stores it."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        when = parsed(text)
+        if when is None or not FIRST_YEAR <= when.year <= LAST_YEAR:
+            raise ValidationError(f"{shortened(text)} is no time. Write it like 2026-11-26T14:30.")
+        if timezone.is_naive(when) and settings.USE_TZ:
+            when = when.replace(tzinfo=timezone.get_current_timezone(), fold=self.fold)
+        return get_django_internal_datetime(when)
+
+
+class SecondsField(forms.FloatField):
+    """A length in seconds."""
+
+    widget = forms.NumberInput(attrs={"min": "0", "step": "any"})
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "invalid": "Write a number of seconds.",
+        "min_value": "Write a number of seconds, 0 or more.",
+        "max_value": "Write a smaller number of seconds.",
+    }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, **options)
+        for limit in (MinValueValidator(0), MaxValueValidator(LONGEST)):
+            self.validators.append(limit)
+
+
+class FilterForm(forms.Form):
+    """Filters of a list. Subclasses name other parameters that mean the same in `ALIASES`."""
+
+    use_required_attribute = False
+    ALIASES: ClassVar[dict[str, str]] = {}
+    # Those that are shown first; the others are folded away until one of them is used.
+    FIRST: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, query: QueryDict) -> Self:
+        """Return the form as an address fills it in."""
+        data = QueryDict(mutable=True)
+        for name, values in query.lists():
+            known = cls.ALIASES.get(name, name)
+            if known in cls.base_fields and (given := [one for one in values if one != ""]):
+                field = cls.base_fields[known]
+                is_time = isinstance(field, MomentField)
+                data.setlistdefault(known).extend(map(_for_input, given) if is_time else given)
+        form = cls(data, label_suffix="")
+        form.query = query
+        return form
+
+    query: QueryDict
+    data: QueryDict
+
+    def range(self) -> Q:
+        """Return what the index answers, if the filters make sense."""
+        raise NotImplementedError
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Return the names of the parameters."""
+        return {*cls.base_fields, *cls.ALIASES}
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any filter is set."""
+        return bool(self.data)
+
+    @property
+    def has_blanks(self) -> bool:
+        """Whether the address names filters that are left empty, as forms do."""
+        return any(
+            name in self.names() and "" in values and not any(values)
+            for name, values in self.query.lists()
+        )
+
+    def without(self, *names: str, value: str | None = None) -> str:
+        """Return the query of an address without some filters, or without one of their values."""
+        query = self.query.copy()
+        for name in list(query):
+            if self.ALIASES.get(name, name) in names:
+                kept = [one for one in query.getlist(name) if value is not None and one != value]
+                query.setlist(name, kept)
+        query.pop("p", None)
+        for name in [name for name in query if not any(query.getlist(name))]:
+            del query[name]
+        return f"?{query.urlencode()}"
+
+    def with_(self, **values: str) -> str:
+        """Return the query of an address with other values of some filters."""
+        query = QueryDict(self.without(*values)[1:], mutable=True)
+        for name, value in values.items():
+            query[name] = value
+        return f"?{query.urlencode()}"
+
+    @property
+    def without_blanks(self) -> str:
+        """The query of the address without what is left empty, fit to be sent on."""
+        query = self.query.copy()
+        for name in list(query):
+            if name in self.names() and not (kept := [one for one in query.getlist(name) if one]):
+                del query[name]
+            elif name in self.names():
+                query.setlist(name, kept)
+        return f"?{query.urlencode()}"
+
+    @property
+    def without_all(self) -> str:
+        """The query of an address without any filter."""
+        return self.without(*self.base_fields)
+
+    @property
+    def own_query(self) -> str:
+        """The query of an address with these filters and nothing else."""
+        query = self.query.copy()
+        for name in [name for name in query if name not in self.names()]:
+            del query[name]
+        return f"?{query.urlencode()}"
+
+    @property
+    def rest(self) -> list[tuple[str, str]]:
+        """Parameters that the form is to keep: the order of the list."""
+        order = self.query.get("o")
+        return [("o", str(order))] if order else []
+
+    @property
+    def first_fields(self) -> list[forms.BoundField]:
+        """The fields that are shown first."""
+        return [self[name] for name in self.FIRST]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        """The fields that are folded away."""
+        return [self[name] for name in self.fields if name not in self.FIRST]
+
+    @property
+    def is_unfolded(self) -> bool:
+        """Whether one of the fields that are folded away is used."""
+        return any(field.name in self.data for field in self.more_fields)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """What is wrong, one sentence for each field."""
+        return [
+            f"{self[name].label}: {error}"
+            for name, errors in self.errors.items()
+            for error in errors
+        ]
+
+    def chips(self) -> Iterator[Chip]:
+        """Give the filters that are set."""
+        for name in self.fields:
+            for given in dict.fromkeys(self.data.getlist(name)) if self.is_used else ():
+                several = isinstance(self.fields[name], forms.MultipleChoiceField)
+                query = self.without(name, value=given if several else None)
+                yield Chip(self._in_words(name, given), query, name in self.errors)
+
+    def _in_words(self, name: str, given: str) -> str:
+        field, label = self.fields[name], self[name].label
+        value = self.cleaned_data.get(name) if not self.errors.get(name) else None
+        if isinstance(field, MomentField) and value is not None:
+            return f"{label} {moment(value)}"
+        if isinstance(field, SecondsField) and value is not None:
+            return f"{label} {value:g} s"
+        return f"{label}: {shortened(given)}"
+
+
+def shortened(text: str) -> str:
+    """Return the begin of what somebody wrote."""
+    # Halves of characters would break the page that tells of them.
+    text = text.encode(errors="replace").decode()
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def parsed(text: str) -> dt.datetime | None:
+    """Return what a text of ISO 8601 says, a date alone as its begin; None for any other text."""
+    with contextlib.suppress(ValueError, OverflowError):
+        if (when := parse_datetime(text)) is not None:
+            # An offset may lead out of the calendar.
+            return when if when.utcoffset() is None else when.astimezone(dt.UTC)
+        if (day := parse_date(text)) is not None:
+            return dt.datetime.combine(day, dt.time())
+    return None
+
+
+def _for_input(text: str) -> str:
+    """Return a time as the browser's field shows it: in the zone of the page, without offset."""
+    when = parsed(text.strip())
+    if when is None or not FIRST_YEAR < when.year < LAST_YEAR:
+        return text
+    if timezone.is_aware(when):
+        when = timezone.make_naive(when, timezone.get_current_timezone())
+    return when.isoformat(timespec="milliseconds" if when.microsecond else "seconds")
+
+
+def for_address(when: dt.datetime) -> str:
+    """Return a time for a filter; never earlier than it is, to the millisecond."""
+    later = when + dt.timedelta(microseconds=-when.microsecond % 1000)
+    return later.isoformat(timespec="milliseconds")
+
+
+class RunFilters(FilterForm):
+    """Filters of runs."""
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "status__exact": "status",
+        "job__id__exact": "job",
+        "run_time__gte": "scheduled_from",
+        "run_time__lt": "scheduled_to",
+        "q": "text",
+    }
+    FIRST: ClassVar[tuple[str, ...]] = ("job", "text", "scheduled_from", "scheduled_to", "status")
+
+    job = PlainText(
+        label="Job",
+        max_length=255,
+        strip=False,
+        widget=forms.TextInput(attrs={"list": "jobstore-jobs", "placeholder": "its whole id"}),
+    )
+    text = PlainText(
+        label="Text",
+        widget=forms.TextInput(attrs={"placeholder": "of the job's id, exception or result"}),
+    )
+    scheduled_from = MomentField(label="Scheduled from")
+    scheduled_to = MomentField(label="Scheduled before", is_end=True)
+    status = forms.MultipleChoiceField(
+        label="Status",
+        required=False,
+        choices=Run.STATUS_CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": "There is no such status."},
+    )
+    started_from = MomentField(label="Started from")
+    started_to = MomentField(label="Started before", is_end=True)
+    delay_over = SecondsField(label="Start delay over", help_text="seconds")
+    duration_over = SecondsField(label="Run time over", help_text="seconds; so far, if it runs")
+    asked_by = PlainText(label="Asked for by", help_text="a part of the name")
+    exception = PlainText(label="Exception type", help_text="a part of the name")
+
+    def range(self) -> Q:
+        """Return what the index of a job's runs, or of all, answers."""
+        found = Q()
+        if job := self.cleaned_data["job"]:
+            found &= Q(job=job)
+        return found & _between("run_time", self.cleaned_data, "scheduled")
+
+    def conditions(self, now: dt.datetime) -> Q:
+        """Return what has to be looked at in each run.
+
+        :param now: the present, by the database's clock, for runs that are running.
+        """
+        given = self.cleaned_data
+        found = _between("started_at", given, "started")
+        if given["status"]:
+            found &= Q(status__in=given["status"])
+        if (delay := given["delay_over"]) is not None:
+            found &= Q(delay__gt=dt.timedelta(seconds=delay))
+        if (length := given["duration_over"]) is not None:
+            began = now - dt.timedelta(seconds=length)
+            is_long = Q(duration__gt=Decimal(str(length)))
+            found &= is_long | Q(status=Run.RUNNING, started_at__lt=began)
+        if given["asked_by"]:
+            found &= Q(requested_by__icontains=given["asked_by"])
+        if given["exception"]:
+            found &= Q(exception_type__icontains=given["exception"])
+        if text := given["text"]:
+            columns = ("job__id", "exception_type", "exception", "result")
+            found &= Q(*((f"{column}__icontains", text) for column in columns), _connector=Q.OR)
+        return found
+
+
+# Beside the conditions that name it.
+DELAY = ExpressionWrapper(F("started_at") - F("run_time"), output_field=DurationField())
+
+
+def _between(column: str, given: dict[str, Any], name: str) -> Q:
+    found = Q()
+    if since := given[f"{name}_from"]:
+        found &= Q(**{f"{column}__gte": since})
+    if until := given[f"{name}_to"]:
+        found &= Q(**{f"{column}__lt": until})
+    return found
+
+
+class JobFilters(FilterForm):
+    """Filters of jobs; Django's own search answers `q`."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("q", "state", "next_before")
+
+    q = PlainText(
+        label="Text",
+        strip=False,
+        widget=forms.TextInput(attrs={"placeholder": "of the id, name or function"}),
+    )
+    state = forms.ChoiceField(
+        label="State",
+        required=False,
+        choices=[("", "all in service"), *((name, name) for name in api.STATES)],
+        error_messages={"invalid_choice": "There is no such state."},
+    )
+    next_before = MomentField(label="Next run before", is_end=True)
+
+    def range(self) -> Q:
+        """Return what the jobs have to be."""
+        state = self.cleaned_data["state"]
+        found = api.STATES[state] if state else api.IN_SERVICE
+        if before := self.cleaned_data["next_before"]:
+            # The time of one that does not run is not when it runs next.
+            found &= Q(next_run_time__lt=before, quarantined_at=None)
+        return found

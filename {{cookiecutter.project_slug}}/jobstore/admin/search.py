@@ -1,0 +1,95 @@
+"""Finds runs among ten million: by an index, or among so many of the newest, which is then said.
+
+Columns that no index knows are compared in the newest SEARCHED_RUNS of those that the job and the
+scheduled time leave; whoever wants to see further goes on from there.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import Collection
+from typing import Any
+
+from django.db import router
+from django.db.models import Q
+
+from jobstore.admin.filters import DELAY, RunFilters
+from jobstore.models import DjangoJobExecution, database_now
+
+Run = DjangoJobExecution
+
+# Runs that a list leads to: counting, and leafing through, more of them helps nobody.
+MAX_LISTED_RUNS = 10_000
+# Runs of which columns without an index are compared.
+SEARCHED_RUNS = 100_000
+# Runs of a status that is rare enough to find all of them by its index.
+RARE_RUNS = 5_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The keys of runs that match, the newest first unless the other order was asked for."""
+
+    ids: list[int]
+    # Whether more match than were asked for.
+    is_cut: bool = False
+    # Runs that were scheduled earlier were not looked at; None if all were.
+    since: dt.datetime | None = None
+
+
+def find(
+    filters: RunFilters,
+    *,
+    limit: int,
+    oldest_first: bool = False,
+    statuses: Collection[str] = (),
+    newest_id: int | None = None,
+) -> Found:
+    """Return the runs that match filters which make sense.
+
+    :param limit: how many of them at the most.
+    :param statuses: leaves out runs in another status, whatever the filters say.
+    :param newest_id: leaves out runs that were written later.
+    """
+    using = router.db_for_read(Run)
+    runs = Run.objects.using(using).order_by().filter(filters.range())
+    conditions = filters.conditions(database_now(using))
+    asked = set(filters.cleaned_data["status"])
+    if statuses:
+        conditions &= Q(status__in=statuses)
+        asked = asked & set(statuses) or set(statuses)
+    since = None
+    if conditions:
+        since = _end_of_window(runs)
+        if since is not None and asked and _are_rare(filters, asked, using):
+            runs, since = runs.filter(status__in=asked), None
+            rows = _matching(runs, conditions, newest_id).values_list("run_time", "pk")
+            # Sorted here: asked to sort, databases may walk through all of the history instead.
+            keys = [key for _, key in sorted(rows, reverse=not oldest_first)]
+            return Found(keys[:limit], is_cut=len(keys) > limit)
+        if since is not None:
+            runs = runs.filter(run_time__gte=since)
+    order = ("run_time", "pk") if oldest_first else ("-run_time", "-pk")
+    matching = _matching(runs, conditions, newest_id).order_by(*order)
+    ids = list(matching.values_list("pk", flat=True)[: limit + 1])
+    return Found(ids[:limit], len(ids) > limit, since)
+
+
+def _matching(runs: Any, conditions: Any, newest_id: int | None) -> Any:
+    if newest_id is not None:
+        runs = runs.filter(pk__lte=newest_id)
+    return runs.alias(delay=DELAY).filter(conditions) if conditions else runs
+
+
+def _end_of_window(runs: Any) -> dt.datetime | None:
+    """Return when the last of the newest SEARCHED_RUNS was scheduled; None if there are no more."""
+    times = runs.order_by("-run_time").values_list("run_time", flat=True)
+    last_and_next = list(times[SEARCHED_RUNS - 1 : SEARCHED_RUNS + 1])
+    return last_and_next[0] if len(last_and_next) == 2 else None
+
+
+def _are_rare(filters: RunFilters, statuses: set[str], using: str) -> bool:
+    """Tell whether few enough runs have one of these statuses to look at each of them."""
+    runs = Run.objects.using(using).filter(status__in=statuses).order_by()
+    if job := filters.cleaned_data["job"]:
+        runs = runs.filter(job=job)
+    return bool(runs[: RARE_RUNS + 1].count() <= RARE_RUNS)

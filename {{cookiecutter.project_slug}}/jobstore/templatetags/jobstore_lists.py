@@ -1,0 +1,45 @@
+"""What the templates of the lists need beside Django's."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import capfirst
+
+register = template.Library()
+
+
+@register.filter
+def labelled(cells: Iterable[Any], headers: Iterable[Any]) -> Iterator[SafeString]:
+    """Give the cells of a row, each with its column's header, which narrow screens show beside it.
+
+    :param cells: HTML of Django's, each an element `td` or `th`.
+    """
+    for cell, header in zip(cells, headers, strict=False):
+        text = capfirst(header["text"]) if header.get("class_attrib") != CHECKBOXES else ""
+        label = format_html(' data-label="{}"', text) if text else ""
+        # Both parts are safe: a cell begins with its tag's name, and the label is escaped.
+        yield mark_safe(f"{cell[:3]}{label}{cell[3:]}")  # noqa: S308
+
+
+CHECKBOXES = mark_safe(' class="action-checkbox-column"')
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """Return a number with its thousands apart."""
+    return f"{number:,}"
+
+
+@register.simple_tag
+def page_zone() -> str:
+    """Return the zone of every time on the page, with its present offset from UTC."""
+    name = timezone.get_current_timezone_name()
+    now = timezone.now()
+    if timezone.is_naive(now):
+        return name
+    offset = timezone.localtime(now).strftime("%z")
+    return name if name == "UTC" else f"{name} (UTC{offset[:3]}:{offset[3:5]})"
