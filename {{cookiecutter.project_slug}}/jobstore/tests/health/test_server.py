@@ -259,6 +259,16 @@ def test_another_projects_answer_is_no_answer(start: Start, tmp_path: Path) -> N
     assert "SCHEDULER_HEALTH_ADDRESS" in text
 
 
+def test_the_same_folder_on_another_device_is_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = probe.identity(), os.stat("/proc")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda *_, **__: elsewhere)
+        there = probe.identity()
+    assert there != here == probe.identity()
+
+
 def test_what_is_no_project_at_all_is_no_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger, ThreadPoolExecutor(1) as threads:
 

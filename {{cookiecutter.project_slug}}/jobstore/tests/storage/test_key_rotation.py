@@ -408,6 +408,18 @@ def test_jobs_whose_key_is_lost_can_be_given_up(rotate: Any) -> None:
     assert "given it up" in kept[0].quarantine_reason
 
 
+def test_a_process_that_may_not_gives_no_job_up(rotate: Any) -> None:
+    add("lost")
+    rotate(NEW)
+
+    def fence() -> None:
+        raise NotHolder
+
+    with pytest.raises(NotHolder):
+        key_rotation.give_up_unreadable("default", fence)
+    assert DjangoJob.objects.get().quarantined_at is None
+
+
 # --- Real processes -------------------------------------------------------------------------------
 
 

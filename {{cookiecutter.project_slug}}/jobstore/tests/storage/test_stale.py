@@ -45,6 +45,12 @@ def test_a_stale_job_is_not_saved_with_others(job: DjangoJob) -> None:
     assert set(DjangoJob.objects.values_list("name", flat=True)) == {"before"}
 
 
+def test_a_job_that_is_saved_with_others_cannot_have_its_version_set(job: DjangoJob) -> None:
+    before = job.version
+    DjangoJob.objects.bulk_update([job], ["name", "version"])
+    assert DjangoJob.objects.get().version == job.version == before + 1
+
+
 def test_a_job_that_was_deleted_does_not_come_back(job: DjangoJob) -> None:
     DjangoJob.objects.get().delete()
     with pytest.raises(StaleJob):
