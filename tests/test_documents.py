@@ -1,6 +1,7 @@
 """Each block of commands in the READMEs is run by a test; here are those that need nothing but Python."""
 
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,33 @@ def test_the_job_and_its_tests_in_the_project_s_readme_run(bake: Bake, documente
     (project.path / "jobs" / "reminders.py").write_text(job)
     (project.path / "tests" / "test_reminders.py").write_text(tests)
     assert passed(project, "tests/test_reminders.py") == len(re.findall(r"^def test_", tests, re.M)) > 1
+
+
+def test_a_reader_adds_a_job_from_a_view_and_changes_it_in_a_terminal(
+    bake: Bake, documented: Documented
+) -> None:
+    project = bake(database="sqlite")
+    function = documented("project/README.md", "def follow_up").text(project.path)
+    view = documented("project/README.md", "def sign_up").text(project.path)
+    (project.path / "jobs" / "follow_ups.py").write_text(function)
+    (project.path / "config" / "views.py").write_text(view)
+    (project.path / "tests" / "test_view.py").write_text(
+        "from django.test import RequestFactory\n"
+        "from config.views import sign_up\n"
+        "from jobstore import api\n\n\n"
+        "def test_it(db):\n"
+        "    sign_up(RequestFactory().post('/sign-up/', {'email': 'ada@example.com'}))\n"
+        "    [job] = api.find(text='follow_up')\n"
+        "    assert job.arguments == repr('ada@example.com')\n"
+    )
+    assert passed(project, "tests/test_view.py") == 1
+    project.run(sys.executable, "manage.py", "migrate", "-v0")
+    commands = documented("project/docs/changing-jobs.md", "python manage.py jobs add").text(project.path)
+    said = [project.run(sys.executable, *shlex.split(line)[1:]).stdout for line in commands.splitlines()]
+    assert "Job ada is added" in said[0]
+    assert "she is on holiday" in said[4]
+    assert "Requested" in said[7]
+    assert said[-1] == "All is as in the file.\n"
 
 
 def passed(project: Baked, file: str) -> int:
