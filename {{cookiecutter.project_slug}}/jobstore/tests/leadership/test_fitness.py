@@ -1,5 +1,6 @@
 """A process that cannot run jobs is not ready and gives the lease up; another goes on."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from django.db import DatabaseError, OperationalError, ProgrammingError
 from pytest_django.fixtures import Settings
 
 from jobstore import registry
+from jobstore.claims import claim
 from jobstore.health import answers
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership import lease
@@ -224,6 +226,29 @@ def test_claims_that_always_fail_make_it_unfit(
     monkeypatch.undo()
     eventually(lambda: is_ready(process))
     eventually(lambda: "ran" in callables.calls)
+
+
+def test_claims_that_fail_now_and_then_do_not_make_it_unfit(
+    start_process: StartProcess,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    claim_rows, tries = claim.claim, itertools.count()
+
+    def fail_each_other_time(*args: Any, **options: Any) -> Any:
+        if next(tries) % 2:
+            raise ProgrammingError("at times")
+        return claim_rows(*args, **options)
+
+    process = start_process()
+    eventually(lambda: is_ready(process))
+    monkeypatch.setattr(claim, "claim", fail_each_other_time)
+    settings.SCHEDULER_HUNG_SECONDS = 1.0
+    process.scheduler.add_job(callables.note, "interval", seconds=0.2, id="job")
+    until = time.monotonic() + 3.0
+    eventually(lambda: time.monotonic() > until and Run.objects.count() > 4, 20)
+    assert "gives the lease up" not in caplog.text and is_ready(process)
 
 
 def test_a_database_that_was_away_for_long_makes_nobody_unfit(
