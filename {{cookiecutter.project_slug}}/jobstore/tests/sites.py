@@ -11,13 +11,20 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.urls import path
 
-from jobstore.admin import DjangoJobAdmin, DjangoJobExecutionAdmin, SchedulerInstanceAdmin
+from jobstore.admin import (
+    DjangoJobAdmin,
+    DjangoJobExecutionAdmin,
+    Overview,
+    OverviewAdmin,
+    SchedulerInstanceAdmin,
+)
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 
 ops = AdminSite(name="ops")
 ops.register(DjangoJob, DjangoJobAdmin)
 ops.register(DjangoJobExecution, DjangoJobExecutionAdmin)
 ops.register(SchedulerInstance, SchedulerInstanceAdmin)
+ops.register(Overview, OverviewAdmin)
 
 history = AdminSite(name="history")
 history.register(DjangoJobExecution, DjangoJobExecutionAdmin)

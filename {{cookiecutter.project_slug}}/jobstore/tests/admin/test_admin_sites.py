@@ -33,7 +33,10 @@ def site(request: Any, settings: Settings) -> None:
 @pytest.mark.usefixtures("site")
 @pytest.mark.parametrize(
     "page",
-    ["", "jobstore/djangojob/", "jobstore/djangojobexecution/", "jobstore/schedulerinstance/"],
+    [
+        *("", "jobstore/", "jobstore/overview/"),
+        *("jobstore/djangojob/", "jobstore/djangojobexecution/", "jobstore/schedulerinstance/"),
+    ],
 )
 def test_every_link_of_a_page_stays_on_its_site(admin_client: Client, page: str) -> None:
     todo, seen = [f"/ops/{page}"], set()

@@ -1,0 +1,396 @@
+"""The overview's page. Everything is asked for at most once, and only if a fragment needs it."""
+
+import datetime as dt
+import functools
+import time
+import urllib.parse
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import AdminSite
+from django.contrib.admin.utils import quote as admin_quote
+from django.db import router
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from jobstore import api, conf
+from jobstore.admin.dashboard import charts, queries, strips, verdict
+from jobstore.admin.dashboard.planned import planned_slots
+from jobstore.admin.display import badge, link, local, moment, page_of, seconds
+from jobstore.admin.refresh import Refresh
+from jobstore.admin.words import in_words
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
+from jobstore.util import as_aware
+
+Run = DjangoJobExecution
+
+# Seconds between two looks at the history: it is asked less often where that takes long.
+QUICK, SLOW, SLOWEST = 2, 10, 30
+PLACEHOLDER = "0-a-key-0"
+# Characters that `reverse` leaves as they are.
+SAFE = "!$&'()*+,;=/~:@"
+
+# What of a run is called how; the order is that of the tiles.
+OUTCOMES = (
+    (Run.SUCCESS, "executed"),
+    (Run.ERROR, "failed"),
+    ("late", "late"),
+    (Run.MISSED, "missed"),
+    (Run.MAX_INSTANCES, "skipped"),
+    (Run.LOST, "lost"),
+)
+
+
+class Page:
+    """What the template shows, for one request."""
+
+    def __init__(self, site: AdminSite, request: HttpRequest) -> None:
+        """Take the site, whose pages are linked, and whose request it is."""
+        self._site = site
+        self._user = request.user
+        self._refresh = Refresh.of(request)
+        self._addresses: dict[type[Any], str] = {}
+        self._using = router.db_for_read(DjangoJob)
+        number = request.GET.get("page", "1")
+        self._number = (
+            int(number) if number.isascii() and number.isdigit() and len(number) < 7 else 1
+        )
+
+    # --- Who is active --------------------------------------------------------------------------
+
+    @functools.cached_property
+    def totals(self) -> queries.Totals:
+        """How many jobs there are."""
+        return queries.totals(self._using)
+
+    @property
+    def now(self) -> dt.datetime:
+        """The time by the database's clock."""
+        return self.totals.now
+
+    @functools.cached_property
+    def _schedulers(self) -> queries.Schedulers:
+        return queries.schedulers(self._using, self.now)
+
+    @functools.cached_property
+    def _upcoming(self) -> list[DjangoJob]:
+        return queries.next_jobs(self._using)
+
+    @functools.cached_property
+    def findings(self) -> list[dict[str, str]]:
+        """What is wrong, each with an address where there is more."""
+        found = verdict.findings(
+            self._schedulers, self.totals, self._upcoming, self.now, may_name=self._may
+        )
+        jobs = self._list("djangojob")
+        pages = {"jobs": jobs, "quarantined": jobs and f"{jobs}?state=quarantined"}
+        return [
+            {
+                "level": one.level,
+                "text": one.text,
+                "advice": one.advice,
+                "address": pages.get(one.page, ""),
+            }
+            for one in found
+        ]
+
+    def active(self) -> str:
+        """Return the process that holds the lease; nothing if nobody does."""
+        return self._schedulers.holder
+
+    def schedulers(self) -> list[dict[str, Any]]:
+        """Return the processes, the active one first."""
+        seen = self._schedulers
+        return [
+            {
+                "process": link(self._page(SchedulerInstance, row.pk), str(row)),
+                "role": badge("no sign of life" if verdict.silence(row, self.now) else row.role),
+                "problem": row.problem,
+                "since": moment(seen.acquired_at if str(row) == seen.holder else row.started_at),
+                "version": row.version,
+                "heartbeat": self._ago(row.heartbeat_at),
+            }
+            for row in seen.rows
+        ]
+
+    # --- Now, and next --------------------------------------------------------------------------
+
+    @functools.cached_property
+    def running(self) -> dict[str, Any]:
+        """The runs that run, the longest first."""
+        rows, number = queries.running(self._using)
+        if conf.get("JOB_ACCESS"):
+            rows = self._allowed(rows)
+        return {
+            "rows": [self._running(row) for row in rows],
+            "more": number - len(rows),
+            "number": number,
+            "address": self._history(status=Run.RUNNING),
+        }
+
+    def _allowed(self, rows: list[Any]) -> list[Any]:
+        """Leave the runs of jobs that the project lets the user view; one statement for them."""
+        jobs = DjangoJob.all_objects.using(self._using).defer("job_state")
+        by_id = jobs.in_bulk([row.job_id for row in rows])
+        return [row for row in rows if row.job_id in by_id and self._may(by_id[row.job_id])]
+
+    def _may(self, job: DjangoJob) -> bool:
+        return api.may(self._user, "view", job)
+
+    def _running(self, row: Any) -> dict[str, Any]:
+        elapsed = max(0.0, (self.now - row.since).total_seconds())
+        usual = _("not known") if row.usual is None else _precise(row.usual)
+        return {
+            "job": link(self._page(DjangoJob, row.job_id), row.job_id),
+            "run": link(self._page(Run, row.pk), _clock(row.since)),
+            "elapsed": _length(elapsed),
+            "usual": usual,
+            "bar": charts.elapsed_bar(elapsed / row.usual) if row.usual else "",
+            "is_over": bool(row.usual) and elapsed > 2 * row.usual and elapsed > 1,
+            "process": row.instance or "",
+            "requested_by": row.requested_by,
+        }
+
+    def upcoming(self) -> list[dict[str, Any]]:
+        """Return the jobs that run next."""
+        return [
+            {
+                "job": link(self._page(DjangoJob, job.pk), job.pk),
+                "at": _day_and_clock(job.next_run_time, self.now),
+                "in": self._until(job.next_run_time),
+                "schedule": in_words(job.trigger),
+            }
+            for job in self._upcoming
+            if job.next_run_time is not None and self._may(job)
+        ]
+
+    # --- The last day ---------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _history_of_day(self) -> tuple[queries.History, int]:
+        begin = time.perf_counter()
+        found = queries.history(self._using, self.now)
+        taken = time.perf_counter() - begin
+        return found, QUICK if taken < 0.05 else SLOW if taken < 0.3 else SLOWEST
+
+    def counts_every(self) -> int:
+        """Return how often the counts are looked at again, in seconds."""
+        return self._history_of_day[1]
+
+    def charts_every(self) -> int:
+        """Return how often the charts are looked at again, in seconds."""
+        return max(SLOW, self._history_of_day[1])
+
+    def counts(self) -> list[dict[str, Any]]:
+        """Return how many runs of the last day ended how."""
+        history = self._history_of_day[0]
+        names = {
+            "executed": _("Executed"),
+            "failed": _("Failed"),
+            "late": _("Late"),
+            "missed": _("Missed"),
+            "skipped": _("Skipped"),
+            "lost": _("Lost"),
+        }
+        since = history.since.replace(second=0, microsecond=0)
+        found = []
+        for status, kind in OUTCOMES:
+            number = history.late if status == "late" else history.counts.get(status, 0)
+            query: dict[str, Any] = {"scheduled_from": local(since).isoformat(timespec="minutes")}
+            if status == "late":
+                query["delay_over"] = f"{queries.LATE_SECONDS:g}"
+            else:
+                query["status"] = status
+            found.append(
+                {
+                    "kind": kind,
+                    "name": names[kind],
+                    "number": number,
+                    "address": self._history(**query),
+                }
+            )
+        return found
+
+    def zone(self) -> str:
+        """Return the name of the time zone that times are shown in."""
+        return timezone.get_current_timezone_name() if settings.USE_TZ else settings.TIME_ZONE
+
+    def late_seconds(self) -> float:
+        """Return from how many seconds on a start counts as late."""
+        return queries.LATE_SECONDS
+
+    @functools.cached_property
+    def charts(self) -> dict[str, Any]:
+        """The charts of the last hour, and the same as a table."""
+        minutes = self._history_of_day[0].minutes
+        runs, runs_top = charts.runs_chart(minutes)
+        delay, delay_top = charts.delay_chart(minutes)
+        return {
+            "runs": runs,
+            "runs_top": runs_top,
+            "delay": delay,
+            "delay_top": delay_top,
+            "times": charts.times(minutes),
+            "table": charts.table(minutes),
+        }
+
+    # --- Each job -------------------------------------------------------------------------------
+
+    @property
+    def _pages(self) -> int:
+        return max(1, -(-self.totals.jobs // queries.JOBS_PER_PAGE))
+
+    @property
+    def _first(self) -> int:
+        return (max(1, min(self._number, self._pages)) - 1) * queries.JOBS_PER_PAGE
+
+    def paging(self) -> dict[str, Any]:
+        """Return which jobs are shown, and the numbers of the pages around."""
+        number = self._first // queries.JOBS_PER_PAGE + 1
+        shown = min(self.totals.jobs, self._first + queries.JOBS_PER_PAGE)
+        return {
+            "number": number,
+            "pages": self._pages,
+            "first": self._first + 1 if self.totals.jobs else 0,
+            "last": shown,
+            "jobs": self.totals.jobs,
+            "paused": self.totals.paused,
+            "previous": number - 1 if number > 1 else 0,
+            "next": number + 1 if number < self._pages else 0,
+            "address": self._list("djangojob"),
+        }
+
+    @functools.cached_property
+    def _wanted(self) -> list[int]:
+        positions = range(queries.JOBS_PER_PAGE)
+        if self._refresh is None:
+            return list(positions)
+        return [one for one in positions if self._refresh.wants(f"ov-job-{one}")]
+
+    @functools.cached_property
+    def _jobs(self) -> dict[int, DjangoJob]:
+        """The jobs at the places that are asked for; places without a job stay empty."""
+        if not self._wanted:
+            return {}
+        first = self._first + self._wanted[0]
+        jobs = queries.jobs_page(self._using, first, self._first + self._wanted[-1] + 1)
+        placed = {self._wanted[0] + offset: job for offset, job in enumerate(jobs)}
+        return {place: placed[place] for place in self._wanted if place in placed}
+
+    @functools.cached_property
+    def _slots(self) -> dict[str, dict[tuple[int, str], int]]:
+        return queries.slots(self._using, [job.pk for job in self._jobs.values()], self.now)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return a row for each place of the table, those without a job as well."""
+        places = self._wanted if self._refresh else range(queries.JOBS_PER_PAGE)
+        return [self._row(place, self._jobs.get(place)) for place in places]
+
+    def _row(self, place: int, job: DjangoJob | None) -> dict[str, Any]:
+        if job is None or not self._may(job):
+            return {"id": f"ov-job-{place}", "is_empty": True}
+        counts = self._slots.get(job.pk, {})
+        planned, is_whole = planned_slots(job, as_aware(self.now))
+        found = strips.totals(counts)
+        state = api.state_of(job)
+        return {
+            "id": f"ov-job-{place}",
+            "is_empty": False,
+            "job": link(self._page(DjangoJob, job.pk), job.pk),
+            "schedule": in_words(job.trigger),
+            "strip": strips.strip(job.pk, counts, planned, as_aware(self.now), is_whole=is_whole),
+            "executed": found.get(Run.SUCCESS, 0),
+            "wrong": [
+                {
+                    "kind": kind,
+                    "text": f"{found[status]} {_(kind)}",
+                    "address": self._history(job=job.pk, status=status),
+                }
+                for status, kind in OUTCOMES[1:]
+                if status in found
+            ],
+            "state": badge(state) if state != "scheduled" else "",
+            "reason": job.quarantine_reason or job.pause_reason,
+            "next": _day_and_clock(job.next_run_time, self.now) if state == "scheduled" else "",
+        }
+
+    # --- Addresses and times --------------------------------------------------------------------
+
+    def address(self) -> str:
+        """Return where the fragments are asked for."""
+        return self._list("overview")
+
+    def _list(self, model: str, **query: Any) -> str:
+        try:
+            name = f"admin:jobstore_{model}_changelist"
+            address = reverse(name, current_app=self._site.name)
+        except NoReverseMatch:  # a project may show some of the pages only
+            return ""
+        return f"{address}?{urllib.parse.urlencode(query)}" if query else address
+
+    def _page(self, model: type[Any], pk: Any) -> str:
+        """Return the address of a row's page. It is looked up once, which takes longer than it."""
+        if model not in self._addresses:
+            address = page_of(self._site, model, PLACEHOLDER) if self._may_view(model) else ""
+            self._addresses[model] = address
+        key = urllib.parse.quote(str(admin_quote(pk)), safe=SAFE)
+        return self._addresses[model].replace(PLACEHOLDER, key)
+
+    def _history(self, **query: Any) -> str:
+        return self._list("djangojobexecution", **query)
+
+    def _may_view(self, model: type[Any]) -> bool:
+        return self._user.has_perm(f"jobstore.view_{model._meta.model_name}")
+
+    def _ago(self, when: dt.datetime) -> str:
+        """Return how long ago something was, so roughly that it need not change at each look."""
+        age = (self.now - when).total_seconds()
+        if age < 5:
+            return _("just now")
+        return _("%(length)s ago") % {"length": _length(age // 5 * 5)}
+
+    def _until(self, when: dt.datetime | None) -> str:
+        left = (when - self.now).total_seconds() if when is not None else 0.0
+        if left < 0:
+            return _("overdue") if left < -queries.LATE_SECONDS else _("now")
+        if left < 60:
+            return _("in < 1 min")
+        return _("in %(length)s") % {"length": _length(left // 60 * 60)}
+
+
+def _precise(length: float) -> str:
+    return seconds(length) if length < 10 else _length(length)
+
+
+def _length(length: float) -> str:
+    """Return a length of time in its two largest units: 45 s, 3 min 5 s, 2 h 4 min, 3 d 1 h."""
+    whole = int(length)
+    if whole < 60:
+        return _("%(s)d s") % {"s": whole}
+    if whole < 3600:
+        amounts, text = divmod(whole, 60), _("%(a)d min %(b)d s")
+        short = ngettext("%(a)d min", "%(a)d min", amounts[0])
+    elif whole < 86_400:
+        amounts, text = (whole // 3600, whole % 3600 // 60), _("%(a)d h %(b)d min")
+        short = _("%(a)d h")
+    else:
+        amounts, text = (whole // 86_400, whole % 86_400 // 3600), _("%(a)d d %(b)d h")
+        short = _("%(a)d d")
+    return (text if amounts[1] else short) % {"a": amounts[0], "b": amounts[1]}
+
+
+def _clock(when: dt.datetime) -> str:
+    return local(when).strftime("%H:%M:%S")
+
+
+def _day_and_clock(when: dt.datetime | None, now: dt.datetime) -> str:
+    """Return a time, with its day if that is another one."""
+    if when is None:
+        return ""
+    if local(when).date() == local(now).date():
+        return _clock(when)
+    return date_format(local(when), "D j M, H:i")

@@ -1,0 +1,103 @@
+"""In which half hours of the next day a job is to run, for a bounded amount of work.
+
+A trigger is asked at most once for each half hour, however often it fires in one, and its answers
+are kept in this process.
+"""
+
+import copy
+import datetime as dt
+import hashlib
+from typing import Any
+
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS, slot_of
+from jobstore.models import DjangoJob
+from jobstore.storage import serializer
+from jobstore.util import as_aware
+
+# Schedules that are kept, and half hours beyond the day that each is worked out for.
+MAX_KEPT, AHEAD = 5000, 4
+
+
+class Schedule:
+    """The trigger of a stored job, and the slots that are known so far."""
+
+    def __init__(self, job: DjangoJob) -> None:
+        """Restore the trigger; a job that cannot be read has none."""
+        self._since = self._until = 0
+        self._slots: frozenset[int] = frozenset()
+        try:
+            self._trigger: Any = serializer.restore(job).trigger
+        except serializer.UnreadableState:
+            self._trigger = None
+
+    def slots(self, due: dt.datetime, now: dt.datetime) -> frozenset[int] | None:
+        """Return the slots of the next day; None if the trigger only tells one time at a time."""
+        kind = type(self._trigger)
+        first, end = max(slot_of(due), slot_of(now)), slot_of(now) + SLOTS
+        if kind is DateTrigger:
+            return frozenset()
+        if kind is IntervalTrigger:
+            return _interval(self._trigger, due, now, end)
+        if kind is not CronTrigger:
+            return None
+        if not self._since <= first or self._until < end:
+            self._since, self._until = first, end + AHEAD
+            self._slots = _cron(self._trigger, now, first, self._until)
+        return frozenset(slot for slot in self._slots if first <= slot < end)
+
+
+_kept: dict[tuple[str, bytes], Schedule] = {}
+
+
+def planned_slots(job: DjangoJob, now: dt.datetime) -> tuple[frozenset[int], bool]:
+    """Return the slots from now on in which a job is to run, and whether these are all.
+
+    They are not for triggers that only tell one time after the other, nor for a job that cannot be
+    read; then the next time is the one that is known.
+    """
+    if job.next_run_time is None or job.quarantined_at is not None:
+        return frozenset(), True
+    due = as_aware(job.next_run_time)
+    key = (job.pk, hashlib.sha256(bytes(job.job_state)).digest())
+    schedule = _kept.get(key)
+    if schedule is None:
+        if len(_kept) >= MAX_KEPT:
+            _kept.clear()
+        schedule = _kept[key] = Schedule(job)
+    slots = schedule.slots(due, now)
+    first = max(slot_of(due), slot_of(now))
+    known = {first} if first < slot_of(now) + SLOTS else set()
+    return frozenset(known | (slots or set())), slots is not None
+
+
+def _interval(trigger: Any, due: dt.datetime, now: dt.datetime, end: int) -> frozenset[int]:
+    """Count on from the next time; a short interval fills each slot."""
+    step = max(trigger.interval.total_seconds(), SLOT_SECONDS / 2)
+    last = trigger.end_date.timestamp() if trigger.end_date else float("inf")
+    moment, found = due.timestamp(), set()
+    moment += max(0.0, (now.timestamp() - moment) // step * step)
+    while moment < end * SLOT_SECONDS and moment <= last:
+        found.add(int(moment) // SLOT_SECONDS)
+        moment += step
+    return frozenset(found)
+
+
+def _cron(trigger: Any, now: dt.datetime, first: int, until: int) -> frozenset[int]:
+    if trigger.jitter:  # another one at each question, and less than a slot mostly
+        trigger = copy.copy(trigger)
+        trigger.jitter = None
+    found, slot = set(), first
+    while slot < until:
+        start = dt.datetime.fromtimestamp(slot * SLOT_SECONDS, dt.UTC)
+        moment = trigger.get_next_fire_time(None, max(start, now))
+        if moment is None:
+            break
+        slot = max(slot, slot_of(moment))
+        if slot < until:
+            found.add(slot)
+        slot += 1
+    return frozenset(found)

@@ -1,0 +1,305 @@
+"""What the overview asks the database: at most eight statements, however many jobs there are.
+
+Runs are read by their scheduled time (the last day, for all jobs) or by job and scheduled time (the
+jobs of one page), both of which are indexes.
+"""
+
+import collections
+import dataclasses
+import datetime as dt
+import functools
+import operator
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db.models import (
+    Avg,
+    Case,
+    Count,
+    DateTimeField,
+    F,
+    FloatField,
+    Func,
+    IntegerField,
+    Max,
+    OuterRef,
+    Q,
+    Subquery,
+    Sum,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.functions import Cast, Coalesce, Floor
+
+from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS
+from jobstore.leadership.lease import waiting_jobs
+from jobstore.models import (
+    DeclarationProblem,
+    DjangoJob,
+    DjangoJobExecution,
+    SchedulerInstance,
+    SchedulerLease,
+    database_now,
+)
+from jobstore.util import as_aware, get_django_internal_datetime
+
+Run = DjangoJobExecution
+
+DAY = dt.timedelta(days=1)
+# Minutes that the charts show.
+MINUTES = 60
+# Seconds after which a start was late.
+LATE_SECONDS = 10.0
+LATE = dt.timedelta(seconds=LATE_SECONDS)
+# Rows of the lists.
+MAX_SCHEDULERS, MAX_RUNNING, MAX_NEXT, JOBS_PER_PAGE = 10, 8, 8, 50
+# Runs that the usual duration of a job is made of.
+USUAL_RUNS = 20
+
+
+class Clock(Func):
+    """The clock of a database server, in UTC and without a zone."""
+
+    output_field = DateTimeField()
+
+    def as_sql(self, compiler: Any, connection: Any, *args: Any, **extra: Any) -> Any:
+        """Return what tells the time. SQLite has no clock of its own: its only host's is used."""
+        statements = {
+            "postgresql": "CLOCK_TIMESTAMP() AT TIME ZONE 'UTC'",
+            "mysql": "UTC_TIMESTAMP(6)",
+        }
+        return statements.get(connection.vendor, "NULL"), []
+
+
+class SecondsBetween(Func):
+    """Seconds from the second time to the first."""
+
+    output_field = FloatField()
+    function = "EXTRACT"
+    template = "EXTRACT(EPOCH FROM (%(expressions)s))"
+    arg_joiner = " - "
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        """Return it in MySQL's words, whose order is the other one."""
+        swapped = self.copy()
+        swapped.set_source_expressions(self.get_source_expressions()[::-1])
+        template = "(TIMESTAMPDIFF(MICROSECOND, %(expressions)s) / 1000000.0)"
+        return swapped.as_sql(compiler, connection, template=template, arg_joiner=", ", **extra)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        """Return it in SQLite's words, which count days."""
+        left, right = self.get_source_expressions()
+        days = [
+            Func(side, function="JULIANDAY", output_field=FloatField()) for side in (left, right)
+        ]
+        swapped = self.copy()
+        swapped.set_source_expressions(days)
+        return swapped.as_sql(
+            compiler, connection, template="((%(expressions)s) * 86400.0)", **extra
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """How many jobs there are in service, and the time."""
+
+    now: dt.datetime
+    jobs: int
+    paused: int
+    quarantined: int
+    problems: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedulers:
+    """The processes that have not left, the active one first, and the lease."""
+
+    rows: list[Any]
+    holder: str
+    acquired_at: dt.datetime | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Minute:
+    """What was scheduled within one minute."""
+
+    at: dt.datetime
+    good: int = 0
+    bad: int = 0
+    delay: float | None = None
+    longest_delay: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The last day by status, and its last hour by minute."""
+
+    since: dt.datetime
+    counts: dict[str, int]
+    late: int
+    minutes: list[Minute]
+
+
+def totals(using: str) -> Totals:
+    """Return how many jobs there are. One statement."""
+    problems = DeclarationProblem.objects.using(using).order_by().values(one=Value(1))
+    number = problems.annotate(number=Count("pk")).values("number")
+    found = DjangoJob.objects.using(using).aggregate(
+        clock=Max(Clock()),
+        jobs=Count("pk"),
+        paused=Count("pk", filter=Q(next_run_time=None, quarantined_at=None)),
+        quarantined=Count("pk", filter=Q(quarantined_at__isnull=False)),
+        problems=Max(Coalesce(Subquery(number), 0)),
+    )
+    clock = found["clock"]
+    if clock is None:
+        now = database_now(using)
+    else:
+        now = get_django_internal_datetime(clock.replace(tzinfo=dt.UTC))
+    return Totals(
+        now=now,
+        jobs=found["jobs"],
+        paused=found["paused"],
+        quarantined=found["quarantined"],
+        problems=found["problems"] or 0,
+    )
+
+
+def schedulers(using: str, now: dt.datetime) -> Schedulers:
+    """Return the processes and who holds the lease. One statement, two if no process is known."""
+    leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
+    names = ("holder", "acquired_at", "expires_at")
+    processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
+    lease: dict[str, Any] = {f"lease_{name}": Subquery(leases.values(name)[:1]) for name in names}
+    rows: list[Any] = list(processes.annotate(**lease).order_by("-heartbeat_at")[:MAX_SCHEDULERS])
+    values = [getattr(rows[0], name) for name in lease] if rows else None
+    holder, acquired_at, expires_at = values or leases.values_list(*names).first() or (None,) * 3
+    if holder is None or expires_at is None or expires_at <= now:
+        holder = acquired_at = None
+    rows.sort(key=lambda row: (row.pk != holder, row.started_at))
+    # A holder that left no row is known by its id.
+    known = str(rows[0]) if rows and rows[0].pk == holder else str(holder or "")
+    return Schedulers(rows, known, acquired_at)
+
+
+def running(using: str) -> tuple[list[Any], int]:
+    """Return the runs that run, the longest first, and how many there are in all.
+
+    Each has `since`, and `usual`: the median of its job's last successful runs in seconds, or None.
+    Two statements.
+    """
+    of_job = Run.objects.using(using).filter(job=OuterRef("job")).order_by("-run_time")
+    runs = Run.objects.using(using).filter(status=Run.RUNNING).select_related("instance")
+    rows: list[Any] = list(
+        runs.only(
+            "job_id", "run_time", "attempt", "requested_by", "instance__host", "instance__pid"
+        )
+        .annotate(
+            since=Coalesce("started_at", "claimed_at", "run_time"),
+            recent_since=Subquery(of_job.values("run_time")[USUAL_RUNS - 1 : USUAL_RUNS]),
+            number=Window(Count("pk")),
+        )
+        .order_by("since", "pk")[:MAX_RUNNING]
+    )
+    recent = [
+        Q(job=row.job_id, run_time__gte=row.recent_since) if row.recent_since else Q(job=row.job_id)
+        for row in rows
+    ]
+    lengths = collections.defaultdict(list)
+    if recent:
+        ended = Run.objects.using(using).filter(functools.reduce(operator.or_, recent)).order_by()
+        for job_id, status, duration in ended.values_list("job", "status", "duration"):
+            if status == Run.SUCCESS and duration is not None:
+                lengths[job_id].append(float(duration))
+    for row in rows:
+        row.usual = statistics.median(lengths[row.job_id]) if lengths[row.job_id] else None
+    return rows, rows[0].number if rows else 0
+
+
+def next_jobs(using: str) -> list[DjangoJob]:
+    """Return the jobs that run next, those that are overdue first. One statement."""
+    jobs = waiting_jobs(using).order_by("next_run_time", "pk")
+    return list(jobs.only("next_run_time", "trigger", "executor")[:MAX_NEXT])
+
+
+def history(using: str, now: dt.datetime) -> History:
+    """Return what became of the runs of the last day. One statement."""
+    since = now - DAY
+    # Whole minutes, so that a bar does not change once its minute has passed.
+    start = now.replace(second=0, microsecond=0) - dt.timedelta(minutes=MINUTES - 1)
+    minute = Floor(SecondsBetween("run_time", Value(start, DateTimeField())) / 60.0)
+    delay = SecondsBetween("started_at", "run_time")
+    rows = (
+        Run.objects.using(using)
+        .filter(run_time__gte=since, run_time__lte=now)
+        .order_by()
+        .values("status")
+        .annotate(
+            minute=Case(
+                When(run_time__gte=start, then=Cast(minute, IntegerField())),
+                default=-1,
+                output_field=IntegerField(),
+            ),
+            number=Sum("times"),
+            late=Count("pk", filter=Q(started_at__gt=F("run_time") + LATE)),
+            delay=Avg(delay),
+            longest=Max(delay),
+            started=Count("started_at"),
+        )
+    )
+    counts: dict[str, int] = collections.Counter()
+    late = 0
+    by_minute: dict[int, list[Any]] = collections.defaultdict(list)
+    for row in rows:
+        counts[row["status"]] += row["number"]
+        late += row["late"]
+        by_minute[row["minute"]].append(row)
+    minutes = [
+        _minute(start + dt.timedelta(minutes=one), by_minute.get(one, ())) for one in range(MINUTES)
+    ]
+    return History(since, dict(counts), late, minutes)
+
+
+def jobs_page(using: str, first: int, end: int) -> list[DjangoJob]:
+    """Return some of the jobs in service, by id. One statement."""
+    return list(DjangoJob.objects.using(using).order_by("pk")[first:end])
+
+
+def slots(
+    using: str, job_ids: Sequence[str], now: dt.datetime
+) -> dict[str, dict[tuple[int, str], int]]:
+    """Return of each job how many runs it had in each half hour and state. One statement."""
+    found: dict[str, dict[tuple[int, str], int]] = collections.defaultdict(dict)
+    current = int(as_aware(now).timestamp()) // SLOT_SECONDS
+    start = dt.datetime.fromtimestamp((current - SLOTS + 1) * SLOT_SECONDS, dt.UTC)
+    since = get_django_internal_datetime(start)
+    slot = Floor(SecondsBetween("run_time", Value(since, DateTimeField())) / float(SLOT_SECONDS))
+    rows = (
+        Run.objects.using(using)
+        .filter(job__in=job_ids, run_time__gte=since)
+        .order_by()
+        .values("job", "status", slot=Cast(slot, IntegerField()))
+        .annotate(number=Sum("times"))
+    )
+    if job_ids:
+        for row in rows:
+            number = current - SLOTS + 1 + row["slot"]
+            found[row["job"]][number, row["status"]] = row["number"]
+    return found
+
+
+def _minute(at: dt.datetime, rows: Iterable[dict[str, Any]]) -> Minute:
+    good = bad = started = 0
+    waited, longest = 0.0, None
+    for row in rows:
+        if row["status"] in (Run.SUCCESS, Run.RUNNING):
+            good += row["number"]
+        elif row["status"] not in (Run.REQUESTED, Run.CANCELLED):
+            bad += row["number"]
+        if row["started"]:
+            started += row["started"]
+            waited += row["delay"] * row["started"]
+            longest = max(longest or 0.0, row["longest"])
+    return Minute(at, good, bad, waited / started if started else None, longest)

@@ -1,0 +1,82 @@
+"""Fragments of a page that its browser asks for again, of which only what changed is answered.
+
+A template marks a fragment with `{% fragment "id" every=2 %}…{% endfragment %}`; refresh.js asks
+the address of the page for those that are due, and says which version of each it shows. The view
+passes its answer through `changed_fragments`. (`data-refresh="2"` and an id on an element of any
+page does as well: then the whole page is asked for again.)
+"""
+
+import hashlib
+import re
+
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.safestring import SafeString
+
+# What a request for fragments has, and what an answer of fragments alone has.
+HEADER = "Jobstore-Refresh"
+# Bytes that one answer holds; what is left out is asked for again two seconds later.
+MAX_BYTES = 10_000
+# Fragments that a request can name.
+MAX_FRAGMENTS = 100
+SHOWN = re.compile(r"([\w-]{1,60})=([\w-]{0,40})", re.ASCII)
+# Elements that a browser keeps inside of a table only.
+AROUND = {"tr": "<table><tbody>{}</tbody></table>"}
+
+
+def version_of(content: str) -> str:
+    """Return a short digest of what a fragment shows."""
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+class Refresh:
+    """What one request for fragments asks for, and what its answer holds so far."""
+
+    def __init__(self, shown: dict[str, str]) -> None:
+        """Take the fragments that are asked for, with the versions that the browser shows."""
+        self._shown = shown
+        self._current = dict(shown)
+        self._found: list[str] = []
+        self._size = 0
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> "Refresh | None":
+        """Return what a request asks for; None if it asks for the page."""
+        known: Refresh | None = getattr(request, "jobstore_refresh", None)
+        if known is None and HEADER in request.headers:
+            named = SHOWN.findall(request.headers.get("If-None-Match", ""))[:MAX_FRAGMENTS]
+            known = request.jobstore_refresh = cls(dict(named))  # type: ignore[attr-defined]
+        return known
+
+    def wants(self, name: str) -> bool:
+        """Tell whether a fragment is asked for and still has a place in the answer."""
+        return name in self._shown and self._size < MAX_BYTES
+
+    def add(self, name: str, version: str, html: str, tag: str = "div") -> None:
+        """Put a fragment into the answer, if it changed and has a place there."""
+        size = len(html.encode("utf-8", "surrogatepass"))
+        has_place = not self._found or self._size + size <= MAX_BYTES
+        if self._shown.get(name) == version or not has_place:
+            return
+        self._current[name] = version
+        self._found.append(AROUND.get(tag, "{}").format(SafeString(html)))
+        self._size += size
+
+    def answer(self) -> HttpResponse:
+        """Return what changed; 304 if nothing did."""
+        tag = " ".join(f"{name}={version}" for name, version in self._current.items())
+        answer = HttpResponse("".join(self._found), status=200 if self._found else 304)
+        answer["ETag"], answer[HEADER] = f'"{tag}"', "fragments"
+        patch_vary_headers(answer, [HEADER])
+        return answer
+
+
+def changed_fragments(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """Return the page as it is, or its fragments alone if the request is for these."""
+    refresh = Refresh.of(request)
+    if refresh is None or answer.status_code != 200:
+        return answer
+    if isinstance(answer, TemplateResponse):
+        answer.render()
+    return refresh.answer()

@@ -1,0 +1,87 @@
+"""Template tags of the admin's pages: fragments that are refreshed, and the overview."""
+
+from typing import Any
+
+from django import template
+from django.contrib import admin
+from django.contrib.admin.sites import all_sites
+from django.template.base import FilterExpression, NodeList, Parser, Token, token_kwargs
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from jobstore.admin.dashboard.entry import Overview
+from jobstore.admin.dashboard.page import Page
+from jobstore.admin.refresh import Refresh, version_of
+
+register = template.Library()
+
+OPTIONS = {"every", "tag", "class", "hidden"}
+
+
+class FragmentNode(template.Node):
+    """An element whose content a browser asks for again."""
+
+    def __init__(
+        self, name: FilterExpression, options: dict[str, FilterExpression], nodelist: NodeList
+    ) -> None:
+        self._name = name
+        self._options = options
+        self.nodelist = nodelist
+
+    def render(self, context: template.Context) -> SafeString:
+        """Render the element; nothing if an answer of fragments does without it."""
+        name = str(self._name.resolve(context))
+        request = context.get("request")
+        refresh = Refresh.of(request) if request is not None else None
+        if refresh is not None and not refresh.wants(name):
+            return SafeString("")
+        options = {key: value.resolve(context) for key, value in self._options.items()}
+        content = self.nodelist.render(context)
+        tag, every = options.get("tag", "div"), options.get("every", 2)
+        hidden = SafeString(" hidden") if options.get("hidden") else ""
+        version = version_of(f"{every}{hidden}{content}")
+        html = format_html(
+            '<{} id="{}" class="{}" data-refresh="{}" data-version="{}"{}>{}</{}>',
+            *(tag, name, options.get("class", ""), every, version, hidden, content, tag),
+        )
+        if refresh is not None:
+            refresh.add(name, version, html, str(tag))
+        return html
+
+
+@register.tag
+def fragment(parser: Parser, token: Token) -> FragmentNode:
+    """Mark a part of a page that is asked for again: {% fragment "id" every=2 tag="section" %}.
+
+    `every` is in seconds; `class` and `hidden` are attributes of the element.
+    """
+    _, *bits = token.split_contents()
+    if not bits:
+        raise template.TemplateSyntaxError("fragment needs an id.")
+    name = parser.compile_filter(bits.pop(0))
+    options = token_kwargs(bits, parser)
+    if bits or set(options) - OPTIONS:
+        known = ", ".join(sorted(OPTIONS))
+        raise template.TemplateSyntaxError(f"fragment takes an id and {known}.")
+    nodelist = parser.parse(("endfragment",))
+    parser.delete_first_token()
+    return FragmentNode(name, options, nodelist)
+
+
+@register.simple_tag(takes_context=True)
+def jobstore_overview(context: template.Context) -> Any:
+    """Return the overview for the page of the app; None if the site or the user has none."""
+    request = context.get("request")
+    if request is None:
+        return None
+    site = _site_of(request)
+    page = site._registry.get(Overview)
+    if page is None or not page.has_view_permission(request):
+        return None
+    return Page(site, request)
+
+
+def _site_of(request: Any) -> admin.AdminSite:
+    """Return the admin site that answers a request."""
+    name = getattr(request, "current_app", None)
+    return next((site for site in all_sites if site.name == name), admin.site)
