@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -21,6 +22,11 @@ from jobstore.admin.display import (
     page_of,
     seconds,
 )
+from jobstore.admin.editor import JobEditor
+from jobstore.admin.preview import questions_of
+from jobstore.admin.run_chart import chart
+from jobstore.admin.upcoming import SHOWN_TIMES, upcoming
+from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 
 # Runs that the page of one job shows.
@@ -35,7 +41,7 @@ VERBS = {
 }
 
 
-class JobPage(JobActions):
+class JobPage(JobEditor, JobActions):
     """The page of one job, and the address that its buttons post to."""
 
     def get_urls(self) -> list[URLPattern]:
@@ -89,38 +95,62 @@ class JobPage(JobActions):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
-        """Add the buttons and the latest runs."""
+        """Add the buttons, the next runs, what differs from the code, and the latest runs."""
         job = options["obj"]
         context["buttons"] = self.buttons(request, job)
+        context |= _schedule_of(job)
+        differs = bool(job.declaration and (job.quarantined_at or context.get("differences")))
+        context["links"] = self.editing_links(request, job, is_resettable=differs)
         site = self.admin_site
         context["act_url"] = reverse(
             "admin:jobstore_djangojob_act", args=(quote(job.pk),), current_app=site.name
         )
         if request.user.has_perm("jobstore.view_djangojobexecution"):
+            runs = _latest_runs(job)
+            now = database_now(router.db_for_read(DjangoJobExecution))
             context |= {
-                "runs": _latest_runs(site, job),
+                "runs": [_shown(site, run, now) for run in runs],
+                "chart": chart(runs),
                 "history_url": history_of(site, job.pk),
             }
         return super().render_change_form(request, context, *args, **options)
 
 
-def _latest_runs(site: AdminSite, job: DjangoJob) -> list[dict[str, Any]]:
+def _schedule_of(job: DjangoJob) -> dict[str, Any]:
+    """Return what the page tells of when a job runs, as far as it can be restored."""
+    found: dict[str, Any] = {"words": in_words(job.trigger)}
+    if job.retired_at is not None:
+        return found
+    try:
+        trigger = api.definition(job).trigger
+        times = [] if job.quarantined_at else api.next_run_times(job, SHOWN_TIMES)
+    except Exception:  # a trigger is anybody's code; whoever looks after it must see the page
+        return found
+    zone = None if hasattr(trigger, "interval") else getattr(trigger, "timezone", None)
+    return found | {
+        "zone": zone,
+        "times": upcoming(times, database_now(router.db_for_read(DjangoJob))),
+        "questions": questions_of(trigger),
+        "differences": api.differs_from_code(job),
+    }
+
+
+def _latest_runs(job: DjangoJob) -> list[DjangoJobExecution]:
     runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
-    shown = list(runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS])
-    now = database_now(runs.db)
-    return [
-        {
-            "url": page_of(site, run),
-            "scheduled": moment(run.run_time),
-            "status": badge(run.status),
-            "exception": run.exception_type,
-            "delay": seconds(run.start_delay),
-            "run_time": _length(run, now),
-            "process": run.instance or NOTHING,
-            "requested_by": run.requested_by,
-        }
-        for run in shown
-    ]
+    return list(runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS])
+
+
+def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "url": page_of(site, run),
+        "scheduled": moment(run.run_time),
+        "status": badge(run.status),
+        "exception": run.exception_type,
+        "delay": seconds(run.start_delay),
+        "run_time": _length(run, now),
+        "process": run.instance or NOTHING,
+        "requested_by": run.requested_by,
+    }
 
 
 def _length(run: DjangoJobExecution, now: dt.datetime) -> str:

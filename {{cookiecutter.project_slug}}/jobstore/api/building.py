@@ -120,7 +120,10 @@ def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.
     found: list[dt.datetime] = []
     while first is not None and len(found) < number:
         found.append(first)
-        following = trigger.get_next_fire_time(first, first)
+        try:
+            following = trigger.get_next_fire_time(first, first)
+        except OverflowError:
+            break  # after the year 9999
         if following is not None and following.timestamp() <= first.timestamp():
             break
         first = following

@@ -1,0 +1,248 @@
+"""What a job's function is called with, as a form.
+
+Functions that the code offers with types have a field for each argument; of any other the arguments
+are written as JSON. Secret values are never sent to the browser: a mask stands for them, and what
+is masked stays as it is stored.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from jobstore.declarations.fields import Field
+from jobstore.declarations.offers import Offer
+from jobstore.storage import masking
+from jobstore.texts import flattened
+
+MAX_LENGTH = 100_000
+PREFIX = "arg_"
+KEPT = f"Leave {masking.MASK} to keep what is stored."
+
+
+class NotJson(Exception):
+    """Arguments that JSON cannot tell, such as dates."""
+
+
+class JsonField(forms.CharField):
+    """A list or an object of JSON."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false", "class": "vLargeTextField"})
+
+    def __init__(self, kind: type, **options: Any) -> None:
+        self._kind = kind
+        super().__init__(required=False, max_length=MAX_LENGTH, **options)
+
+    def to_python(self, value: Any) -> Any:
+        """Return the value; an empty one for nothing."""
+        text = (super().to_python(value) or "").strip()
+        if not text:
+            return self._kind()
+        try:
+            found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
+            why = flattened(error, 120).rstrip(".") or "it is nested too deeply"
+            raise ValidationError(f"This is no JSON: {why}.") from None
+        if not isinstance(found, self._kind):
+            wanted = "a list, such as [1]" if self._kind is list else 'an object, such as {"n": 1}'
+            raise ValidationError(f"Write {wanted}.")
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare values, not texts."""
+        try:
+            return bool(self.to_python(data) != self.to_python(initial))
+        except ValidationError:
+            return True
+
+
+class ArgumentsForm(forms.Form):
+    """The arguments of a job."""
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        func: Any,
+        offer: Offer | None,
+        stored: tuple[Sequence[Any], Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Ask for the arguments of a function.
+
+        :param data: what was filled in; None if nothing was yet.
+        :param func: what is called; None if it cannot be found.
+        :param offer: how the code offers it; None if it does not.
+        :param stored: the arguments that the job has, or is to have at first.
+        """
+        super().__init__(data)
+        self._stored = stored or ((), {})
+        self._offer = offer
+        # What cannot be told by the fields stays as it is.
+        self.is_fixed = False
+        typed = offer is not None and all(one.kind != "any" for one in offer.fields)
+        self.is_typed = typed and not self._stored[0]
+        if self.is_typed and offer is not None:
+            for one in offer.fields:
+                self.fields[f"{PREFIX}{one.name}"] = self._typed(one, stored is not None)
+            return
+        try:
+            texts = _texts(func, *self._stored)
+        except NotJson:
+            self.is_fixed = True
+            return
+        kept = KEPT if masking.MASK in "".join(texts) else ""
+        self.fields["args"] = JsonField(
+            list, label="Positional", initial=texts[0], help_text=f"A list of JSON. {kept}"
+        )
+        self.fields["kwargs"] = JsonField(
+            dict, label="By name", initial=texts[1], help_text=f"An object of JSON. {kept}"
+        )
+
+    @property
+    def shown(self) -> str:
+        """The stored arguments as people may see them."""
+        return masking.shown(None, *self._stored)
+
+    def call(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments that are meant, with the secrets that were kept."""
+        if self.is_fixed:
+            return list(self._stored[0]), dict(self._stored[1])
+        if self.is_typed:
+            return [], self.cleaned_data["kwargs"]
+        return self.cleaned_data["args"], self.cleaned_data["kwargs"]
+
+    def clean(self) -> dict[str, Any]:
+        """Read typed values, and put stored secrets in place of their masks."""
+        values = super().clean() or self.cleaned_data
+        if self.is_typed:
+            values["kwargs"] = self._read(values)
+        elif not self.errors and not self.is_fixed:
+            for name, stored in (("args", list(self._stored[0])), ("kwargs", self._stored[1])):
+                try:
+                    values[name] = unmasked(values[name], stored)
+                except ValueError as error:
+                    self.add_error(name, str(error))
+        return values
+
+    def place(self, text: str) -> None:
+        """Show what an operation says of the arguments at a field that is meant."""
+        names = [name for name in self.fields if f"{name.removeprefix(PREFIX)!r}" in text]
+        self.add_error(next(iter([*names, *reversed(self.fields)]), None), text)
+
+    def _typed(self, one: Field, is_stored: bool) -> forms.Field:
+        stored = self._stored[1]
+        is_kept = one.is_secret and one.name in stored
+        value = stored.get(one.name, None if is_stored else one.default)
+        help_text = one.help or ("" if one.kind == "text" else f"{one.wanted.capitalize()}.")
+        if not one.is_required and (one.default is None or not one.is_secret):
+            default = "nothing" if one.default is None else one.text_of(one.default)
+            help_text = f"{help_text} Empty for {default!s}, as in the code.".strip()
+        options: dict[str, Any] = {
+            "label": one.label or one.name.replace("_", " ").capitalize(),
+            "required": False,
+            "help_text": f"{help_text} {KEPT}".strip() if is_kept else help_text,
+            "initial": masking.MASK if is_kept else _text_of(one, value),
+        }
+        if one.kind in ("choice", "switch"):
+            texts = [*one.choices] if one.kind == "choice" else ["true", "false"]
+            choices = [("", "---------"), *((text, text) for text in texts)]
+            return forms.ChoiceField(choices=choices, **options)
+        kinds = {"moment": "datetime-local", "date": "date", "whole": "number"}
+        attributes = {"type": kinds[one.kind]} if one.kind in kinds and not is_kept else {}
+        widget = forms.TextInput(attrs=attributes | {"class": "vTextField"})
+        return forms.CharField(widget=widget, max_length=MAX_LENGTH, strip=False, **options)
+
+    def _read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for one in self._offer.fields if self._offer else ():
+            name = f"{PREFIX}{one.name}"
+            text = values.get(name, "")
+            if one.is_secret and text == masking.MASK and one.name in self._stored[1]:
+                found[one.name] = self._stored[1][one.name]
+            elif text == masking.MASK:
+                self.add_error(name, "There is nothing stored that could be kept; write the value.")
+            elif text == "" and not one.is_required and not (one.kind == "text" and self._has(one)):
+                continue
+            elif text == "" and one.is_required and one.kind == "text":
+                found[one.name] = ""
+            else:
+                try:
+                    found[one.name] = one.value_of(text)
+                except ValueError as error:
+                    sentence = str(error)
+                    self.add_error(name, f"{sentence[:1].upper()}{sentence[1:]}.")
+        return found
+
+    def _has(self, one: Field) -> bool:
+        """Tell whether an empty text is what is stored of an argument."""
+        return bool(self._stored[1].get(one.name) == "")
+
+
+def unmasked(value: Any, stored: Any) -> Any:
+    """Return a value with what is stored at the same place instead of each mask.
+
+    :raises ValueError: for a mask where nothing is stored.
+    """
+    if value == masking.MASK:
+        if stored is None:
+            raise ValueError(
+                f"{masking.MASK} stands for a stored value, and there is none at this place; write "
+                "the value."
+            )
+        return stored
+    if isinstance(value, dict):
+        inside = stored if isinstance(stored, Mapping) else {}
+        return {name: unmasked(one, inside.get(name)) for name, one in value.items()}
+    if isinstance(value, list):
+        beside = list(stored) if isinstance(stored, list | tuple) else []
+        beside += [None] * (len(value) - len(beside))
+        return [unmasked(one, other) for one, other in zip(value, beside, strict=False)]
+    return value
+
+
+def _texts(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, str]:
+    """Return arguments as JSON, secret ones masked.
+
+    :raises NotJson: if JSON cannot tell them.
+    """
+    try:
+        for value in (list(args), dict(kwargs)):
+            if json.loads(json.dumps(value, allow_nan=False)) != value:
+                raise NotJson
+        masked_args, masked_kwargs = masking.masked_arguments(func, args, kwargs)
+        return _json(masked_args), _json(masked_kwargs)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotJson from error
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_mask) if value else ""
+
+
+def _mask(value: Any) -> str:
+    if isinstance(value, masking.Masked):
+        return masking.MASK
+    raise TypeError
+
+
+def _text_of(one: Field, value: Any) -> str:
+    if value is None:
+        return ""
+    if one.kind == "switch":
+        return "true" if value else "false"
+    if one.kind == "moment" and hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return str(one.text_of(value))
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found

@@ -1,0 +1,370 @@
+"""Pages that change what a job is, and that add jobs: fill in, look at the preview, save.
+
+They need no script. Each of them calls one operation; what that refuses stands at a field, and what
+was filled in stays.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from jobstore import api
+from jobstore.admin.arguments_form import ArgumentsForm
+from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.display import page_of
+from jobstore.admin.options_form import NewJobForm, OptionsForm
+from jobstore.admin.preview import digest_of, preview_of
+from jobstore.admin.schedule_form import ScheduleForm
+from jobstore.admin.words import in_words
+from jobstore.declarations.offers import Offer
+from jobstore.models import DjangoJob
+
+# The pages of one job, by what follows its address.
+PAGES = ("schedule", "options", "clone", "reset")
+TEMPLATES = "admin/jobstore/djangojob"
+
+
+@dataclasses.dataclass
+class Edit:
+    """One page: its forms, and the operation that stores what is filled in."""
+
+    title: str
+    forms: Sequence[Any]
+    operation: Callable[[], DjangoJob]
+    place: Callable[[api.OperationError], None]
+    context: dict[str, Any]
+    job: DjangoJob | None = None
+    # Tells what is done, for people and in the admin's log.
+    done: str = "Changed."
+
+
+class JobEditor(ReadOnlyAdmin):
+    """Changes of schedules, arguments and options; new jobs, clones, and the way back to code."""
+
+    class Media:
+        css = {"all": ["jobstore/editor.css"]}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages."""
+        added = [
+            path(
+                f"<path:object_id>/{name}/",
+                self.admin_site.admin_view(getattr(self, f"{name}_view")),
+                name=f"jobstore_djangojob_{name}",
+            )
+            for name in PAGES
+        ]
+        return [*added, *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the user may add jobs, of functions that the code offers."""
+        return api.may(request.user, "add")
+
+    def editing_links(
+        self, request: HttpRequest, job: DjangoJob, *, is_resettable: bool
+    ) -> dict[str, str]:
+        """Return the pages that the user may open for a job: their addresses, by what they do."""
+        if job.retired_at is not None:
+            return {}
+        links = {}
+        if api.may(request.user, "edit", job):
+            if job.quarantined_at is None:
+                links["Change schedule"] = self._address("schedule", job)
+                links["Change arguments and options"] = self._address("options", job)
+            if is_resettable:
+                links["Reset to code"] = self._address("reset", job)
+        if job.quarantined_at is None and api.may(request.user, "add") and api.offer_for(job):
+            links["Clone"] = self._address("clone", job)
+        return links
+
+    # --- Pages ----------------------------------------------------------------------------------
+
+    def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change when a job runs."""
+        job = self._job(request, object_id, "edit")
+        try:
+            definition = api.definition(job)
+        except api.Unreadable as error:
+            return self._back(request, job, error)
+        form = ScheduleForm(request.POST or None, trigger=definition.trigger)
+        expected = request.POST.get("expected") or definition.fingerprint
+
+        def operation() -> DjangoJob:
+            trigger, fields = form.arguments
+            return api.reschedule(job.pk, trigger, expected=expected, by=request.user, **fields)
+
+        edit = Edit(
+            f"Change the schedule of {job.pk}",
+            [form],
+            operation,
+            lambda error: form.place(str(error)),
+            {"schedule": form, "expected": expected, "now_in_words": in_words(job.trigger)},
+            job,
+            "Changed the schedule",
+        )
+        return self._answer(request, edit)
+
+    def options_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change what a job is called with, and how it runs."""
+        job = self._job(request, object_id, "edit")
+        try:
+            found = api.definition(job)
+        except api.Unreadable as error:
+            return self._back(request, job, error)
+        expected = request.POST.get("expected") or found.fingerprint
+        arguments = ArgumentsForm(
+            request.POST or None,
+            func=found.func,
+            offer=api.offer_for(job),
+            stored=(found.args, found.kwargs),
+        )
+        options = OptionsForm(request.POST or None, job=job)
+
+        def operation() -> DjangoJob:
+            changes = options.changes()
+            args, kwargs = arguments.call()
+            if arguments.has_changed():
+                changes |= {"args": args, "kwargs": kwargs}
+            return api.change(job.pk, expected=expected, by=request.user, **changes)
+
+        edit = Edit(
+            f"Change arguments and options of {job.pk}",
+            [arguments, options],
+            operation,
+            lambda error: _place(error, arguments, options),
+            {"arguments": arguments, "options": options, "expected": expected},
+            job,
+            "Changed arguments or options",
+        )
+        return self._answer(request, edit)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Choose a function that the code offers, and add a job of it."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        key = request.GET.get("function", "")
+        if key:
+            try:
+                return self._add(request, api.offered(key))
+            except api.NotSchedulable as error:
+                self.message_user(request, str(error), messages.ERROR)
+        context = {"offers": api.offers().values(), "title": "Add a job", "original": "Add"}
+        return self._render(request, "choose_function", context)
+
+    def clone_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Add a job like another one, with an id of its own."""
+        job = self._job(request, object_id, "view")
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        offer = api.offer_for(job)
+        if offer is None:
+            text = f"Job {job.pk} cannot be cloned: the code does not offer its function."
+            self.message_user(request, text, messages.ERROR)
+            return redirect(page_of(self.admin_site, job))
+        try:
+            return self._add(request, offer, job)
+        except api.Unreadable as error:
+            return self._back(request, job, error)
+
+    def _add(
+        self, request: HttpRequest, offer: Offer, like: DjangoJob | None = None
+    ) -> HttpResponse:
+        found = api.definition(like) if like else None
+        data = request.POST or None
+        new = NewJobForm(data, initial={"paused": like is not None})
+        schedule = ScheduleForm(data, trigger=found.trigger if found else None)
+        arguments = ArgumentsForm(
+            data, func=offer.func, offer=offer, stored=(found.args, found.kwargs) if found else None
+        )
+        options = OptionsForm(data, job=like)
+
+        def operation() -> DjangoJob:
+            trigger, fields = schedule.arguments
+            args, kwargs = arguments.call()
+            row: DjangoJob = api.add_job(
+                found.reference if found else offer.func,
+                trigger,
+                args=args,
+                kwargs=kwargs,
+                by=request.user,
+                **_filled(options, new),
+                **fields,
+            )
+            return row
+
+        edit = Edit(
+            f"Clone {like.pk}" if like else f"Add a job: {offer.name}",
+            [new, schedule, arguments, options],
+            operation,
+            lambda error: _place(error, arguments, options, schedule, new),
+            {
+                "new": new,
+                "schedule": schedule,
+                "arguments": arguments,
+                "options": options,
+                "offer": offer,
+            },
+            like,
+            "Added",
+        )
+        return self._answer(request, edit)
+
+    def reset_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take a job back to what the code declares, once that was confirmed."""
+        job = self._job(request, object_id, "edit")
+        differences = api.differs_from_code(job)
+        if request.method == "POST":
+            try:
+                with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
+                    api.reset(job.pk, by=request.user)
+                    self.log_change(request, job, "Reset to what the code declares.")
+            except api.NotAllowed:
+                raise
+            except api.OperationError as error:
+                return self._back(request, job, error)
+            text = f"Job {job.pk} is again as the code declares it."
+            self.message_user(request, text, messages.SUCCESS)
+            return redirect(page_of(self.admin_site, job))
+        context = {"title": f"Reset {job.pk} to code", "job": job, "differences": differences}
+        return self._render(request, "reset_confirmation", context | {"original": "Reset"})
+
+    # --- What they share ------------------------------------------------------------------------
+
+    def _job(self, request: HttpRequest, object_id: str, verb: str) -> DjangoJob:
+        key = unquote(object_id)
+        jobs = DjangoJob.objects.filter(pk=key)
+        job: DjangoJob | None = jobs.first() if self._are_keys([key]) else None
+        if job is None:
+            raise Http404
+        if not self.has_view_permission(request, job) or not api.may(request.user, verb, job):
+            raise PermissionDenied
+        return job
+
+    def _answer(self, request: HttpRequest, edit: Edit) -> HttpResponse:
+        """Show the page, with a preview if the forms are right, or save what was looked at."""
+        context = edit.context
+        if request.method == "POST" and _are_valid(edit.forms):
+            seen = digest_of(request.POST)
+            is_looked_at = request.POST.get("previewed") == seen
+            try:
+                if "save" in request.POST and is_looked_at:
+                    return self._save(request, edit)
+                if not edit.context.get("new") and not _has_changed(edit):
+                    raise api.InvalidOption("Nothing is changed.")
+                context["preview"] = preview_of(edit.operation)
+                context["previewed"] = seen
+                context["is_unseen"] = "save" in request.POST
+            except api.NotAllowed:
+                if edit.context.get("new") is None:
+                    raise
+                edit.forms[0].add_error(None, "You may not add a job like that.")
+            except api.NoSuchJob as error:
+                self.message_user(request, str(error), messages.ERROR)
+                return redirect(self._list())
+            except api.Conflict as error:
+                edit.forms[0].add_error(None, str(error))
+                self._look_again(edit)
+            except api.OperationError as error:
+                edit.place(error)
+        context |= {"title": edit.title, "original": edit.job or "Add", "job": edit.job}
+        context["errors"] = [one for form in edit.forms for one in form.errors]
+        context["general"] = [one for form in edit.forms for one in form.non_field_errors()]
+        context["back"] = page_of(self.admin_site, edit.job) if edit.job else self._list()
+        return self._render(request, "editor", context)
+
+    def _look_again(self, edit: Edit) -> None:
+        """Compare what was filled in with what somebody else has saved meanwhile."""
+        if edit.job is None:
+            return
+        edit.job.refresh_from_db()
+        edit.context["expected"] = api.definition(edit.job).fingerprint
+        edit.context["now_in_words"] = in_words(edit.job.trigger)
+
+    def _save(self, request: HttpRequest, edit: Edit) -> HttpResponse:
+        is_new = edit.context.get("new") is not None
+        with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
+            row = edit.operation()
+            if is_new:
+                self.log_addition(request, row, f"{edit.done}: {in_words(row.trigger)}.")
+            else:
+                self.log_change(request, row, f"{edit.done}.")
+        text = f"{edit.done}: {row.pk} runs {in_words(row.trigger)}."
+        if row.next_run_time is None:
+            text += " It is paused."
+        self.message_user(request, text, messages.SUCCESS)
+        return redirect(page_of(self.admin_site, row))
+
+    def _back(self, request: HttpRequest, job: DjangoJob, error: Exception) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return redirect(page_of(self.admin_site, job))
+
+    def _render(
+        self, request: HttpRequest, template: str, context: dict[str, Any]
+    ) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        shared = {
+            **self.admin_site.each_context(request),
+            "has_view_permission": True,
+            "opts": self.opts,
+            "media": self.media,
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/{template}.html", shared | context)
+
+    def _address(self, page: str, job: DjangoJob) -> str:
+        return reverse(
+            f"admin:jobstore_djangojob_{page}",
+            args=(quote(job.pk),),
+            current_app=self.admin_site.name,
+        )
+
+    def _list(self) -> str:
+        return reverse("admin:jobstore_djangojob_changelist", current_app=self.admin_site.name)
+
+
+def _has_changed(edit: Edit) -> bool:
+    schedule = edit.context.get("schedule")
+    is_foreign = schedule is not None and not schedule.is_shown
+    return is_foreign or any(form.has_changed() for form in edit.forms)
+
+
+def _filled(options: OptionsForm, new: NewJobForm) -> dict[str, Any]:
+    found = {**options.cleaned_data, **new.cleaned_data}
+    if not found["name"]:
+        del found["name"]
+    return found
+
+
+def _place(
+    error: api.OperationError,
+    arguments: ArgumentsForm,
+    options: OptionsForm,
+    schedule: ScheduleForm | None = None,
+    new: forms.Form | None = None,
+) -> None:
+    """Show what an operation says at the field that is meant."""
+    text = str(error)
+    if isinstance(error, api.InvalidArguments):
+        arguments.place(text)
+    elif isinstance(error, api.InvalidSchedule) and schedule is not None:
+        schedule.place(text)
+    elif new is not None and (isinstance(error, api.AlreadyExists) or " id " in text):
+        new.add_error("id", text)
+    else:
+        options.place(text)
+
+
+def _are_valid(found: Sequence[forms.Form]) -> bool:
+    """Tell whether all forms are right; each of them is looked at, so that all mistakes show."""
+    return not sum(not form.is_valid() for form in found)

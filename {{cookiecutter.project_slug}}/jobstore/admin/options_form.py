@@ -1,0 +1,108 @@
+"""The options of a job as a form, and what a new job needs beside."""
+
+from typing import Any
+
+from django import forms
+
+from jobstore import conf
+from jobstore.api.building import stand_in
+from jobstore.models import DjangoJob
+
+NAMES = ("name", "executor", "max_instances", "coalesce", "misfire_grace_time", "on_lost")
+
+
+class OptionsForm(forms.Form):
+    """How a job runs."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=DjangoJob._meta.get_field("name").max_length,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text="What people call it; empty for the function's name.",
+    )
+    executor = forms.ChoiceField(label="Executor", help_text="What runs it.")
+    max_instances = forms.IntegerField(
+        label="At the same time",
+        min_value=1,
+        max_value=1_000,
+        help_text="Runs of this job that may go on at once. More are skipped, and recorded so.",
+    )
+    coalesce = forms.BooleanField(
+        label="Make up for missed times by one run",
+        required=False,
+        help_text="Otherwise each time that was missed gets a run.",
+    )
+    misfire_grace_time = forms.IntegerField(
+        label="May be late by",
+        required=False,
+        min_value=1,
+        max_value=conf.YEAR,
+        help_text="Seconds; later ones are recorded as missed. Empty for any lateness.",
+    )
+    on_lost = forms.ChoiceField(
+        label="If its process dies",
+        choices=DjangoJob.OnLost.choices,
+        help_text="“rerun” starts it again, for jobs that may safely run twice.",
+    )
+
+    def __init__(self, data: Any = None, *, job: DjangoJob | None = None) -> None:
+        """Begin with the options of a job; without one, with those that a new job has."""
+        found: dict[str, Any] = {name: getattr(job, name) for name in NAMES} if job else {}
+        default = {
+            "executor": "default",
+            "max_instances": 1,
+            "coalesce": True,
+            "misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS"),
+            "on_lost": "record",
+        }
+        super().__init__(data, initial=found or default)
+        names = {"default", *stand_in()._executors, *filter(None, [found.get("executor")])}
+        executor: Any = self.fields["executor"]
+        executor.choices = [(name, name) for name in sorted(names)]
+
+    def changes(self) -> dict[str, Any]:
+        """Return what somebody changed, as operations take it."""
+        found = {name: self.cleaned_data[name] for name in self.changed_data}
+        if found.get("name") == "":
+            del found["name"]
+        return found
+
+    def clean_name(self) -> str:
+        """Refuse to take a name away: there is none to go back to."""
+        name: str = self.cleaned_data["name"]
+        if not name and self.initial.get("name"):
+            raise forms.ValidationError("Write what it is called.")
+        return name
+
+    def place(self, text: str) -> None:
+        """Show what an operation says of an option at its field."""
+        self.add_error(next((name for name in NAMES if name in text), None), text)
+
+
+class NewJobForm(forms.Form):
+    """What identifies a new job, and whether it runs at once."""
+
+    id = forms.CharField(
+        label="Id",
+        max_length=DjangoJob._meta.pk.max_length,
+        widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
+        help_text="Identifies the job for ever, such as report-berlin.",
+    )
+    paused = forms.BooleanField(
+        label="Paused at first", required=False, help_text="It runs once somebody resumes it."
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text="Why it is paused; shown wherever the job is.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a reason for a pause that there is not."""
+        values = super().clean() or self.cleaned_data
+        if values.get("reason") and not values.get("paused"):
+            self.add_error("reason", "Only a paused job has a reason; empty it, or pause the job.")
+        return values

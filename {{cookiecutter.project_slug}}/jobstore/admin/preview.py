@@ -1,0 +1,129 @@
+"""What an operation would do: it is carried out, looked at, and taken back.
+
+So the preview and what is saved cannot differ: both are the same operation with the same checks.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from django.db import router, transaction
+from django.http import QueryDict
+from django.utils.crypto import salted_hmac
+from django.utils.dateparse import parse_datetime
+
+from jobstore import api
+from jobstore.admin.display import NOTHING, moment
+from jobstore.admin.upcoming import SHOWN_TIMES, Upcoming, upcoming
+from jobstore.admin.words import in_words
+from jobstore.models import AuditEntry, DjangoJob, database_now
+from jobstore.schedules.wording import (
+    cron_fields,
+    describe,
+    interval_question,
+    weekday_question,
+)
+from jobstore.util import as_aware
+
+LABELS = {
+    "trigger": "schedule",
+    "func": "function",
+    "next_run_time": "next run",
+    "misfire_grace_time": "may be late by",
+    "max_instances": "at the same time",
+    "coalesce": "make up by one run",
+    "on_lost": "if its process dies",
+    "pause_reason": "reason of the pause",
+}
+# What says nothing that a person would ask for before saving.
+UNSAID = ("quarantined", "retired")
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """A part of a job, before and after."""
+
+    label: str
+    before: str
+    after: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """What people see before they save."""
+
+    changes: list[Changed]
+    words: str
+    notation: str
+    times: list[Upcoming]
+    questions: list[str]
+    is_paused: bool
+
+
+def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
+    """Carry an operation out, look at what it did, and take it back.
+
+    Raises what the operation raises.
+    """
+    using = router.db_for_write(DjangoJob)
+    with transaction.atomic(using=using), api.through("admin"):
+        row = operation()
+        entries = AuditEntry.objects.using(using).filter(job_id=row.pk)
+        entry = entries.order_by("-pk").first()
+        trigger = api.definition(row).trigger
+        is_paused = row.next_run_time is None
+        times = api.next_run_times(trigger if is_paused else row, SHOWN_TIMES)
+        found = Preview(
+            changes=_changes(entry.before, entry.after) if entry else [],
+            words=in_words(row.trigger),
+            notation=describe(trigger),
+            times=upcoming(times, database_now(using)),
+            questions=questions_of(trigger),
+            is_paused=is_paused,
+        )
+        transaction.set_rollback(True, using=using)
+    return found
+
+
+def questions_of(trigger: Any) -> list[str]:
+    """Return what is questionable about a schedule, a sentence each."""
+    found = []
+    if weekday_question(trigger) and hasattr(trigger, "fields"):
+        days = cron_fields(trigger)["day_of_week"]
+        found.append(f"Cron fields count weekdays from Monday as 0: what you wrote means {days}.")
+    if question := interval_question(trigger):
+        found.append(f"{question[:1].upper()}{question[1:]}.")
+    return found
+
+
+def digest_of(form: QueryDict) -> str:
+    """Return a digest of what was filled in: who saves must have looked at just that."""
+    left_out = ("csrfmiddlewaretoken", "previewed", "preview", "save")
+    filled = sorted((name, form.getlist(name)) for name in form if name not in left_out)
+    return salted_hmac("jobstore.preview", repr(filled), algorithm="sha256").hexdigest()[:24]
+
+
+def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[Changed]:
+    old, new = before or {}, after or {}
+    names = [name for name in {**old, **new} if name not in UNSAID]
+    return [
+        Changed(LABELS.get(name, name), _shown(name, old), _shown(name, new))
+        for name in names
+        if _shown(name, old) != _shown(name, new)
+    ]
+
+
+def _shown(name: str, values: dict[str, Any]) -> str:
+    if name not in values:
+        return NOTHING
+    value = values[name]
+    if name == "trigger":
+        return in_words(value)
+    if name == "next_run_time":
+        when = parse_datetime(value) if value else None
+        return "paused" if when is None else moment(as_aware(when))
+    if name == "misfire_grace_time":
+        return "any lateness" if value is None else f"{value} s"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value not in ("", None) else NOTHING

@@ -1,0 +1,323 @@
+"""A schedule as a form: crontab text, cron fields, an interval, or one moment.
+
+It finds what can be found in a field alone. Whether the schedule fires, and how often, is found by
+the operation that would store it; `place` puts what that says at the field that is meant.
+"""
+
+import datetime as dt
+import functools
+import zoneinfo
+from collections.abc import Mapping
+from typing import Any
+
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from jobstore.registry import crontab
+from jobstore.schedules import trigger_defaults
+from jobstore.storage import replacement
+from jobstore.texts import flattened
+
+KINDS = {
+    "crontab": "Crontab text",
+    "cron": "Cron fields",
+    "interval": "Interval",
+    "date": "Once",
+}
+CRON_FIELDS = tuple(CronTrigger.FIELD_NAMES)
+# The fields of each kind, and those that only some kinds have.
+FIELDS = {
+    "crontab": ("crontab",),
+    "cron": CRON_FIELDS,
+    "interval": ("every", "unit"),
+    "date": ("run_at",),
+}
+LIMITS = ("start_date", "end_date", "jitter")
+WITH_LIMITS = ("cron", "interval")
+UNITS = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
+# Years that can be converted into any zone, and are not a typing error.
+YEARS = range(2000, 3000)
+EXAMPLES = {
+    "year": "2030",
+    "month": "1-12 or jan-dec",
+    "day": "1-31, last, 2nd fri",
+    "week": "1-53",
+    "day_of_week": "mon-fri",
+    "hour": "0-23, */2",
+    "minute": "0-59, */15",
+    "second": "0-59",
+}
+
+
+@functools.lru_cache(maxsize=1)
+def zone_names() -> tuple[str, ...]:
+    """Return the names of all time zones that this machine knows."""
+    return tuple(sorted(zoneinfo.available_timezones() - {"Factory", "localtime"}))
+
+
+class ZoneSelect(forms.Select):
+    """A list of all zones. Django would render a template for each of six hundred options."""
+
+    def render(
+        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
+    ) -> SafeString:
+        """Return the list, with one name chosen."""
+        options = format_html_join(
+            "",
+            "<option{}>{}</option>",
+            ((SafeString(" selected") if one == value else "", one) for one, _ in self.choices),
+        )
+        found = self.build_attrs(self.attrs, {**(attrs or {}), "name": name})
+        return format_html(
+            "<select{}>{}</select>",
+            format_html_join("", ' {}="{}"', ((key, text) for key, text in found.items())),
+            options,
+        )
+
+
+class MomentField(forms.CharField):
+    """A date and a time on the clocks of a zone that is chosen elsewhere: a naive datetime."""
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
+
+    def to_python(self, value: Any) -> Any:
+        """Return the moment; None for nothing."""
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            found = dt.datetime.fromisoformat(text)
+        except ValueError:
+            raise ValidationError(
+                f"{text!r} is no date and time; write it as 2030-01-31 08:00."
+            ) from None
+        if found.tzinfo is not None:
+            raise ValidationError("Leave out the offset; choose the time zone below.")
+        if found.year not in YEARS:
+            raise ValidationError(f"Choose a year from {YEARS[0]} to {YEARS[-1]}.")
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare moments, not their texts."""
+        try:
+            return bool(self.to_python(data) != (initial or None))
+        except ValidationError:
+            return True
+
+
+class ScheduleForm(forms.Form):
+    """When a job runs."""
+
+    kind = forms.ChoiceField(label="Kind", choices=KINDS, widget=forms.RadioSelect)
+    crontab = forms.CharField(
+        label="Crontab line",
+        required=False,
+        max_length=200,
+        help_text="Minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, "
+        "@monthly. 30 3 * * 1-5 is 03:30 from Monday to Friday.",
+    )
+    every = forms.FloatField(label="Every", required=False, min_value=0.001, max_value=1e9)
+    unit = forms.ChoiceField(
+        label="Unit", required=False, choices=[(name, name) for name in reversed(UNITS)]
+    )
+    run_at = MomentField(label="At", required=False)
+    timezone = forms.ChoiceField(
+        label="Time zone", widget=ZoneSelect, help_text="In which hours and dates are meant."
+    )
+    start_date = MomentField(
+        label="Not before", required=False, help_text="The earliest time; empty for from now on."
+    )
+    end_date = MomentField(label="Not after", required=False, help_text="Empty for no end.")
+    jitter = forms.IntegerField(
+        label="Spread by",
+        required=False,
+        min_value=1,
+        max_value=86_400,
+        help_text="Seconds: each run begins later by up to that, by chance. Empty for on time.",
+    )
+
+    def __init__(self, data: Any = None, *, trigger: Any = None) -> None:
+        """Begin with the schedule of a trigger.
+
+        :param data: what was filled in; None if nothing was yet.
+        :param trigger: one that is stored; None for a new job.
+        """
+        self.found = fields_of(trigger)
+        super().__init__(data, initial=self.found)
+        for name in CRON_FIELDS:
+            self.fields[name] = forms.CharField(
+                label=name.replace("_", " ").capitalize(),
+                required=False,
+                max_length=200,
+                widget=forms.TextInput(attrs={"placeholder": EXAMPLES[name]}),
+            )
+        zone: Any = self.fields["timezone"]
+        known = dict.fromkeys([settings.TIME_ZONE, *zone_names()])
+        zone.choices = [(name, name) for name in known]
+        self.arguments: tuple[Any, dict[str, Any]] = ("", {})
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the stored schedule can be told by these fields."""
+        return "kind" in self.found
+
+    def groups(self) -> list[tuple[str, str, list[Any]]]:
+        """Return each kind with its name and its fields."""
+        return [(kind, KINDS[kind], [self[name] for name in FIELDS[kind]]) for kind in KINDS]
+
+    def limits(self) -> list[Any]:
+        """Return the fields that cron fields and intervals have."""
+        return [self[name] for name in LIMITS]
+
+    def clean(self) -> dict[str, Any]:
+        """Make the arguments of a schedule, or say at its field what is wrong."""
+        values = super().clean() or self.cleaned_data
+        kind = values.get("kind")
+        if kind is None or self.errors:
+            return values
+        self._check_others(kind)
+        if not self.errors:
+            getattr(self, f"_clean_{kind}")(values)
+        return values
+
+    def _check_others(self, kind: str) -> None:
+        """Let nothing be ignored in silence that somebody filled in."""
+        changed = set(self.changed_data)
+        others = {name for one in KINDS if one != kind for name in FIELDS[one]} & changed
+        if others - {"unit"} and not changed & {"kind", *FIELDS[kind]}:
+            other = next(one for one in KINDS if others & set(FIELDS[one]))
+            self.add_error(
+                "kind",
+                f"You filled in “{KINDS[other]}”, but chose “{KINDS[kind]}”. Choose one of both.",
+            )
+        if kind not in WITH_LIMITS:
+            for name in LIMITS:
+                if self.cleaned_data.get(name) is not None and name in changed:
+                    text = "Only cron fields and intervals have this; empty it, or choose those."
+                    self.add_error(name, text)
+
+    def _clean_crontab(self, values: dict[str, Any]) -> None:
+        text = values["crontab"]
+        if not text:
+            self.add_error("crontab", "Write five fields, such as 30 3 * * 1-5.")
+            return
+        try:
+            self.arguments = crontab(text, values["timezone"]), {}
+        except ValueError as error:
+            about = f"crontab({text!r}): "
+            self.add_error("crontab", _sentence(str(error).removeprefix(about)))
+
+    def _clean_cron(self, values: dict[str, Any]) -> None:
+        given = {name: values[name] for name in CRON_FIELDS if values.get(name)}
+        if not given:
+            self.add_error("hour", "Fill in at least one field, such as hour 3.")
+        for name, text in given.items():
+            try:
+                CronTrigger.FIELDS_MAP[name](name, text)
+            except ValueError as error:
+                self.add_error(name, _sentence(flattened(error)))
+        self.arguments = "cron", given | self._limits(values)
+
+    def _clean_interval(self, values: dict[str, Any]) -> None:
+        number, unit = values.get("every"), values.get("unit")
+        if number is None or not unit:
+            self.add_error("every" if number is None else "unit", "Write how long, such as 15.")
+            return
+        length = int(number) if number == int(number) else number
+        self.arguments = "interval", {unit: length} | self._limits(values)
+
+    def _clean_date(self, values: dict[str, Any]) -> None:
+        moment = values.get("run_at")
+        if moment is None:
+            self.add_error("run_at", "Choose a date and a time.")
+            return
+        if is_skipped(moment, values["timezone"]):
+            self.add_error(
+                "run_at",
+                f"{moment} is no time in {values['timezone']}: clocks are put forward past it.",
+            )
+        self.arguments = "date", {"run_date": moment, "timezone": values["timezone"]}
+
+    def _limits(self, values: dict[str, Any]) -> dict[str, Any]:
+        names = ("timezone", *LIMITS)
+        return {name: values[name] for name in names if values.get(name) is not None}
+
+    def place(self, text: str) -> None:
+        """Show what an operation says of the schedule at the field that is meant."""
+        kind = self.cleaned_data.get("kind", "")
+        names = FIELDS.get(kind, (None,))
+        filled = [name for name in names if name and self.cleaned_data.get(name)]
+        start = self.cleaned_data.get("start_date")
+        end = self.cleaned_data.get("end_date")
+        if start and end and end < start:
+            filled = ["end_date"]
+        self.add_error((filled or list(names))[0], text)
+
+
+def fields_of(trigger: Any) -> dict[str, Any]:
+    """Return what a form begins with to show a trigger; without a kind, if it cannot be shown."""
+    zone = zone_of(trigger)
+    found: dict[str, Any] = {"timezone": zone or settings.TIME_ZONE, "unit": "minutes"}
+    if trigger is None:
+        return found | {"kind": "crontab"}
+    if not zone:
+        return found
+    kind = type(trigger)
+    if kind is DateTrigger:
+        return found | {"kind": "date", "run_at": _naive(trigger.run_date)}
+    if kind is CronTrigger:
+        texts = {one.name: str(one) for one in trigger.fields if not one.is_default}
+        found |= {"kind": "cron", **texts, "crontab": crontab_of(trigger, texts)}
+    elif kind is IntervalTrigger:
+        length = trigger.interval.total_seconds()
+        unit = next((name for name, one in UNITS.items() if length % one == 0), "seconds")
+        found |= {"kind": "interval", "every": _number(length / UNITS[unit]), "unit": unit}
+    else:
+        return found
+    if not trigger_defaults.has_default_moment(trigger):
+        found["start_date"] = _naive(trigger.start_date)
+    return found | {"end_date": _naive(trigger.end_date), "jitter": trigger.jitter}
+
+
+def crontab_of(trigger: Any, texts: Mapping[str, str]) -> str:
+    """Return the line of a crontab that means the same as cron fields; nothing if none does."""
+    names = ("minute", "hour", "day", "month", "day_of_week")
+    line = " ".join(texts.get(name, "*") for name in names)
+    if "minute" not in texts and "hour" in texts:
+        line = f"0 {line.removeprefix('* ')}"
+    try:
+        same = replacement.identity(crontab(line, trigger.timezone))
+    except ValueError:
+        return ""
+    return line if same == replacement.identity(trigger) else ""
+
+
+def zone_of(trigger: Any) -> str:
+    """Return the name of a trigger's zone, if one can choose it; else nothing."""
+    zone = trigger.run_date.tzinfo if type(trigger) is DateTrigger else None
+    name = str(zone or getattr(trigger, "timezone", ""))
+    return name if name == settings.TIME_ZONE or name in zone_names() else ""
+
+
+def is_skipped(moment: dt.datetime, zone: str) -> bool:
+    """Tell whether clocks in a zone are put forward past a time, so that they never show it."""
+    there = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    return there.astimezone(dt.UTC).astimezone(there.tzinfo).replace(tzinfo=None) != moment
+
+
+def _naive(moment: dt.datetime | None) -> dt.datetime | None:
+    return None if moment is None else dt.datetime.fromisoformat(moment.isoformat()[:19])
+
+
+def _number(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
