@@ -85,7 +85,7 @@ class ArgumentsForm(forms.Form):
         self.is_typed = typed and not self._stored[0]
         if self.is_typed and offer is not None:
             for one in offer.fields:
-                self.fields[f"{PREFIX}{one.name}"] = self._typed(one, stored is not None)
+                self.fields[f"{PREFIX}{one.name}"] = self._typed(one)
             return
         try:
             texts = _texts(func, *self._stored)
@@ -113,6 +113,10 @@ class ArgumentsForm(forms.Form):
             return [], self.cleaned_data["kwargs"]
         return self.cleaned_data["args"], self.cleaned_data["kwargs"]
 
+    def has_changed(self) -> bool:
+        """Tell whether other arguments are meant than the stored ones. Call it on a valid form."""
+        return self.call() != (list(self._stored[0]), dict(self._stored[1]))
+
     def clean(self) -> dict[str, Any]:
         """Read typed values, and put stored secrets in place of their masks."""
         values = super().clean() or self.cleaned_data
@@ -131,10 +135,10 @@ class ArgumentsForm(forms.Form):
         names = [name for name in self.fields if f"{name.removeprefix(PREFIX)!r}" in text]
         self.add_error(next(iter([*names, *reversed(self.fields)]), None), text)
 
-    def _typed(self, one: Field, is_stored: bool) -> forms.Field:
+    def _typed(self, one: Field) -> forms.Field:
         stored = self._stored[1]
         is_kept = one.is_secret and one.name in stored
-        value = stored.get(one.name, None if is_stored else one.default)
+        value = stored.get(one.name)
         help_text = one.help or ("" if one.kind == "text" else f"{one.wanted.capitalize()}.")
         if not one.is_required and (one.default is None or not one.is_secret):
             default = "nothing" if one.default is None else one.text_of(one.default)

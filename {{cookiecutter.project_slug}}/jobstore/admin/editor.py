@@ -261,11 +261,11 @@ class JobEditor(ReadOnlyAdmin):
             try:
                 if "save" in request.POST and is_looked_at:
                     return self._save(request, edit)
-                if not edit.context.get("new") and not _has_changed(edit):
-                    raise api.InvalidOption("Nothing is changed.")
-                context["preview"] = preview_of(edit.operation)
-                context["previewed"] = seen
-                context["is_unseen"] = "save" in request.POST
+                if edit.context.get("new") is None and not _has_changed(edit):
+                    edit.forms[0].add_error(None, "Nothing is changed.")
+                else:
+                    context["preview"] = preview_of(edit.operation)
+                    context |= {"previewed": seen, "is_unseen": "save" in request.POST}
             except api.NotAllowed:
                 if edit.context.get("new") is None:
                     raise

@@ -122,7 +122,7 @@ def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.
         found.append(first)
         try:
             following = trigger.get_next_fire_time(first, first)
-        except OverflowError:
+        except (OverflowError, ValueError):
             break  # after the year 9999
         if following is not None and following.timestamp() <= first.timestamp():
             break
