@@ -56,6 +56,10 @@ class CannotCancel(OperationError, ValueError):
     """A run that has ended, or that nothing can interrupt."""
 
 
+class NotEnded(OperationError, ValueError):
+    """A run that has not ended yet, so that it cannot be run again."""
+
+
 class Quarantined(OperationError, ValueError):
     """The job is in quarantine, and does not run before it is repaired."""
 

@@ -13,6 +13,7 @@ from jobstore.api.errors import (
     InvalidSchedule,
     NoSuchJob,
     NoSuchRun,
+    NotEnded,
     Quarantined,
     Unreadable,
 )
@@ -179,6 +180,7 @@ def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJ
 
     :param run: a run of the history, or its id. One without arguments of its own has its job's.
     :raises NoSuchRun: if there is no such run.
+    :raises NotEnded: if it has not ended yet.
     :raises NoSuchJob: if its job is not in service.
     :raises Quarantined: if its job is in quarantine.
     :raises Unreadable: if its arguments were not signed for it.
@@ -187,6 +189,8 @@ def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJ
     using = router.db_for_write(Run)
     former = _run(run, using)
     with _runnable([former.job_id], by) as (using, _):
+        if former.status in Run.UNFINISHED:
+            raise NotEnded(f"Run {former.pk} of job {former.job_id!r} has not ended yet.")
         try:
             signer = run_arguments.signer_again(former)
         except serializer.UnreadableState as error:

@@ -60,6 +60,7 @@ class Verb:
     ways: dict[str, Callable[[Way, Any], None]]
     before: Callable[[], Any] = lambda: None
     is_of_run: bool = False
+    has_ended: bool = False
 
 
 def a_pause() -> None:
@@ -137,7 +138,9 @@ VERBS = {
         {
             "python": lambda way, run: way.python(api.run_again, run),
             "command": lambda way, run: way.command("rerun", str(run)),
+            "admin": lambda way, run: way.admin(RUNS, "run_selected_again", run),
         },
+        has_ended=True,
         is_of_run=True,
     ),
     "reschedule": Verb(
@@ -206,6 +209,8 @@ def prepared(verb: Verb) -> Any:
     api.add_job(offers.greet, "interval", id="job", hours=1, kwargs={"name": "Ann"})
     verb.before()
     target = api.run_now("job").pk if verb.is_of_run else "job"
+    if verb.has_ended:
+        Run.objects.update(status=Run.ERROR)
     AuditEntry.objects.all().delete()
     return target
 
