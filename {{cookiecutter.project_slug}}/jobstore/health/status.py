@@ -171,6 +171,13 @@ def overview(using: str) -> dict[str, Any]:
             "requested": runs.filter(status=DjangoJobExecution.REQUESTED).count(),
         },
         "running": running(using),
+        "paused": [
+            {"job": job_id, "reason": reason}
+            for job_id, reason in jobs.filter(next_run_time=None, quarantined_at=None)
+            .exclude(pause_reason="")
+            .order_by("pk")
+            .values_list("pk", "pause_reason")[:MAX_LISTED_RUNS]
+        ],
         "drain_seconds": float(conf.get("SCHEDULER_DRAIN_SECONDS")),
         "declaration_problems": [
             {

@@ -88,6 +88,10 @@ def _running(one: dict[str, Any]) -> str:
     return f"{one['job']} (run {one['run']}, for {one['seconds']:.0f} s, in {one['process']})"
 
 
+def _paused(one: dict[str, Any]) -> str:
+    return f"paused    {flattened(one['job'])}: {flattened(one['reason'])}"
+
+
 def _table(seen: dict[str, Any]) -> str:
     left = seen["lease_expires_in"]
     lines = [
@@ -98,6 +102,7 @@ def _table(seen: dict[str, Any]) -> str:
         "runs      " + _counts(seen["runs"]),
         *seen["advice"],
     ]
+    lines += map(_paused, seen["paused"][:10])
     if seen["running"]:
         lines.append(
             f"A stop now waits {seen['drain_seconds']:g} s, and then cuts what still runs:"

@@ -38,6 +38,16 @@ def test_impossible_values_are_refused(
     assert found() == {expected}
 
 
+@pytest.mark.parametrize(
+    "name", ["jobstore.nothing.may", "jobstore.conf.nothing", "jobstore.conf.SETTINGS"]
+)
+def test_a_function_that_decides_about_access_must_be_there(settings: Settings, name: str) -> None:
+    settings.JOB_ACCESS = name
+    assert found() == {"jobstore.E012"}
+    settings.JOB_ACCESS = "jobstore.tests.api.offers.only_mine"
+    assert found() == set()
+
+
 def test_sqlite_that_does_not_lock_at_once_is_warned_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

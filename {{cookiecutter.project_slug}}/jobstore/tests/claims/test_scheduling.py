@@ -13,11 +13,12 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_
 from apscheduler.executors.pool import ProcessPoolExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.background import BackgroundScheduler
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from pytest_django.fixtures import Settings
 
+from jobstore import api
 from jobstore.claims import claim
 from jobstore.history import recorder
 from jobstore.jobstores import DjangoJobStore, DjangoMemoryJobStore
@@ -469,6 +470,22 @@ def test_a_requested_run_whose_claim_is_not_answered_is_started_once(
     the_run(Run.SUCCESS)
     time.sleep(0.5)
     assert callables.calls == ["ran"]
+
+
+def test_runs_whose_claim_is_not_answered_have_their_own_arguments(
+    start_scheduler: StartScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(
+        callables.note, "interval", hours=1, id="tick", args=["usual"], max_instances=3
+    )
+    cut_after_commit(monkeypatch, "claim_requests")
+    with transaction.atomic():
+        api.run_now("tick", args=["special"])
+        api.run_now("tick")
+        api.run_now("tick", args=["rare"])
+    eventually(lambda: Run.objects.filter(status=Run.SUCCESS).count() == 3)
+    assert sorted(callables.calls) == ["rare", "special", "usual"]
 
 
 def test_a_requested_run_is_started_although_the_claim_after_it_fails(

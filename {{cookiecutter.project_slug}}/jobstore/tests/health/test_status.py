@@ -9,8 +9,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
+from jobstore import api
 from jobstore.leadership import lease
 from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
+from jobstore.tests import callables
 
 pytestmark = pytest.mark.django_db
 
@@ -138,3 +140,9 @@ def test_scripts_get_json() -> None:
     assert (seen["status"], seen["epoch"], seen["holder"]) == ("ok", 1, "here:1")
     assert [one["role"] for one in seen["processes"]] == ["active"]
     assert seen["jobs"] == {"scheduled": 0, "paused": 1, "quarantined": 0}
+
+
+def test_paused_jobs_are_told_with_their_reasons() -> None:
+    api.add_job(callables.note, "interval", hours=1, id="scan", paused=True, reason="no\nscanner")
+    api.add_job(callables.note, "interval", hours=1, id="other", paused=True)
+    assert "paused    scan: no scanner\n" in status()[1]

@@ -7,10 +7,11 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.db import connection
 
-from jobstore import models, registry
+from jobstore import api, models, registry
 from jobstore.leadership import losses
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 from jobstore.registry import scheduled
+from jobstore.storage import run_arguments
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, eventually
 
@@ -43,6 +44,25 @@ def test_a_job_that_asks_for_it_is_run_again() -> None:
     (again,) = requested()
     assert (again.job_id, again.attempt) == ("job", 2)
     assert again.requested_by == f"loss of run {lost.pk}"
+
+
+@pytest.mark.django_db
+def test_a_lost_run_is_repeated_with_the_arguments_that_were_its_own() -> None:
+    api.add_job(callables.note, "interval", hours=1, id="job", on_lost="rerun", args=["usual"])
+    run = api.run_now("job", args=["special"])
+    Run.objects.filter(pk=run.pk).update(status=Run.RUNNING, instance=DEAD)
+    losses.mark_lost([DEAD], "default", "gone")
+    (again,) = requested()
+    assert run_arguments.restore(again) == (("special",), {})
+
+
+@pytest.mark.django_db
+def test_a_lost_run_whose_arguments_were_forged_is_not_repeated() -> None:
+    api.add_job(callables.note, "interval", hours=1, id="job", on_lost="rerun", args=["usual"])
+    run = api.run_now("job", args=["special"])
+    Run.objects.filter(pk=run.pk).update(status=Run.RUNNING, instance=DEAD, arguments="'other'")
+    assert losses.mark_lost([DEAD], "default", "gone") == 1
+    assert requested() == []
 
 
 @pytest.mark.django_db
