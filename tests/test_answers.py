@@ -32,11 +32,12 @@ def test_a_hostile_name_comes_out_as_it_went_in(baker: Baker, name: str) -> None
     output = baker.output()
     baked = baker.bake(output, project_name=name, project_slug="safe")
     assert baked.read("README.md").splitlines()[0] == f"# {name}"
+    assert baked.read("config/site_name.txt") == f"{name}\n"
     assert [path.name for path in output.iterdir()] == ["safe"]
     assert "pwned" not in baked.files()
 
 
-def test_a_name_changes_nothing_but_the_readme(bake: Bake) -> None:
+def test_a_name_changes_nothing_but_the_readme_and_what_the_site_is_called(bake: Bake) -> None:
     plain, hostile = (
         bake(project_name=name, project_slug="safe")
         for name in ("My Project", " ".join(HOSTILE.values())[:80])
@@ -44,7 +45,10 @@ def test_a_name_changes_nothing_but_the_readme(bake: Bake) -> None:
     assert plain.files() == hostile.files()
     # Fresh secrets differ anyway.
     names = plain.files() - {".env"} - plain.secrets()
-    assert {name for name in names if plain.read(name) != hostile.read(name)} == {"README.md"}
+    assert {name for name in names if plain.read(name) != hostile.read(name)} == {
+        "README.md",
+        "config/site_name.txt",
+    }
     assert plain.environment().keys() == hostile.environment().keys()
 
 

@@ -209,8 +209,50 @@ def test_a_failed_run_shows_its_traceback(open_page: Open, theme: str) -> None:
     shot(page, f"run-{theme}")
 
 
-def test_no_page_is_wider_than_a_small_screen(open_page: Open) -> None:
-    page = open_page(HEARTBEAT)
-    page.set_viewport_size({"width": 400, "height": 800})
-    shot(page, "job-small")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+# What reaches beyond its list or the window, and cells whose column nothing names.
+CUT = r"""() => {
+    const right = document.documentElement.clientWidth + 1;
+    const shown = [...document.querySelectorAll('#content *')].filter(element =>
+        element.checkVisibility() && element.getClientRects().length
+        && !element.closest('thead, .visually-hidden'));
+    const beyond = shown.filter(element => element.getBoundingClientRect().right > right
+        || (element.matches('.results, table, td, th') && element.scrollWidth > element.clientWidth + 1));
+    const nameless = shown.filter(element => element.matches('#result_list tbody td[class^=field]')
+        && !/\w/.test(getComputedStyle(element, '::before').content));
+    return [...beyond, ...nameless].map(element => element.outerHTML.slice(0, 120));
+}"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_cut_on_a_small_screen(open_page: Open, name: str) -> None:
+    page = open_page(PAGES[name])
+    page.set_viewport_size({"width": 360, "height": 800})
+    shot(page, f"{name}-small")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate(CUT) == []
+
+
+def test_no_list_is_cut_on_a_laptop(open_page: Open) -> None:
+    for address in (JOBS, RUNS, SCHEDULERS):
+        page = open_page(address)
+        page.set_viewport_size({"width": 1280, "height": 800})
+        widths = "[...document.querySelectorAll('.results')].map(e => e.scrollWidth - e.clientWidth)"
+        assert max(page.evaluate(widths)) <= 0, address
+
+
+def test_filters_are_set_sent_on_and_removed_without_scripts(
+    browser: Browser, site: Site, session: Any
+) -> None:
+    address = f"http://{site.address}"
+    with browser.new_context(base_url=address, storage_state=session, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(RUNS)
+        page.get_by_label("Error!").check()
+        page.get_by_label("Job", exact=True).fill("broken")
+        page.get_by_role("button", name="Filter").click()
+        assert page.url == f"{address}{RUNS}?job=broken&status=Error%21"
+        page.get_by_role("link", name="Job: broken").click()
+        assert page.url == f"{address}{RUNS}?status=Error%21"
+        page.get_by_role("link", name="Run again…").click()
+        expect(page.get_by_text("Status: Error!")).to_be_visible()
+        shot(page, "run-again")

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import router
 from django.db.models import Q
 
-from jobstore.admin.filters import DELAY, RunFilters
+from jobstore.admin.filters import COMPARED, RunFilters
 from jobstore.models import DjangoJobExecution, database_now
 
 Run = DjangoJobExecution
@@ -77,7 +77,7 @@ def find(
 def _matching(runs: Any, conditions: Any, newest_id: int | None) -> Any:
     if newest_id is not None:
         runs = runs.filter(pk__lte=newest_id)
-    return runs.alias(delay=DELAY).filter(conditions) if conditions else runs
+    return runs.alias(**COMPARED).filter(conditions) if conditions else runs
 
 
 def _end_of_window(runs: Any) -> dt.datetime | None:
