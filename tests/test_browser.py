@@ -247,7 +247,7 @@ def test_filters_are_set_sent_on_and_removed_without_scripts(
     with browser.new_context(base_url=address, storage_state=session, java_script_enabled=False) as context:
         page = context.new_page()
         page.goto(RUNS)
-        page.get_by_label("Error!").check()
+        page.get_by_label("Error!", exact=True).check()
         page.get_by_label("Job", exact=True).fill("broken")
         page.get_by_role("button", name="Filter").click()
         assert page.url == f"{address}{RUNS}?job=broken&status=Error%21"
