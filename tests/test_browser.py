@@ -241,8 +241,9 @@ def test_no_list_is_cut_on_a_laptop(open_page: Open) -> None:
 
 
 def test_filters_are_set_sent_on_and_removed_without_scripts(
-    browser: Browser, site: Site, session: Any
+    browser: Browser, open_page: Open, site: Site, session: Any
 ) -> None:
+    refresh_until(open_page(f"{RUNS}?job=broken&status=Error!"), re.compile("ValueError"))
     address = f"http://{site.address}"
     with browser.new_context(base_url=address, storage_state=session, java_script_enabled=False) as context:
         page = context.new_page()
