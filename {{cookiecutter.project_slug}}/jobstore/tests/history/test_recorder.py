@@ -2,12 +2,13 @@
 
 import datetime as dt
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from jobstore.history import recorder
 from jobstore.history.recorder import Recorder, Result
@@ -50,6 +51,36 @@ def test_many_results_are_all_written(subject: Recorder) -> None:
         subject.put(result(run))
     assert subject.flush(5.0)
     assert Run.objects.filter(status=Run.SUCCESS).count() == 50
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="plans by statistics")
+def test_results_are_written_quickly_whatever_the_statistics_know_of_running_rows() -> None:
+    """Autovacuum looked while few were running; since then thousands have been claimed."""
+    now, number = database_now("default"), 20_000
+    rows = [
+        Run(job_id="a", status=Run.SUCCESS, run_time=now + dt.timedelta(seconds=n), instance_id=US)
+        for n in range(number)
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobstore_djangojobexecution SET (autovacuum_enabled = false)")
+        try:
+            Run.objects.bulk_create(rows)
+            cursor.execute("ANALYZE jobstore_djangojobexecution")
+            Run.objects.update(status=Run.RUNNING)
+            # What the planner chooses where its costs are close.
+            cursor.execute("SET enable_hashjoin = off")
+            results = [result(run) for run in Run.objects.order_by("-pk")[:500]]
+            began = time.monotonic()
+            recorder.write(results, US, "default")
+            assert time.monotonic() - began < 0.5
+        finally:
+            cursor.execute("RESET enable_hashjoin")
+            cursor.execute("ALTER TABLE jobstore_djangojobexecution RESET (autovacuum_enabled)")
+            cursor.execute(
+                "TRUNCATE jobstore_djangojobexecution; ANALYZE jobstore_djangojobexecution"
+            )
+    assert len(results) == 500
 
 
 def test_a_result_of_another_process_changes_nothing() -> None:
