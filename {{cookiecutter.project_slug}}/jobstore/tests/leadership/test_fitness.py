@@ -269,6 +269,8 @@ def test_a_database_that_was_away_for_long_makes_nobody_unfit(
         outage.setattr("jobstore.leadership.lease.renew", fail)
         process.scheduler.add_job(callables.note, id="job")
         eventually(lambda: "connection timed out" in process.store._claiming.text)
+        eventually(lambda: process.elector.last_error)
+        time.sleep(2.0)  # while it trusts its lease
         # It does not trust its lease any more, and still looks for the claim that got no reply.
         process.elector.distrust_lease()
         time.sleep(3.0)
