@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from jobstore.admin.dashboard.svg import element, picture
 from jobstore.admin.display import MEANINGS, moment, seconds
 
 WIDTH, ROW, GAP, HEAD = 600, 48, 22, 14
 ROWS = (("duration", "Run time"), ("start_delay", "Start delay"))
+# Places for bars, so that two runs do not make two walls.
+LEAST_PLACES = 10
 
 
 def chart(runs: Sequence[Any]) -> SafeString | str:
@@ -21,49 +23,36 @@ def chart(runs: Sequence[Any]) -> SafeString | str:
     if not any(run.duration is not None for run in ordered):
         return ""
     told = "; ".join(f"{name.lower()} {_span(field, ordered)}" for field, name in ROWS)
-    rows = [_row(number, *row, ordered) for number, row in enumerate(ROWS)]
-    return format_html(
-        '<svg class="jobstore-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
-        WIDTH,
-        len(ROWS) * (ROW + GAP),
-        f"The latest {len(ordered)} runs, the newest on the right: {told}.",
-        format_html_join("", "{}", ((row,) for row in rows)),
-    )
+    parts = [part for number, row in enumerate(ROWS) for part in _row(number, *row, ordered)]
+    title = f"The latest {len(ordered)} runs, the newest on the right"
+    size = (WIDTH, len(ROWS) * (ROW + GAP))
+    return picture(size, *parts, title=title, description=told, class_="jobstore-chart")
 
 
-def _row(number: int, field: str, name: str, runs: Sequence[Any]) -> SafeString:
+def _row(number: int, field: str, name: str, runs: Sequence[Any]) -> list[SafeString]:
     top = number * (ROW + GAP) + HEAD
     most = max((_value(run, field) for run in runs), default=0.0)
-    step = WIDTH / max(len(runs), 10)
-    bars = []
+    step = WIDTH / max(len(runs), LEAST_PLACES)
+    parts = [element("text", f"{name}, at most {seconds(most)}", x=0, y=top - 4)]
     for position, run in enumerate(runs):
         value = getattr(run, field)
         if value is None:
             continue
         height = max(1.0, ROW * _value(run, field) / most if most else 1.0)
         kind = "bad" if MEANINGS.get(run.status) == "bad" else "delay" if number else "good"
-        title = f"{moment(run.run_time)}: {name.lower()} {seconds(value)}, {run.status}"
-        bars.append(
-            (
-                f"{position * step:.1f}",
-                f"{top + ROW - height:.1f}",
-                f"{step * 0.8:.1f}",
-                f"{height:.1f}",
-                kind,
-                title,
+        told = f"{moment(run.run_time)}: {name.lower()} {seconds(value)}, {run.status}"
+        parts.append(
+            element(
+                "rect",
+                element("title", told),
+                x=position * step,
+                y=top + ROW - height,
+                width=step * 0.8,
+                height=height,
+                class_=f"jobstore-bar jobstore-bar-{kind}",
             )
         )
-    return format_html(
-        '<text x="0" y="{}">{}</text>{}',
-        top - 4,
-        f"{name}, at most {seconds(most)}",
-        format_html_join(
-            "",
-            '<rect x="{}" y="{}" width="{}" height="{}" class="jobstore-bar jobstore-bar-{}">'
-            "<title>{}</title></rect>",
-            bars,
-        ),
-    )
+    return parts
 
 
 def _span(field: str, runs: Sequence[Any]) -> str:

@@ -82,11 +82,11 @@ def test_a_trigger_shows_names_of_weekdays_and_foreign_zones(
         (cron("Asia/Tokyo", hour=2, minute=30), "every day at 02:30 (Asia/Tokyo)"),
         (
             crontab("0 0 13 * 5", ZONE),
-            "day 13, hour 0, minute 0, or fri at 00:00",
+            "on day 13 at 00:00, or fri at 00:00",
         ),
         (
             AndTrigger([cron(day_of_week="fri", hour=1), cron("Asia/Tokyo", day="13")]),
-            "fri at 01:00, and also day 13 (Asia/Tokyo)",
+            "fri at 01:00, and also on day 13 at 00:00 (Asia/Tokyo)",
         ),
         (
             OrTrigger([OrTrigger([cron(hour=1), cron(hour=2)]), IntervalTrigger(hours=3)]),
