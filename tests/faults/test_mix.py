@@ -69,7 +69,10 @@ CLAIM = {
 }
 UNIQUE = "ALTER TABLE jobstore_djangojobexecution DROP CONSTRAINT jobstore_one_run_per_time"
 # What keeps it from writing the result of a run that was declared lost.
-WRITE = {"run.instance_id = %s AND run.status = %s": "%s::uuid IS NOT NULL AND %s::text IS NOT NULL"}
+WRITE = {
+    "run.instance_id = %s": "%s::uuid IS NOT NULL",
+    "run.status || '' = %s": "%s::text IS NOT NULL",
+}
 
 
 def unguarded(baked: Baked, folder: Path, name: str, guards: dict[str, str]) -> Baked:
