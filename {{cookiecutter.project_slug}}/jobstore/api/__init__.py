@@ -14,16 +14,10 @@ written down. What is refused raises a subclass of `OperationError`, and nothing
 """
 
 from jobstore.api.access import may, through
+from jobstore.api.adding import add_job, add_offered, arguments_of
 from jobstore.api.bulk import Outcome, cancel_all, run_all_again
-from jobstore.api.changing import (
-    UNSET,
-    add_job,
-    add_offered,
-    arguments_of,
-    change,
-    reschedule,
-    reset,
-)
+from jobstore.api.changing import change, reschedule, reset
+from jobstore.api.columns import UNSET
 from jobstore.api.errors import (
     AlreadyExists,
     CannotCancel,

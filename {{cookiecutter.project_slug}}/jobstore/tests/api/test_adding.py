@@ -201,3 +201,11 @@ def test_arguments_are_those_of_the_function() -> None:
     api.add_job(offers.greet, "interval", hours=1, id="a", args=["Ann"], kwargs={"loudly": True})
     with pytest.raises(api.InvalidArguments, match="missing a required argument: 'name'"):
         api.add_job(offers.greet, "interval", hours=1, id="b")
+
+
+def test_weekdays_as_numbers_are_questioned(caplog: pytest.LogCaptureFixture) -> None:
+    api.add_job(callables.note, "cron", id="job", day_of_week="0", hour=3)
+    assert "day_of_week='0' means mon" in caplog.text
+    caplog.clear()
+    api.reschedule("job", "cron", day_of_week="6", hour=3)
+    assert "day_of_week='6' means sun" in caplog.text
