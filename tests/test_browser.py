@@ -147,7 +147,7 @@ def test_running_a_job_now_tells_how_it_went(open_page: Open) -> None:
     message = page.locator(".messagelist")
     expect(message).to_contain_text(re.compile(r"Job heartbeat ran in (< )?\d+\.\d{3} s\."))
     shot(page, "run-now")
-    message.get_by_role("link", name="Look at the run").click()
+    message.get_by_role("link", name="View the run").click()
     expect(page.locator(".field-requested_by")).to_contain_text(USER)
 
 
@@ -178,14 +178,14 @@ def test_retiring_asks_before_it_acts(open_page: Open) -> None:
 
 def test_a_stopped_scheduler_is_seen_and_so_is_the_next(open_page: Open, site: Site) -> None:
     page = open_page(SCHEDULERS)
-    expect(page.get_by_text("Exactly one scheduler is active")).to_be_visible()
+    expect(page.get_by_text("One scheduler is active")).to_be_visible()
     site.stop_scheduler()
     page.reload()
     expect(page.get_by_text("No scheduler is active")).to_be_visible()
     shot(page, "nobody-is-active")
     site.start_scheduler()
     page.reload()
-    expect(page.get_by_text("Exactly one scheduler is active")).to_be_visible()
+    expect(page.get_by_text("One scheduler is active")).to_be_visible()
 
 
 PAGES = {"index": "/admin/", "jobs": JOBS, "job": HEARTBEAT, "history": RUNS, "schedulers": SCHEDULERS}

@@ -52,17 +52,18 @@ def refusal(value: str) -> str:
     quote = value[0] if value[:1] in ("'", '"') else ""
     if quote and (len(value) == 1 or value.find(quote, 1) != len(value) - 1):
         return (
-            "has a quote that does not end it: write it without quotes, and no comment behind it."
+            "has a quote that is not closed at its end: write the value without quotes, and "
+            "put no comment behind it."
         )
     if not quote and ("'" in value or '"' in value):
-        return "contains a quote: choose a value without."
+        return "contains a quote: choose a value without one."
     if "$" in value and quote != "'":
         return (
-            "contains a $, which Docker Compose would replace: choose a value without, "
-            "or put the whole value in single quotes."
+            "contains a $, which Docker Compose would replace: choose a value without it, or put "
+            "the whole value in single quotes."
         )
     if "\\" in value and quote != "'":
-        return "contains a backslash: choose a value without."
+        return "contains a backslash: choose a value without one."
     if not quote and re.search(r"(^|\s)#", value):
         return "has a comment behind it, or a # after a space: put comments on lines of their own."
     return ""

@@ -155,7 +155,7 @@ class Environment:
         wrong = next((item for item in found if not accepts(item)), None)
         if wrong is None:
             return found
-        self.problems.append(f"{name} has {wrong[:80]!a} in it; it must be {wanted}.")
+        self.problems.append(f"{name} contains {wrong[:80]!a}; it must be {wanted}.")
         return list(default)
 
     def networks(self, name: str, default: Iterable[str] = ()) -> list[str]:

@@ -29,10 +29,10 @@ class ProxyMiddleware:
             return
         self.has_spoken = True
         logger.warning(
-            "A request from %s says that it came by https, but that address is not believed, so it "
-            "is redirected to https again. If it is your proxy's, set FORWARDED_ALLOW_IPS=%s, or "
-            "the network that it is in; seen from a container, a proxy on this machine has the "
-            "address of Docker's gateway.",
+            "A request from %s says that it came by https. That address is not trusted, so the "
+            "request is redirected to https again. If it is the address of your proxy, set "
+            "FORWARDED_ALLOW_IPS=%s, or to its network; seen from a container, a proxy on this "
+            "machine has the address of Docker's gateway.",
             address,
             address,
         )

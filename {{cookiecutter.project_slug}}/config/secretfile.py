@@ -6,8 +6,8 @@ from pathlib import Path
 
 # What helps where a file cannot be read, by the number of the error.
 REMEDIES = {
-    errno.EACCES: " for user {user}. In a container mode 644 of the file lets it read, and mode "
-    "700 of the folder on the host keeps others out",
+    errno.EACCES: " for user {user}. In a container, give the file mode 644 so that this user "
+    "can read it; mode 700 of its folder on the host keeps others out",
     errno.EISDIR: ": Docker makes a folder of a mounted file that does not exist",
 }
 
@@ -33,8 +33,8 @@ def read(file: Path, empty: bool = False, exact: bool = False) -> str:
         raise ValueError("is empty: write the value into it.")
     if exact and value != text.rstrip("\n"):
         raise ValueError(
-            "has more in it than the value: white space, a Windows line end, or a mark at its "
-            "beginning, which the database's container takes for a part of it. Write the value "
-            "alone."
+            "contains more than the value: white space, a Windows line end, or a byte order "
+            "mark. The database's container would take that for a part of the value. Write "
+            "nothing but the value."
         )
     return value

@@ -47,7 +47,10 @@ SECURE_HSTS_SECONDS = env.whole(
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("DJANGO_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.switch("DJANGO_HSTS_PRELOAD", default=False)
 if SECURE_HSTS_PRELOAD and not SECURE_HSTS_INCLUDE_SUBDOMAINS:
-    env.refuse("DJANGO_HSTS_PRELOAD needs DJANGO_HSTS_INCLUDE_SUBDOMAINS=true: lists take no less.")
+    env.refuse(
+        "DJANGO_HSTS_PRELOAD needs DJANGO_HSTS_INCLUDE_SUBDOMAINS=true: the browsers' lists "
+        "require it."
+    )
 # `check --deploy` would demand both of every project.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"

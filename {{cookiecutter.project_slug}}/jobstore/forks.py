@@ -81,8 +81,8 @@ def leave_if_forked(pid: int, error: BaseException | None) -> None:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     with contextlib.suppress(BaseException):
         logger.warning(
-            "Process %d, forked by a job, ends with exit code %d: the run is its parent's, %d, to"
-            " report. A child should end with os._exit().",
+            "Process %d, forked by a job, ends with exit code %d. Its parent, %d, reports the "
+            "run. A child should end with os._exit().",
             os.getpid(),
             code,
             pid,

@@ -304,7 +304,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
             elector.lacks_keys(str(problem))
             self._backoff.longer()
         except NotHolder:
-            logger.warning("Nothing was claimed: the lease has passed on.")
+            logger.warning("Nothing was claimed: another process holds the lease now.")
             elector.distrust_lease()
             self._backoff.longer()
         except Exception as error:

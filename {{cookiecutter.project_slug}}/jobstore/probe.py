@@ -41,7 +41,7 @@ def split_address(address: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]") and ":" in host:
         host = host[1:-1]
     elif ":" in host:
-        raise ValueError(f"{address!r} is not clear: write an IPv6 address as in [::1]:8001")
+        raise ValueError(f"{address!r} is ambiguous: write an IPv6 address as in [::1]:8001")
     if "[" in host or "]" in host:
         raise ValueError(f"{address!r} is neither host:port nor [IPv6 address]:port")
     return host, int(port)
@@ -93,7 +93,7 @@ def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
 def ask(question: str, address: str) -> tuple[bool, str]:
     """Return whether the answer is yes, and what was said."""
     if not address:
-        return False, "Probes are switched off: SCHEDULER_HEALTH_ADDRESS is empty."
+        return False, "Health checks are switched off: SCHEDULER_HEALTH_ADDRESS is empty."
     try:
         host, port = split_address(address)
         if ":" in host and not host.strip("0:"):

@@ -158,7 +158,7 @@ def _id_of(given: Any, func: Any) -> str:
 
 def _fault_of_id(given: Any) -> str:
     if not isinstance(given, str):
-        return f"its id {flattened(repr(given))} is no text; write it in quotes"
+        return f"its id {flattened(repr(given))} is not text; write it in quotes"
     if not given.strip():
         return "its id is empty; leave id= out, or name the job"
     return ""
@@ -201,8 +201,8 @@ def _clash(same: list[Declaration]) -> Problem:
     lines = " and ".join(dict.fromkeys(_shown(other.place) for other in same))
     names = " and ".join(dict.fromkeys(flattened(name_of(other.func)) for other in same))
     return same[0].problem(
-        f"Job {same[0].id!r} is declared {len(same)} times ({names}; {lines}), so none of them is "
-        "carried out: give each an id of its own, and each function a name of its own."
+        f"Job {same[0].id!r} is declared {len(same)} times ({names}; {lines}), so none of them "
+        "is used: give each an id of its own, and each function a name of its own."
     )
 
 

@@ -132,7 +132,7 @@ class JobRunner:
         surplus = [text for text in found if text not in wanted]
         if missing or surplus:
             pytest.fail(
-                f"{job if isinstance(job, str) else job.__qualname__} is due otherwise"
+                f"{job if isinstance(job, str) else job.__qualname__} is due at other times"
                 + "".join(f"\n  not at {text}" for text in missing)
                 + "".join(f"\n  but at {text}" for text in surplus),
                 pytrace=False,
@@ -204,7 +204,7 @@ def _moment(value: Moment) -> dt.datetime:
             value = dt.datetime.fromisoformat(value)
         except ValueError:
             raise ValueError(
-                f"{value!r} is no moment; write it as 2026-11-01 or 2026-11-01 03:30."
+                f"{value!r} is not a date or a time; write it as 2026-11-01 or 2026-11-01 03:30."
             ) from None
     elif not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time())

@@ -94,7 +94,7 @@ def test_a_list_with_a_wrong_item_is_refused_by_every_command_naming_the_item(ho
     for name, value in LISTS:
         line = home.refusal(**{name: value})
         wrong = value.split(",")[-1]
-        assert line.startswith(f"{name} has {wrong!a} in it; it must be "), line
+        assert line.startswith(f"{name} contains {wrong!a}; it must be "), line
 
 
 @pytest.mark.parametrize("name", ["DJANGO_ALLOWED_HOSTS", "WEB_BIND"])
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line(home: Home, tmp_path: Pa
     file.write_text("This is no database." * 100)
     file.chmod(0o600)
     line = home.refusal(DATABASE_URL=f"sqlite:///{file}")
-    assert "notes.txt is no SQLite database" in line
+    assert "notes.txt is not a SQLite database" in line
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -248,7 +248,7 @@ def test_a_key_that_was_cut_is_warned_about_without_showing_it(home: Home) -> No
     [
         ("SCHEDULER_VERSION=v$1", "contains a $"),
         ("SCHEDULER_VERSION=v1 # the first", "has a comment behind it"),
-        ("SCHEDULER_VERSION='true", "has a quote that does not end it"),
+        ("SCHEDULER_VERSION='true", "has a quote that is not closed at its end"),
         ("SCHEDULER_VERSION=a\\b", "contains a backslash"),
         ("what is this", "is not NAME=value"),
     ],
@@ -286,7 +286,7 @@ def test_a_proxy_that_is_no_address_is_refused(home: Home, value: str) -> None:
         line = home.refusal(*PROGRAMS["web"])
     finally:
         (home.path / ".env").unlink()
-    assert line.startswith(f"FORWARDED_ALLOW_IPS has {value!r} in it; it must be a list"), line
+    assert line.startswith(f"FORWARDED_ALLOW_IPS contains {value!r}; it must be a list"), line
 
 
 # --- Names ----------------------------------------------------------------------------------------

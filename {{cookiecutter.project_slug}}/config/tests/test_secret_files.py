@@ -102,7 +102,7 @@ BAD = {
 BAD_PASSWORDS = {
     f"{PASSWORD}\r\n".encode(): "a Windows line end",
     f" {PASSWORD}\n".encode(): "white space",
-    f"\ufeff{PASSWORD}\n".encode(): "a mark at its beginning",
+    f"\ufeff{PASSWORD}\n".encode(): "a byte order mark",
 }
 BAD_VALUES = {
     b'"%s"\n': "begins and ends with quotes: write it without them.",

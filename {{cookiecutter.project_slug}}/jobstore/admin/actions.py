@@ -37,7 +37,7 @@ POLL_SECONDS = 0.1
 
 NOBODY = (
     "No scheduler is active, so nothing runs. Start one with `python manage.py runapscheduler`; "
-    "it will run what was asked for."
+    "it will run what was requested."
 )
 
 # How a run that was asked for may end, other than well or with an error.
@@ -125,7 +125,7 @@ class JobActions(ReadOnlyAdmin):
                     object_id=job.pk,
                     object_repr=str(job)[:200],
                     action_flag=CHANGE,
-                    change_message=f"Asked for run {runs[job.pk]}.",
+                    change_message=f"Requested run {runs[job.pk]}.",
                 )
                 for job in runnable
             )
@@ -183,7 +183,7 @@ class JobActions(ReadOnlyAdmin):
         address = page_of(self.admin_site, run)
         if not address or not request.user.has_perm("jobstore.view_djangojobexecution"):
             return text
-        return format_html("{} {}", text, link(address, "Look at the run"))
+        return format_html("{} {}", text, link(address, "View the run"))
 
     def _together(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> list[DjangoJob]:
         jobs = list(queryset[: MAX_SELECTED_JOBS + 1])

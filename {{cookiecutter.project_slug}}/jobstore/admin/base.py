@@ -106,7 +106,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                     return response
         except CANNOT_ASK:
             pass
-        text = "The list cannot be filtered like that; here it is as a whole."
+        text = "This filter is not valid; the list is shown without it."
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(request.path)
 

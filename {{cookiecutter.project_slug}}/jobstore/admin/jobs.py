@@ -162,7 +162,7 @@ class DjangoJobAdmin(JobPage):
             "{} {}", badge(job.last_status), link(address, moment(job.last_run_time))
         )
 
-    @admin.display(description="avg. run time")
+    @admin.display(description="avg. duration")
     def average_run_time(self, job: Any) -> str:
         """Show the average run time of recent successful runs."""
         return seconds(job.average)

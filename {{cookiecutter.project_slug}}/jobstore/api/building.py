@@ -72,7 +72,7 @@ def _check_cron_fields(fields: Mapping[str, Any]) -> None:
     """Name the field that is unknown or wrong, which APScheduler does not."""
     known = (*CronTrigger.FIELD_NAMES, "start_date", "end_date", "timezone", "jitter")
     if unknown := next((name for name in fields if name not in known), None):
-        raise InvalidSchedule(f"{unknown} is no field of cron, which takes {', '.join(known)}.")
+        raise InvalidSchedule(f"{unknown} is not a field of cron, which takes {', '.join(known)}.")
     for name in CronTrigger.FIELD_NAMES:
         if isinstance(fields.get(name), str | int):
             try:
@@ -246,7 +246,7 @@ def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
             value = dt.datetime.fromisoformat(value)
         except ValueError:
             raise InvalidSchedule(
-                f"{value!r} is no moment; write it as '2030-01-31 08:00'."
+                f"{value!r} is not a date and time; write it as '2030-01-31 08:00'."
             ) from None
     with _as(InvalidSchedule):
         found: dt.datetime = convert_to_datetime(value, scheduler.timezone, "next_run_time")

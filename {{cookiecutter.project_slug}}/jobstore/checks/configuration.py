@@ -68,7 +68,10 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if dead < life:
         problems.append(
             Error(
-                f"A process would count as dead after {dead} s while its lease lives {life} s.",
+                (
+                    f"A process would count as dead after {dead} s while its lease is valid for "
+                    f"{life} s."
+                ),
                 hint="Raise SCHEDULER_DEAD_SECONDS to at least SCHEDULER_LEASE_SECONDS.",
                 id="jobstore.E002",
             )
@@ -90,9 +93,9 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if limit > life:
         problems.append(
             Error(
-                f"A statement may take {limit} s while a lease lives {life} s: one that hangs "
-                "would keep others from taking over.",
-                hint="Set SCHEDULER_STATEMENT_SECONDS above 0 and at most to "
+                f"A statement may take {limit} s while a lease is valid for {life} s: one that "
+                "hangs would keep others from taking over.",
+                hint="Set SCHEDULER_STATEMENT_SECONDS to more than 0 and at most "
                 "SCHEDULER_LEASE_SECONDS.",
                 id="jobstore.E005",
             )
@@ -113,8 +116,8 @@ def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"{' and '.join(asked)} need a session that lasts, which a pooler in transaction mode "
-            "does not give (DISABLE_SERVER_SIDE_CURSORS says that there is one).",
+            f"{' and '.join(asked)} need a lasting session, which a pooler in transaction mode "
+            "does not provide (DISABLE_SERVER_SIDE_CURSORS says that there is one).",
             hint=f"Set {' and '.join(f'{name}=false' for name in asked)}, or connect directly.",
             id="jobstore.E007",
         )

@@ -70,12 +70,12 @@ def problems(found: "Collected") -> "list[Problem]":
 
 
 ANOTHER = (
-    "would be another in each process, so that every start would count the job as changed and "
-    "bring back what an operator did. Declare values that stay the same; make what must differ "
-    "(uuid4(), random(), the time, the order of a set) in the function."
+    "would be different in each process, so every start would take the job for changed and undo "
+    "what an operator did. Declare values that stay the same; create what must differ (uuid4(), "
+    "random(), the time, the order of a set) in the function."
 )
 NOT_THERE = (
-    "is not declared in each process, so that one start would add it and the next one retire it. "
+    "is not declared in every process: one start would add it and the next one would retire it. "
     "Its id, and whether it is declared, must not depend on chance, on time or on the order of a "
     "set."
 )

@@ -286,7 +286,7 @@ class Dispatcher:
         self._left.update(left)
         for job_id in left:
             if self._left[job_id] == 5:
-                logger.warning("Job %r is due, and somebody has locked its row.", job_id)
+                logger.warning("Job %r is due, but another transaction has locked its row.", job_id)
 
     def _is_expected(self, now: dt.datetime) -> bool:
         planned = self._elector.planned_wake
@@ -314,7 +314,10 @@ class Dispatcher:
                 taken.jobs.append(self._claimed_job(job, one, since))
                 continue
             for run in one:
-                text = "The reply to the claim of this run was lost, and then the job itself."
+                text = (
+                    "The reply to the claim of this run was lost, and the job could not be "
+                    "restored afterwards."
+                )
                 self._store.finish(run, DjangoJobExecution.ERROR, exception=text)
 
     def _restore_for(self, row: DjangoJob | None, run: DjangoJobExecution) -> Job | None:
@@ -324,7 +327,7 @@ class Dispatcher:
             if job is not None:
                 run_arguments.give(job, run)
         except serializer.UnreadableState as error:
-            logger.error("Run %d cannot be taken up: %s", run.pk, one_line(error))
+            logger.error("Run %d cannot be started: %s", run.pk, one_line(error))
             return None
         return job
 

@@ -129,7 +129,7 @@ def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | No
         raise UnusableTrigger(f"The trigger {job.trigger} raised {described(error)}.") from error
     if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
         raise UnusableTrigger(
-            f"The trigger {job.trigger} does not move on: after {previous} it gave {following}."
+            f"The trigger {job.trigger} does not advance: after {previous} it gave {following}."
         )
     return following
 

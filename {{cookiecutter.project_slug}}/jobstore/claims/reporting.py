@@ -65,7 +65,7 @@ class ReportingMixin(DjangoResultStoreMixin):
         # The first of a row, and then each time that their number has one digit more.
         if not before or len(str(settled.total)) > len(str(before)):
             what = "missed" if settled.status == DjangoJobExecution.MISSED else "skipped"
-            often = f", {settled.total} times in a row by now" if settled.total > 1 else ""
+            often = f", {settled.total} times in a row so far" if settled.total > 1 else ""
             logger.warning("Job %r is %s at %s%s.", settled.job_id, what, zoned[-1], often)
         if settled.status != DjangoJobExecution.MISSED:
             self._scheduler._dispatch_event(

@@ -145,8 +145,8 @@ class RequestedRuns:
         if late <= grace:
             return None
         return DjangoJobExecution.MISSED, (
-            f"This run was asked for {late:.0f} s before a scheduler could start it, which is more "
-            f"than the {grace:.0f} s after which that is not wanted any more. Ask for it again."
+            f"This run was requested {late:.0f} s before a scheduler could start it, which is "
+            f"more than its grace time of {grace:.0f} s. Request it again."
         )
 
     def _running_claims(self, job_ids: set[str]) -> dict[str, int]:

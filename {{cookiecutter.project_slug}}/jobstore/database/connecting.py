@@ -53,5 +53,8 @@ def explain(error: Exception, using: str = "default") -> str | None:
             "If the file should be another, correct DATABASE_URL."
         )
     if FOREIGN_FILE.search(text):
-        return f"{settings['NAME']} is no SQLite database: correct DATABASE_URL, or move it away."
+        return (
+            f"{settings['NAME']} is not a SQLite database: correct DATABASE_URL, or move the "
+            "file away."
+        )
     return None

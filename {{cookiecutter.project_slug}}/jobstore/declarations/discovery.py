@@ -104,13 +104,13 @@ def _import_subfolder(folder: Path, package: str, seen: set[str]) -> Iterator[Pr
 def _why_not(name: str, reserved: set[str]) -> str:
     """Return why a file or folder of this name is not searched for jobs; empty if it is."""
     if not name.isidentifier() or keyword.iskeyword(name):
-        return f"{name!r} is no name that Python can import"
+        return f"{name!r} is not a name that Python can import"
     if name == "__main__":
         return "importing it would run a program"
     if name in reserved:
         return f"Django uses the name {name!r} for something else"
     if name in ("tests", "migrations") or OF_TESTS.fullmatch(name):
-        return f"the name {name!r} says that it is no code of jobs"
+        return f"the name {name!r} is one for other code than jobs"
     return ""
 
 
@@ -123,7 +123,7 @@ def _told(entry: Path, module: str, why: str) -> Iterator[Problem]:
             continue
         if found:
             line = found.string.count("\n", 0, found.end()) + 1
-            text = f"The jobs in this file are left out, since {why}; move them to another file."
+            text = f"The jobs in this file are skipped, because {why}; move them to another file."
             yield Problem(module, text, f"{shown_path(str(file))}:{line}")
             return
 
@@ -149,7 +149,7 @@ def _import(name: str, file: Path | None = None) -> Problem | None:
         text = described(error)
         return Problem(
             name,
-            f"The module {name} cannot be imported, so its jobs are left out: {text}",
+            f"The module {name} cannot be imported, so its jobs are skipped: {text}",
             _place_in(error, name, file),
         )
     return None

@@ -12,9 +12,9 @@ from jobstore.storage import serializer
 def fault_of(func: Any) -> str:
     """Return why a callable cannot be a job, or is not the one that would run; empty if it can."""
     if isinstance(func, functools.partial):
-        return "a partial has no name by which it is found; pass args= and kwargs= instead"
+        return "a partial has no name by which it could be found; pass args= and kwargs= instead"
     if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-        return "it is a generator, of which a call runs nothing; remove yield, or loop over it"
+        return "it is a generator, and calling it runs nothing; remove yield, or loop over it"
     name, module = getattr(func, "__qualname__", None), getattr(func, "__module__", None)
     if inspect.ismethod(func):
         module = func.__self__.__module__

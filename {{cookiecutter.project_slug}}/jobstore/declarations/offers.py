@@ -96,7 +96,7 @@ def offer_of(
 def _fields(func: Any, hints: Mapping[str, Any], is_typed: bool) -> list[Field]:
     parameters = inspect.signature(func).parameters
     if unknown := next((name for name in hints if name not in parameters), None):
-        raise ValueError(f"there is a hint for {unknown!r}, which is no argument")
+        raise ValueError(f"there is a hint for {unknown!r}, which is not an argument")
     try:
         annotations = typing.get_type_hints(func)
     except Exception as error:  # names that are known to type checkers alone

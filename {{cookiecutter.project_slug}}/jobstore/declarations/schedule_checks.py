@@ -45,8 +45,8 @@ def check_schedule(trigger: Any, options: dict[str, Any], names: list[str]) -> N
 def unknown_trigger(name: str) -> str:
     """Return what to say about a name that no trigger has."""
     if len(name.split()) == CRONTAB_FIELDS or name.startswith("@"):
-        return f"{name!r} is no trigger; write crontab({name!r}), from jobstore.registry"
-    return f'{name!r} is no trigger; it is "cron", "interval", "date" or "calendarinterval"'
+        return f"{name!r} is not a trigger; write crontab({name!r}), from jobstore.registry"
+    return f'{name!r} is not a trigger; it is "cron", "interval", "date" or "calendarinterval"'
 
 
 def _no_trigger(value: Any) -> str:
@@ -71,7 +71,7 @@ def _check_dates(options: dict[str, Any]) -> None:
             convert_to_datetime(value, dt.UTC, name)
         except ValueError:
             raise ValueError(
-                f"{name}={value!r} is no date; write it as '2030-01-31 08:00:00'"
+                f"{name}={value!r} is not a date; write it as '2030-01-31 08:00:00'"
             ) from None
 
 
@@ -81,9 +81,9 @@ def _check_interval(options: dict[str, Any]) -> None:
         if value is None and name == "jitter":
             continue
         if name in options and not isinstance(value, int | float):
-            raise TypeError(f"{name}={value!r} is no number")
+            raise TypeError(f"{name}={value!r} is not a number")
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}={value} is no length of time")
+            raise ValueError(f"{name}={value} is not a length of time")
     if not any(options.get(name) for name in LENGTH_FIELDS):
         raise ValueError(f"an interval needs a length: one of {', '.join(LENGTH_FIELDS)} above 0")
 
@@ -98,7 +98,7 @@ def _check_cron(options: dict[str, Any]) -> None:
             raise ValueError(f"{name} is empty; leave it out, or write {name}='*'")
     jitter = options.get("jitter")
     if jitter is not None and not isinstance(jitter, int | float):
-        raise TypeError(f"jitter={jitter!r} is no number")
+        raise TypeError(f"jitter={jitter!r} is not a number")
     if all(options.get(name) is None for name in CRON_FIELDS):
         raise ValueError(
             "without a field it would run every second; say when, such as hour=3, or second='*' if "

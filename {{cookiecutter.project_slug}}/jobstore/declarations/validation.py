@@ -114,8 +114,8 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
             declaration.digest  # noqa: B018 - raises if there is none
         except UnstableText as error:
             raise ValueError(
-                f"{error} reads differently in every process, so that the job would look changed "
-                "at each start; pass plain values, or give it a __repr__ that says what it is"
+                f"{error} reads differently in every process, so the job would look changed at "
+                "each start; pass plain values, or give it a __repr__ that says what it is"
             ) from error
         chosen = {key: value for key, value in declaration.options.items() if key in JOB_OPTIONS}
         grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
@@ -218,8 +218,8 @@ def _check_options(declaration: Declaration) -> None:
     check_schedule(trigger, options, [name for name in options if name not in JOB_OPTIONS])
     if moments := moments_of(declaration):
         raise ValueError(
-            f"{', '.join(moments)} holds the moment of the start, so that the job would look "
-            "changed each time; write a fixed time, or run_at_start=True for a run at each start"
+            f"{', '.join(moments)} holds the time of the start, so the job would look changed "
+            "each time; write a fixed time, or run_at_start=True for a run at each start"
         )
 
 
@@ -230,7 +230,7 @@ def check_arguments(options: dict[str, Any]) -> None:
     """
     for key in options.get("kwargs", {}):
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} of kwargs is no name of an argument")
+            raise TypeError(f"the key {key!r} of kwargs is not the name of an argument")
     values = (*options.get("args", ()), *options.get("kwargs", {}).values())
     if kind := next(filter(None, map(_kept_rows, values)), ""):
         raise TypeError(

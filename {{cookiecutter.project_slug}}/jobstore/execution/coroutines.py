@@ -86,8 +86,8 @@ def _note_tasks(of: "ActiveRun") -> None:
         task.add_done_callback(_left.discard)
     names = ", ".join(task.get_name()[:100] for task in left[:MAX_NAMED_TASKS])
     of.say(
-        f"Tasks were left in the event loop ({len(left)}: {names}); they go on, and how they end is"
-        " not recorded."
+        f"Tasks were left in the event loop ({len(left)}: {names}); they continue, and how they "
+        "end is not recorded."
     )
 
 
@@ -148,7 +148,7 @@ class _Loop:
             try:
                 self.loop.run_forever()
             except BaseException as error:  # SystemExit of a task that nobody awaits
-                text = "A task that a coroutine job left raised %s; others go on."
+                text = "A task that a coroutine job left running raised %s; others continue."
                 logger.error(text, type(error).__name__)
         self.loop.close()
 

@@ -67,7 +67,7 @@ def not_begun(result: Any) -> list[str]:
     """Return a sentence if a job returned work that nobody does, such as a generator."""
     kind = type(result)
     if kind in (types.GeneratorType, types.AsyncGeneratorType):
-        return [f"It returned a {kind.__name__}, of which nothing ran: loop over it in the job."]
+        return [f"It returned a {kind.__name__}, and nothing of that ran: loop over it in the job."]
     return []
 
 
@@ -109,7 +109,7 @@ def _close(connection: BaseDatabaseWrapper) -> list[str]:
     said = _open(connection)
     if connection.execute_wrappers:
         said.append(
-            f"A wrapper of statements was left on database {connection.alias!r}; it is gone."
+            f"A wrapper of statements was left on database {connection.alias!r}; it was removed."
         )
     with contextlib.suppress(DatabaseError, InterfaceError):  # it may be lost
         _reset(connection)
@@ -127,7 +127,7 @@ def _open(connection: BaseDatabaseWrapper) -> list[str]:
     if connection.connection is None:
         return []
     if not connection.autocommit and connection.settings_dict["AUTOCOMMIT"]:
-        return [f"Autocommit was left off on database {name}; what was not committed is undone."]
+        return [f"Autocommit was left off on database {name}; what was not committed was undone."]
     if connection.settings_dict["AUTOCOMMIT"] and _is_in_transaction(connection):
         return [f"BEGIN was left without an end on database {name}; it was rolled back."]
     return []

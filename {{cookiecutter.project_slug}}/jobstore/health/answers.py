@@ -46,7 +46,7 @@ REASONS = {
     "scheduler_silent": "The active scheduler gives no sign of life.",
     "jobs_late": "Jobs are due and do not start.",
     "database": "The database does not answer.",
-    "loop": "The scheduling loop does not move.",
+    "loop": "The scheduling loop is stuck.",
     "renewal": "The lease is not renewed any more.",
     "lease": "The lease could not be renewed in time.",
     str(Role.STARTING): "This scheduler is starting.",
@@ -90,7 +90,7 @@ def ready(process: "SchedulerProcess") -> Answer:
     if process.elector.role == Role.STANDBY:
         return _answer(process)
     if process.elector.term and not process.scheduler.is_prepared:
-        reason = "The declared jobs are being brought in line with the code."
+        reason = "The declared jobs are being stored."
         return _answer(process, str(Role.STARTING), reason)
     return _answer(process, _cause(process), process.elector.reason)
 
@@ -108,7 +108,7 @@ def scheduler(using: str) -> Answer:
         seen = status.verdict(using)
     except (DatabaseError, InterfaceError) as error:
         text = flattened(error)
-        logger.warning("A probe looked at the schedulers, and the database failed: %s", text)
+        logger.warning("A health check could not read the schedulers from the database: %s", text)
         return UNAVAILABLE, silent_database(text)
     return (UNAVAILABLE if seen["reason"] else OK), seen
 
@@ -194,7 +194,8 @@ def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
         server = ProbeServer(address, pages.respond)
     except (OSError, ValueError) as error:
         problem = (
-            f"Probes are not answered: SCHEDULER_HEALTH_ADDRESS={address} cannot be used ({error})."
+            f"Health checks are not answered: SCHEDULER_HEALTH_ADDRESS={address} cannot be "
+            f"used ({error})."
         )
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             problem += " If another project has that port, give this one its own."
@@ -220,7 +221,7 @@ def _serve_later(process: "SchedulerProcess", address: str, pages: Pages) -> Non
             server = ProbeServer(address, pages.respond)
         except OSError:
             continue
-        logger.info("Probes are answered at %s from now on.", address)
+        logger.info("Health checks are answered at %s from now on.", address)
         process.elector.fitness.probe_problem = ""
         server.start()
         return

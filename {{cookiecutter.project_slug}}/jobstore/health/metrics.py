@@ -21,10 +21,13 @@ def render(process: "SchedulerProcess") -> str:
     gauges = {
         "active": ("Whether this process holds the lease.", float(seen.term is not None)),
         "epoch": ("Epoch of the lease, 0 without it.", seen.epoch or 0),
-        "loop_age_seconds": ("Since the loop's last turn.", process.scheduler.loop_age),
-        "database_age_seconds": ("Since the database last answered.", seen.database_age),
-        "clock_skew_seconds": ("By how much this clock is ahead.", seen.clock_skew),
-        "due_lag_seconds": ("How late the oldest due job was, lately.", seen.due_lag),
+        "loop_age_seconds": ("Seconds since the loop's last turn.", process.scheduler.loop_age),
+        "database_age_seconds": ("Seconds since the database last answered.", seen.database_age),
+        "clock_skew_seconds": (
+            "Seconds by which this machine's clock is ahead of the database's.",
+            seen.clock_skew,
+        ),
+        "due_lag_seconds": ("Seconds by which the oldest due job was late.", seen.due_lag),
         "workers": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
         "workers_busy": ("Jobs that are running.", process.busy_workers),
         "executors_saturated": (
@@ -33,7 +36,7 @@ def render(process: "SchedulerProcess") -> str:
         ),
         "results_waiting": ("Results not yet written.", process.results_waiting),
         "declaration_problems": (
-            "Problems of declared jobs and of their files.",
+            "Problems with declared jobs and their files.",
             len(process.declared.problems),
         ),
     }

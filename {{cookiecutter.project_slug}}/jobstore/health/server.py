@@ -125,9 +125,9 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Take it lightly if a client leaves early; anything else is an error of ours."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
-            logger.debug("A client of the probes' port left early: %s", error)
+            logger.debug("A client of the health address left early: %s", error)
         else:
-            logger.error("A probe was not answered.", exc_info=error)
+            logger.error("A health check was not answered.", exc_info=error)
 
     def start(self) -> None:
         """Answer, on a thread of its own."""

@@ -113,8 +113,8 @@ class Recorder:
                 result = result.bare()
                 if not self._bare:
                     logger.error(
-                        "More than %d results wait for the database: of further ones only how the"
-                        " run ended is kept.",
+                        "More than %d results wait for the database. Of further ones only the "
+                        "outcome is kept, without texts.",
                         MAX_WAITING_RESULTS,
                     )
                 self._bare += 1
@@ -172,7 +172,9 @@ class Recorder:
         if not written:
             runs = ", ".join(str(result.execution_id) for result in list(self._waiting)[:20])
             logger.error(
-                "%d results could not be written before the end: of runs %s.", self.waiting, runs
+                "%d results could not be written before the process ended, those of runs %s.",
+                self.waiting,
+                runs,
             )
         return written
 
@@ -191,7 +193,9 @@ class Recorder:
                 backoff = 0.0
             except Exception as error:
                 if not backoff:
-                    logger.warning("Results wait, the database does not take them: %s", error)
+                    logger.warning(
+                        "Results wait, because the database does not accept them: %s", error
+                    )
                 _release()
                 backoff = min(MAX_BACKOFF_SECONDS, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
 

@@ -39,8 +39,8 @@ class Foreign(Exception):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name} is not of this project's own modules. If you have looked at this job and "
-            f"want it, say --allow {name}"
+            f"{name} is not in one of this project's own modules. If you have looked at this job "
+            f"and want it, use --allow {name}"
         )
 
 

@@ -188,7 +188,7 @@ class Elector(Membership, StepThread):
             lease.release(self.id, self.using)
             self._owes_release = not has_lock
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("The lease could not be released, it will expire: %s", error)
+            logger.warning("The lease could not be released and will expire: %s", error)
         finally:
             if has_lock:
                 self._lock.release()
@@ -425,7 +425,7 @@ class Elector(Membership, StepThread):
         if self.role == Role.STANDBY:
             return f"{holder} is the active scheduler; this process would take over from it."
         if self.role == Role.STARTING:
-            return f"Waiting for the lease, which {holder or 'nobody known'} holds."
+            return f"Waiting for the lease, which {holder or 'an unknown process'} holds."
         if self.term is None:
             return "The lease could not be renewed in time; no more runs are claimed."
         return ""

@@ -95,8 +95,6 @@ class StepThread(abc.ABC):
             try:
                 self._sleep()
             except Exception:
-                logger.exception(
-                    "Waiting failed; the next renewal of the lease comes all the same."
-                )
+                logger.exception("Waiting failed; the lease is renewed nevertheless.")
                 time.sleep(RETRY_SECONDS)
         self._finish()

@@ -70,7 +70,9 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             logger, "Declared jobs wait, the database fails", "Declared jobs are stored"
         )
         self._turning = RepeatedFailure(
-            logger, "The scheduling loop goes on after an error", "The scheduling loop works again"
+            logger,
+            "The scheduling loop continues after an error",
+            "The scheduling loop works again",
         )
 
     @property
@@ -149,7 +151,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         try:
             self._on_elected()
         except NotHolder:
-            logger.warning("Declared jobs wait: the lease has passed on.")
+            logger.warning("Declared jobs wait: another process holds the lease now.")
             if self.store.elector is not None:
                 self.store.elector.distrust_lease()
             return False
@@ -256,7 +258,9 @@ class SchedulerProcess:
         )
         more = f" and {len(runs) - MAX_LISTED_RUNS} more" if len(runs) > MAX_LISTED_RUNS else ""
         at = get_local_dt_format(self.elector.now() + dt.timedelta(seconds=drain))
-        return f"What has not ended at {at} is abandoned and recorded as lost: {shown}{more}."
+        return (
+            f"Runs that have not ended at {at} are abandoned and recorded as lost: {shown}{more}."
+        )
 
     @property
     def busy_workers(self) -> int:

@@ -56,7 +56,9 @@ class Field:
         step = self._step(item, found["step"])
         if found["first"] == "*":
             if found["last"]:
-                raise ValueError(f"{self.name} {item!r} is not understood: * is no part of a range")
+                raise ValueError(
+                    f"{self.name} {item!r} is not understood: * cannot be a part of a range"
+                )
             first, last = self.least, self.most
         else:
             first = last = self._number(found["first"])
@@ -73,8 +75,8 @@ class Field:
             last += 7
         if step > 1 and step > last - first:
             raise ValueError(
-                f"{self.name} {item!r} has a step that is longer than its range, so that only "
-                f"{first} would be left; write {first} if that is what you mean"
+                f"{self.name} {item!r} has a step that is longer than its range, so only {first} "
+                f"would be left; write {first} if that is what you mean"
             )
         return range(first, last + 1, step)
 
@@ -91,7 +93,7 @@ class Field:
         if text is None:
             return 1
         if not text.isdecimal() or int(text) == 0:
-            raise ValueError(f"{self.name} {item!r} has a step that is no number above 0")
+            raise ValueError(f"{self.name} {item!r} has a step that is not a number above 0")
         return int(text)
 
     def _hint(self, text: str) -> str:
@@ -129,7 +131,7 @@ def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTri
     try:
         fields = MACROS.get(text, text).split()
         if text == "@reboot":
-            raise ValueError("@reboot is no time; declare the job with run_at_start=True")
+            raise ValueError("@reboot is not a time; declare the job with run_at_start=True")
         if text.startswith("@") and text not in MACROS:
             raise ValueError(f"{text} is not known; there are {', '.join(MACROS)}")
         if len(fields) != 5:

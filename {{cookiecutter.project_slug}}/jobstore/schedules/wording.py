@@ -90,8 +90,8 @@ def interval_question(trigger: Any) -> str:
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length.total_seconds() < SHORT_INTERVAL:
             return (
-                f"an interval of {length.total_seconds():g} s is shorter than runs can be started "
-                "and recorded, so that most of its times are skipped; loop inside of one run"
+                f"an interval of {length.total_seconds():g} s is shorter than starting and "
+                "recording a run takes, so most of its times are skipped; loop inside one run"
             )
     return ""
 

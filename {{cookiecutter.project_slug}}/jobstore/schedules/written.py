@@ -105,7 +105,7 @@ def lengths(text: str) -> dict[str, float]:
     """
     parts = PART.findall(text.lower())
     if not parts or PART.sub("", text.lower()).strip():
-        raise ValueError(f"{text!r} is no length of time; write it as 90s, 10m, 1h30m, 1d or 2w")
+        raise ValueError(f"{text!r} is not a length of time; write it as 90s, 10m, 1h30m, 1d or 2w")
     found: dict[str, float] = {}
     for number, letter in parts:
         name = LETTERS[letter]
@@ -123,7 +123,9 @@ def moment(value: Any) -> dt.datetime:
     try:
         return dt.datetime.fromisoformat(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} is no moment; write it as 2030-01-31 08:00") from None
+        raise ValueError(
+            f"{value!r} is not a date and time; write it as 2030-01-31 08:00"
+        ) from None
 
 
 def _combined(kind: str, parts: Any, beside: dict[str, Any]) -> Any:

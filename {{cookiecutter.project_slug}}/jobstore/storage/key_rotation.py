@@ -27,7 +27,7 @@ SAMPLED_JOBS = 50
 # What the former format begins with: base64 of what every pickle begins with.
 FORMER = "gA"
 
-GIVEN_UP = "It is signed by a key that is lost; somebody has given it up by `sign_jobs_anew`."
+GIVEN_UP = "It is signed by a key that is lost; somebody gave it up with `sign_jobs_anew`."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ def verified(row: Any) -> bytes:
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         raise BadSignature(
             "The signature of the stored state does not match: the row was changed from outside, "
-            "so that what is shown may not be what would run."
+            "so what is shown may differ from what would run."
         )
     return base64.b64decode(encoded)
 

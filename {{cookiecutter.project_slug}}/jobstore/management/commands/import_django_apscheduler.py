@@ -32,16 +32,20 @@ class Command(BaseCommand):
     """Prints what it would copy; copies it with --apply. May be interrupted and repeated."""
 
     help = (
-        "Copies jobs and history from the tables of django-apscheduler (0.6 or 0.7), which are "
-        "only read. Without --apply it only says what it would do: look at the functions and "
-        "arguments that it shows, since whoever could write to the old tables may have put any "
-        "there. Functions and classes of others than this project are left out until you name them "
-        "with --allow. Stop the old scheduler first."
+        "Copies jobs and history from the tables of django-apscheduler (0.6 or 0.7). It only "
+        "reads these tables. Without --apply it says what it would do: look at the functions and "
+        "arguments that it shows, since anybody who could write to the old tables may have put "
+        "any there. Functions and classes of other packages than this project are skipped until "
+        "you name them with --allow. Stop the old scheduler first."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare --apply, --database, --allow and --time-zone."""
-        parser.add_argument("--apply", action="store_true", help="copy, and not only say what")
+        parser.add_argument(
+            "--apply",
+            action="store_true",
+            help="copy; without it the command only says what it would copy",
+        )
         parser.add_argument(
             "--database",
             default=DEFAULT_DB_ALIAS,
@@ -163,7 +167,7 @@ class Command(BaseCommand):
 
 def _reference(text: str) -> str:
     if not REFERENCE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!a} is no MODULE:NAME, such as os.path:exists")
+        raise argparse.ArgumentTypeError(f"{text!a} is not MODULE:NAME, such as os.path:exists")
     return text
 
 

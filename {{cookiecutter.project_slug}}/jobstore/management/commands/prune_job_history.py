@@ -31,7 +31,10 @@ class Command(BaseCommand):
             "--keep-per-job",
             type=judged(ROWS),
             default=conf.get("JOB_HISTORY_PER_JOB"),
-            help="of each job keep at most so many (default: JOB_HISTORY_PER_JOB, %(default)s)",
+            help=(
+                "keep at most this many runs of each job (default: JOB_HISTORY_PER_JOB, "
+                "%(default)s)"
+            ),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

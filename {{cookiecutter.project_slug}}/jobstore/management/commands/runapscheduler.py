@@ -83,7 +83,10 @@ class Command(BaseCommand):
         try:
             return fresh_start.problems(found)
         except fresh_start.NoAnswer as error:
-            text = f"Whether the declarations are the same in each process is not known: {error}."
+            text = (
+                "It could not be checked whether the declarations are the same in each process: "
+                f"{error}."
+            )
             self.stderr.write(self.style.WARNING(text))
             return []
 
@@ -92,7 +95,10 @@ class Command(BaseCommand):
         found = process.declared.collect()
         if found.fatal and conf.get("SCHEDULER_ON_BAD_JOBS") == "refuse":
             raise CommandError(
-                f"{len(found.fatal)} problems of declared jobs, and SCHEDULER_ON_BAD_JOBS=refuse:\n"
+                (
+                    f"{len(found.fatal)} problems with declared jobs, and "
+                    "SCHEDULER_ON_BAD_JOBS=refuse:\n"
+                )
                 + "\n".join(map(str, found.fatal))
             )
 
@@ -171,7 +177,7 @@ class Command(BaseCommand):
         """See that the process ends in time, even if the database keeps a statement unanswered."""
 
         def end() -> None:
-            logger.error("Ending without an answer of the database; %s.", process.left_over)
+            logger.error("Ending without an answer from the database; %s.", process.left_over)
             ending.end_at_once()
 
         limit = threading.Timer(conf.get("SCHEDULER_DRAIN_SECONDS") + SHUTDOWN_RESERVE_SECONDS, end)

@@ -23,8 +23,8 @@ class Command(BaseCommand):
     """Prints a table for people, or JSON for scripts."""
 
     help = (
-        "Shows the schedulers. Exit code 0: one is active and jobs start on time; "
-        "1: not so, and why; 2: the database does not answer."
+        "Shows the schedulers. Exit code 0: one is active and jobs start on time. 1: not so; the "
+        "reason is shown. 2: the database does not answer."
     )
     requires_system_checks: list[str] = []
 
@@ -35,8 +35,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--wait-for-jobs",
             action="store_true",
-            help="before a stop or a deployment: wait until no run is going on that it would cut; "
-            "exit code 3 if that takes longer than --timeout",
+            help="before a stop or a deployment: wait until it would cut no run short; exit code "
+            "3 if that takes longer than --timeout",
         )
         parser.add_argument(
             "--timeout",
@@ -71,7 +71,7 @@ class Command(BaseCommand):
             # What is short ends within the drain time anyway, and something short runs always.
             cut = [one for one in status.running(using) if one["may_be_cut"]]
             if not cut:
-                self.stdout.write("No run is going on that a stop would cut.")
+                self.stdout.write("A stop would cut no run short.")
                 return
             if told != [one["run"] for one in cut]:
                 told = [one["run"] for one in cut]
@@ -79,7 +79,8 @@ class Command(BaseCommand):
             if time.monotonic() >= deadline:
                 names = ", ".join(map(_running, cut))
                 raise CommandError(
-                    f"Still running after {timeout:g} s, and cut by a stop: {names}.", returncode=3
+                    f"After {timeout:g} s a stop would still cut these runs short: {names}.",
+                    returncode=3,
                 )
             time.sleep(POLL_SECONDS)
 
@@ -105,7 +106,8 @@ def _table(seen: dict[str, Any]) -> str:
     lines += map(_paused, seen["paused"][:10])
     if seen["running"]:
         lines.append(
-            f"A stop now waits {seen['drain_seconds']:g} s, and then cuts what still runs:"
+            f"A stop now would wait {seen['drain_seconds']:g} s for these runs, and then "
+            "abandon them:"
         )
         lines += [f"  {_running(one)}" for one in seen["running"][:10]]
     lines.append("")
@@ -125,7 +127,7 @@ def _problems(problems: Sequence[dict[str, Any]]) -> list[str]:
     if not problems:
         return []
     lines = [f"{one['place']}: {one['text']}".removeprefix(": ") for one in problems]
-    return ["", "DECLARED JOBS THAT ARE NOT RIGHT", *lines]
+    return ["", "PROBLEMS WITH DECLARED JOBS", *lines]
 
 
 def _busy(seen: dict[str, Any]) -> str:

@@ -14,9 +14,9 @@ class Command(BaseCommand):
     """Signs anew what a former key signed, while no scheduler is active."""
 
     help = (
-        "Signs the stored jobs with DJANGO_SECRET_KEY that a key in DJANGO_SECRET_KEY_FALLBACKS "
-        "signed, so that it may be taken out. A scheduler does this by itself when it becomes "
-        "active; while one is active, restart it instead."
+        "Signs all stored jobs with DJANGO_SECRET_KEY, so that former keys can be removed from "
+        "DJANGO_SECRET_KEY_FALLBACKS. A scheduler does this when it becomes active; while one is "
+        "active, restart it instead."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,8 +24,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--give-up-unreadable",
             action="store_true",
-            help="quarantine the jobs whose key is lost, so that a scheduler may start; it stores "
-            "those anew that are declared in code",
+            help="quarantine the jobs whose key is lost, so that a scheduler can start; it then "
+            "stores again those that are declared in code",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

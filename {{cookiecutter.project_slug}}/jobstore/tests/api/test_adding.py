@@ -144,7 +144,7 @@ def test_who_added_what_is_in_the_audit() -> None:
         ({"hours": 0}, api.InvalidSchedule, "an interval needs a length|An interval needs"),
         ({"hours": -1}, api.InvalidSchedule, "not above 0"),
         ({"hours": "two"}, api.InvalidSchedule, "hours='two' is no number"),
-        ({"trigger": "cron"}, api.InvalidSchedule, "hours is no field of cron"),
+        ({"trigger": "cron"}, api.InvalidSchedule, "hours is not a field of cron"),
         ({"args": "text"}, api.InvalidArguments, "a list or a tuple"),
         ({"args": ["a", "b"]}, api.InvalidArguments, "too many positional arguments"),
         ({"kwargs": {"texd": 1}}, api.InvalidArguments, "unexpected keyword argument 'texd'"),

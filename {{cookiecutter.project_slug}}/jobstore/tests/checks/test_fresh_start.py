@@ -28,7 +28,10 @@ UNSTEADY = {
         "its next_run_time would",
     ),
     "an interval by chance": ('"interval", hours=random.randint(1, 10_000)', "its hours would"),
-    "an id by chance": ('"cron", hour=3, id=f"job-{uuid.uuid4()}"', "not declared in each process"),
+    "an id by chance": (
+        '"cron", hour=3, id=f"job-{uuid.uuid4()}"',
+        "in every process",
+    ),
 }
 STEADY = {
     "uuid5": '"cron", hour=3, args=[uuid.uuid5(uuid.NAMESPACE_DNS, "example.org")]',

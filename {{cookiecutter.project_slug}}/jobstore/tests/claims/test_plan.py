@@ -112,7 +112,7 @@ class Broken(BaseTrigger):  # type: ignore[misc]
         raise RuntimeError("no idea")
 
 
-@pytest.mark.parametrize(("trigger", "text"), [(Stuck(), "move on"), (Broken(), "no idea")])
+@pytest.mark.parametrize(("trigger", "text"), [(Stuck(), "advance"), (Broken(), "no idea")])
 def test_a_trigger_that_cannot_be_used_is_refused(trigger: BaseTrigger, text: str) -> None:
     with pytest.raises(UnusableTrigger, match=text):
         plan(job(trigger, NOON), 1, NOON)

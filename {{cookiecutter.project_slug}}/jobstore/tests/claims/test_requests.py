@@ -157,7 +157,7 @@ def test_a_request_that_nobody_could_start_for_long_is_missed(
     stale.refresh_from_db()
     fresh.refresh_from_db()
     assert (stale.status, fresh.status) == (Run.MISSED, Run.SUCCESS)
-    assert "Ask for it again" in (stale.exception or "")
+    assert "Request it again" in (stale.exception or "")
 
 
 def test_a_job_that_may_be_late_without_limit_takes_requests_however_old(

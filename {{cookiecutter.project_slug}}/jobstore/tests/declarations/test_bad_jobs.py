@@ -213,7 +213,7 @@ def test_a_process_that_was_frozen_before_it_stored_its_jobs_does_not_retire_new
         gate.touch()
     finally:
         old.process.send_signal(signal.SIGCONT)
-    eventually(lambda: "the lease has passed on" in old.log.read_text(), 30)
+    eventually(lambda: "another process holds the lease now" in old.log.read_text(), 30)
     time.sleep(1)
     assert DjangoJob.objects.filter(pk="new").exists()
 
@@ -257,9 +257,9 @@ def test_jobs_that_are_only_questionable_are_not_shown_as_wrong(
     problem("odd", is_fatal=False)
     problem(is_fatal=is_fatal)
     page = admin_client.get("/admin/jobstore/djangojob/").content.decode()
-    assert ("What the code declares is not right." in page) is is_fatal
-    assert ("What the code declares is questionable." in page) is not is_fatal
-    assert ("(it runs all the same)" in page) is is_fatal
+    assert ("Some declarations in the code are wrong." in page) is is_fatal
+    assert ("Some declarations in the code are questionable." in page) is not is_fatal
+    assert ("(it runs nevertheless)" in page) is is_fatal
 
 
 def test_the_status_tells_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,7 +314,7 @@ def test_a_file_whose_name_is_no_text_is_told_and_stops_nothing(files: JobFiles)
     written.rename(written.with_name("b\udcffd.py"))
     assert [change.job_id for change in files.sync()] == ["good"]
     [stored] = DeclarationProblem.objects.all()
-    assert "b\\udcffd.py:2" in stored.place and "no name that Python can import" in stored.text
+    assert "b\\udcffd.py:2" in stored.place and "not a name that Python can import" in stored.text
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("skip", "W010"), ("refuse", "E010")])

@@ -116,7 +116,7 @@ WRONG = {
     "the moment of the import": (
         "import datetime\n"
         '@scheduled("cron", id="bad", hour=3, args=[datetime.datetime.now()])\ndef bad(a): pass',
-        "holds the moment of the start",
+        "holds the time of the start",
     ),
     "the moment of the import as the next run": (
         "import datetime\n"
@@ -143,7 +143,7 @@ WRONG = {
     ),
     "an integer as id": (
         '@scheduled("cron", id=7, hour=3)\ndef bad(): pass',
-        "its id 7 is no text",
+        "its id 7 is not text",
     ),
     "an empty id": ('@scheduled("cron", id="", hour=3)\ndef bad(): pass', "its id is empty"),
     "an id that is too long": (
@@ -249,7 +249,7 @@ WRONG = {
     ),
     "a capital letter": (
         '@scheduled("Interval", id="bad", seconds=5)\ndef bad(): pass',
-        "'Interval' is no trigger",
+        "'Interval' is not a trigger",
     ),
     "a cron trigger without a field": (
         '@scheduled("cron", id="bad")\ndef bad(): pass',
@@ -266,27 +266,27 @@ WRONG = {
     ),
     "an end that is no date": (
         '@scheduled("cron", id="bad", hour=3, end_date="tomorrow")\ndef bad(): pass',
-        "end_date='tomorrow' is no date",
+        "end_date='tomorrow' is not a date",
     ),
     "a day that the month has not": (
         '@scheduled("date", id="bad", run_date="2030-02-31")\ndef bad(): pass',
-        "run_date='2030-02-31' is no date",
+        "run_date='2030-02-31' is not a date",
     ),
     "a word as the next run": (
         '@scheduled("cron", id="bad", hour=3, next_run_time="now")\ndef bad(): pass',
-        "next_run_time='now' is no date",
+        "next_run_time='now' is not a date",
     ),
     "text for seconds": (
         '@scheduled("interval", id="bad", seconds="10")\ndef bad(): pass',
-        "seconds='10' is no number",
+        "seconds='10' is not a number",
     ),
     "seconds that are no number": (
         '@scheduled("interval", id="bad", seconds=float("nan"))\ndef bad(): pass',
-        "seconds=nan is no length",
+        "seconds=nan is not a length",
     ),
     "text for jitter": (
         '@scheduled("cron", id="bad", hour=3, jitter="5")\ndef bad(): pass',
-        "jitter='5' is no number",
+        "jitter='5' is not a number",
     ),
     "a key that is no name": (
         '@scheduled("cron", id="bad", hour=3, kwargs={1: 2})\ndef bad(**given): pass',

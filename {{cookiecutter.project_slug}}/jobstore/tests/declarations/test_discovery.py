@@ -49,15 +49,15 @@ def test_jobs_in_a_module_instead_of_a_package_are_found(files: JobFiles) -> Non
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("daily-report.py", "no name that Python can import"),
-        ("2026/a.py", "no name that Python can import"),
-        ("class.py", "no name that Python can import"),
+        ("daily-report.py", "not a name that Python can import"),
+        ("2026/a.py", "not a name that Python can import"),
+        ("class.py", "not a name that Python can import"),
         ("__main__.py", "would run a program"),
-        ("tests.py", "no code of jobs"),
-        ("tests/a.py", "no code of jobs"),
-        ("test_report.py", "no code of jobs"),
-        ("migrations/a.py", "no code of jobs"),
-        ("reports/migrations/a.py", "no code of jobs"),
+        ("tests.py", "one for other code than jobs"),
+        ("tests/a.py", "one for other code than jobs"),
+        ("test_report.py", "one for other code than jobs"),
+        ("migrations/a.py", "one for other code than jobs"),
+        ("reports/migrations/a.py", "one for other code than jobs"),
     ],
 )
 def test_jobs_in_a_file_that_is_not_searched_are_told(
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_imported_does_not_stop_other_jobs(
     assert list(found.jobs) == ["good"]
     [problem] = found.problems
     assert problem.subject == f"{files.package}.bad"
-    assert "cannot be imported, so its jobs are left out" in problem.text
+    assert "cannot be imported, so its jobs are skipped" in problem.text
     assert "bad.py" in problem.place
     assert "\n" not in str(problem)
 

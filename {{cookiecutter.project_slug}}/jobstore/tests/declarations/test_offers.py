@@ -134,7 +134,7 @@ def test_a_secret_value_is_not_repeated_in_a_refusal() -> None:
         (untyped, {}, "anything has no type that a form can ask for"),
         (of_many, {}, "give each argument a name"),
         (of_a_list, {}, "values has no type"),
-        (report, {"nobody": "x"}, "a hint for 'nobody', which is no argument"),
+        (report, {"nobody": "x"}, "a hint for 'nobody', which is not an argument"),
         (report, {"customer": 5}, "the hint for 'customer' is a text, or a dict"),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_child_that_comes_back_from_a_job_reports_nothing(
 ) -> None:
     ended = run(misdeeds.fork_and_return, how)
     assert (ended.status, ended.result) == (Run.SUCCESS, f"parent, child ended with {code}")
-    assert "the run is its parent's" in command.log.read_text()
+    assert "reports the run" in command.log.read_text()
     assert Run.objects.filter(job="fork_and_return").count() == 1
     time.sleep(1)  # two renewals of the lease
     assert run(plain.query).status == Run.SUCCESS
@@ -140,7 +140,7 @@ def test_an_orphan_does_not_keep_the_probes_port(
         second = SchedulerCommand(tmp_path / "second", **address)
         eventually(second.is_active, 40)
         assert answers_as(port) == second.process.pid
-        assert "Probes are not answered" not in second.log.read_text()
+        assert "Health checks are not answered" not in second.log.read_text()
     finally:
         first.kill()
         if second is not None:

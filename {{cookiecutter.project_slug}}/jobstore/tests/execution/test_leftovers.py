@@ -41,11 +41,11 @@ def run(start_scheduler: StartScheduler) -> Callable[..., DjangoJobExecution]:
 
 SAID = {
     "atomic": "A transaction was left open on database 'default'; it was rolled back.",
-    "autocommit": "Autocommit was left off on database 'default'; what was not committed is"
-    " undone.",
+    "autocommit": "Autocommit was left off on database 'default'; what was not committed "
+    "was undone.",
     "begin": "BEGIN was left without an end on database 'default'; it was rolled back.",
     "closed": "A transaction was left open on database 'default'; it was rolled back.",
-    "wrapper": "A wrapper of statements was left on database 'default'; it is gone.",
+    "wrapper": "A wrapper of statements was left on database 'default'; it was removed.",
     "language": "The language cy was left activated; no other run sees it.\n"
     "The time zone Asia/Tokyo was left activated; no other run sees it.",
 }
@@ -122,7 +122,7 @@ def test_a_generator_that_is_returned_is_said_to_have_done_nothing(
 ) -> None:
     ended = run(job)
     assert ended.status == Run.SUCCESS
-    assert ended.note == f"It returned a {kind}, of which nothing ran: loop over it in the job."
+    assert ended.note == f"It returned a {kind}, and nothing of that ran: loop over it in the job."
 
 
 def test_the_page_of_a_run_shows_its_note(

@@ -275,7 +275,7 @@ def test_an_address_that_becomes_free_is_taken(
 def test_probes_that_are_switched_off_say_so() -> None:
     assert probe.ask("live", "") == (
         False,
-        "Probes are switched off: SCHEDULER_HEALTH_ADDRESS is empty.",
+        "Health checks are switched off: SCHEDULER_HEALTH_ADDRESS is empty.",
     )
 
 

@@ -17,7 +17,7 @@ from jobstore.tests.conftest import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NOT_ANSWERED = "Probes are not answered: SCHEDULER_HEALTH_ADDRESS="
+NOT_ANSWERED = "Health checks are not answered: SCHEDULER_HEALTH_ADDRESS="
 
 
 @pytest.fixture

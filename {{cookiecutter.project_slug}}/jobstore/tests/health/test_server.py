@@ -206,7 +206,7 @@ def test_an_error_of_ours_is_in_the_log(
     server = start("127.0.0.1:0")
     monkeypatch.setattr(server, "respond", lambda path, is_here: 1 / 0)
     probe.ask("live", f"127.0.0.1:{port_of(server)}")
-    eventually(lambda: "A probe was not answered" in caplog.text)
+    eventually(lambda: "A health check was not answered" in caplog.text)
 
 
 # --- HTTP ----------------------------------------------------------------------------------------

@@ -160,8 +160,8 @@ def test_beyond_the_bound_only_how_a_run_ended_is_kept_and_that_is_said_once(
     assert all("given up" in row.note and "left open" in row.note for row in rows[3:])
     said = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
     assert said == [
-        "More than 3 results wait for the database: of further ones only how the run ended is"
-        " kept.",
+        "More than 3 results wait for the database. Of further ones only the outcome is kept, "
+        "without texts.",
         "47 results were kept without their texts.",
     ]
 

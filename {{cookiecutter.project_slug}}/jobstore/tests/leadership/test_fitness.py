@@ -452,7 +452,7 @@ def test_a_repeated_failure_is_logged_once_and_counted(
     monkeypatch.setattr(process.scheduler, "_process_jobs", fail)
     process.scheduler.wakeup()
     eventually(lambda: "after 50 failures" in caplog.text)
-    assert caplog.text.count("The scheduling loop goes on after an error") == 1
+    assert caplog.text.count("The scheduling loop continues after an error") == 1
 
 
 @pytest.mark.slow

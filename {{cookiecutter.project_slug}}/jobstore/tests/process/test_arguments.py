@@ -12,8 +12,8 @@ WRONG = [
     ("scheduler_status", "--wait-for-jobs", "--timeout=nan", "a number of seconds from 0"),
     ("scheduler_status", "--wait-for-jobs", "--timeout=soon", "a number of seconds from 0"),
     ("scheduler_status", "--timeout=5", "add that as well"),
-    ("import_django_apscheduler", "--allow=os.system", "no MODULE:NAME"),
-    ("import_django_apscheduler", "--allow=:", "no MODULE:NAME"),
+    ("import_django_apscheduler", "--allow=os.system", "not MODULE:NAME"),
+    ("import_django_apscheduler", "--allow=:", "not MODULE:NAME"),
     ("runapscheduler", "--check", "--dry-run", "not allowed with"),
 ]
 

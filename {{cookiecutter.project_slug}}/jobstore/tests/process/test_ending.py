@@ -41,7 +41,7 @@ def test_a_stop_does_not_wait_for_what_jobs_left_running(
     said = command.log.read_text()
     assert ("Ended without waiting for what jobs left running: " in said) == bool(LEFT[function])
     assert LEFT[function] in said
-    assert "without an answer of the database" not in said
+    assert "without an answer from the database" not in said
     assert SchedulerInstance.objects.get().role == SchedulerInstance.Role.STOPPED
 
 

@@ -64,7 +64,7 @@ def test_the_status_shows_what_a_stop_now_would_cut(holder: SchedulerInstance) -
     run = running(holder, "report", 100)
     out = StringIO()
     call_command("scheduler_status", stdout=out)
-    assert "A stop now waits 30 s, and then cuts what still runs:" in out.getvalue()
+    assert "A stop now would wait 30 s for these runs, and then abandon them:" in out.getvalue()
     assert f"report (run {run.pk}, for 100 s, in shop:7)" in out.getvalue()
     out = StringIO()
     call_command("scheduler_status", "--json", stdout=out)
@@ -94,7 +94,7 @@ def test_a_run_may_be_cut_that_took_long_before_is_running_long_or_never_ran(
 def test_nothing_is_waited_for_that_ends_in_time_anyway(holder: SchedulerInstance) -> None:
     running(holder, "short", 0.5)
     ran("short", 1.0)
-    assert "No run is going on that a stop would cut." in wait()
+    assert "A stop would cut no run short." in wait()
 
 
 def test_waiting_ends_when_the_run_has_ended(
@@ -112,12 +112,12 @@ def test_waiting_ends_when_the_run_has_ended(
     text = wait(timeout=20)
     end.join()
     assert text.startswith(f"Waiting for report (run {run.pk}, for 100 s")
-    assert text.endswith("No run is going on that a stop would cut.\n")
+    assert text.endswith("A stop would cut no run short.\n")
 
 
 def test_waiting_for_too_long_is_an_error_of_its_own(holder: SchedulerInstance) -> None:
     running(holder, "report", 100)
-    with pytest.raises(CommandError, match=r"Still running after 0 s.*report") as caught:
+    with pytest.raises(CommandError, match=r"After 0 s a stop would still cut.*report") as caught:
         wait()
     assert caught.value.returncode == 3
 
@@ -143,6 +143,6 @@ def test_a_scheduler_says_at_once_which_runs_it_will_abandon_and_when(
     eventually(lambda: "blocked" in callables.calls)
     stopping: Any = threading.Thread(target=process.stop)
     stopping.start()
-    eventually(lambda: "is abandoned and recorded as lost: report (run" in caplog.text)
+    eventually(lambda: "are abandoned and recorded as lost: report (run" in caplog.text)
     callables.release.set()
     stopping.join()

@@ -405,7 +405,7 @@ def test_jobs_whose_key_is_lost_can_be_given_up(rotate: Any) -> None:
     assert key_rotation.problem("default") == ""
     kept = DjangoJob.objects.filter(quarantined_at__isnull=False)
     assert {job.pk for job in kept} == {"lost-0", "lost-1", "lost-2"}
-    assert "given it up" in kept[0].quarantine_reason
+    assert "gave it up" in kept[0].quarantine_reason
 
 
 def test_a_process_that_may_not_gives_no_job_up(rotate: Any) -> None:

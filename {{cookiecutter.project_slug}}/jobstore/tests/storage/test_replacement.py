@@ -509,7 +509,7 @@ def test_a_trigger_that_is_given_the_moment_of_the_start_is_refused(trigger: Any
         scheduled(one, id="job")(callables.note)
         found = registry.collect(BackgroundScheduler(timezone="UTC"))
         registry._declared.clear()
-        assert "holds the moment of the start" in str(found.fatal)
+        assert "holds the time of the start" in str(found.fatal)
 
 
 @pytest.fixture
