@@ -165,7 +165,7 @@ def test_a_process_is_not_ready_before_it_has_prepared(start_process: StartProce
     may_go_on = threading.Event()
     process = start_process(lambda: may_go_on.wait(10))
     eventually(lambda: process.elector.term)
-    assert "in line with the code" in answers.ready(process)[1]["reason"]
+    assert "being stored" in answers.ready(process)[1]["reason"]
     may_go_on.set()
     eventually(lambda: is_ready(process))
 
