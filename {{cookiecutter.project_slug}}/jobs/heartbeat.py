@@ -2,8 +2,8 @@
 
 import logging
 
-from jobstore.execution.run import current_run
 from jobstore.registry import scheduled
+from jobstore.runs import current_run
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from pytest_django.fixtures import Settings
 from jobs.housekeeping import prune_history
 from jobstore import registry
 from jobstore.models import DjangoJobExecution, database_now
-from jobstore.process.scheduler import SchedulerProcess
 from jobstore.testing import JobRunner
 
 pytestmark = pytest.mark.django_db
@@ -55,5 +54,4 @@ def test_the_nightly_job_deletes_nothing_by_a_setting_that_makes_no_sense(
 
 def test_a_machine_that_is_off_at_night_prunes_when_it_is_on_again() -> None:
     [nightly] = [one for one in registry.declarations() if one.func is prune_history]
-    scheduler = SchedulerProcess().scheduler
-    assert registry.prepare(nightly, scheduler).misfire_grace_time is None
+    assert nightly.options["misfire_grace_time"] is None
