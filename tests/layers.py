@@ -25,6 +25,7 @@ PROBES = {
     # What the MariaDB driver is built with.
     "libmariadb": lambda: answers("pkg-config", "--exists", "libmariadb"),
     "chromium": lambda: answers("chromium", "--version"),
+    "npm": lambda: answers("npm", "--version"),
     # Builds the wall clock that is wrong.
     "cc": lambda: answers("cc", "--version"),
     # Root, and the kernel's packet filter in a network of one's own.
