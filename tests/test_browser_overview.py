@@ -179,7 +179,7 @@ def test_a_refresh_is_small_and_empty_if_nothing_changed(open_page: Open) -> Non
     page.on("response", note)
     page.wait_for_timeout(15_000)
     assert len(answers) >= 5
-    assert all(size <= 12_000 for _status, size in answers)
+    assert all(size <= 10_000 for _status, size in answers)
     assert {status for status, _size in answers} <= {200, 304}
 
 

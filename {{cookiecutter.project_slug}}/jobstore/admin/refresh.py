@@ -12,7 +12,6 @@ import re
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.cache import patch_vary_headers
-from django.utils.safestring import SafeString
 
 # What a request for fragments has, and what an answer of fragments alone has.
 HEADER = "Jobstore-Refresh"
@@ -55,12 +54,13 @@ class Refresh:
 
     def add(self, name: str, version: str, html: str, tag: str = "div") -> None:
         """Put a fragment into the answer, if it changed and has a place there."""
-        size = len(html.encode("utf-8", "surrogatepass"))
+        placed = AROUND.get(tag, "{}").format(html)
+        size = len(placed.encode("utf-8", "surrogatepass"))
         has_place = not self._found or self._size + size <= MAX_BYTES
         if self._shown.get(name) == version or not has_place:
             return
         self._current[name] = version
-        self._found.append(AROUND.get(tag, "{}").format(SafeString(html)))
+        self._found.append(placed)
         self._size += size
 
     def answer(self) -> HttpResponse:
