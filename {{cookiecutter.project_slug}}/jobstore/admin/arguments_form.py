@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 
 from jobstore.declarations.fields import Field
 from jobstore.declarations.offers import Offer
@@ -94,10 +95,10 @@ class ArgumentsForm(forms.Form):
             return
         kept = KEPT if masking.MASK in "".join(texts) else ""
         self.fields["args"] = JsonField(
-            list, label="Positional", initial=texts[0], help_text=f"A list of JSON. {kept}"
+            list, label=_("Positional"), initial=texts[0], help_text=f"A list of JSON. {kept}"
         )
         self.fields["kwargs"] = JsonField(
-            dict, label="By name", initial=texts[1], help_text=f"An object of JSON. {kept}"
+            dict, label=_("By name"), initial=texts[1], help_text=f"An object of JSON. {kept}"
         )
 
     @property

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from jobstore import conf
 from jobstore.api.building import stand_in
@@ -15,35 +16,35 @@ class OptionsForm(forms.Form):
     """How a job runs."""
 
     name = forms.CharField(
-        label="Name",
+        label=_("Name"),
         max_length=DjangoJob._meta.get_field("name").max_length,
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="What people call it; empty for the function's name.",
+        help_text=_("What people call it; empty for the function's name."),
     )
-    executor = forms.ChoiceField(label="Executor", help_text="What runs it.")
+    executor = forms.ChoiceField(label=_("Executor"), help_text=_("What runs it."))
     max_instances = forms.IntegerField(
-        label="At the same time",
+        label=_("At the same time"),
         min_value=1,
         max_value=1_000,
-        help_text="Runs of this job that may go on at once. More are skipped, and recorded so.",
+        help_text=_("Runs of this job that may go on at once. More are skipped, and recorded so."),
     )
     coalesce = forms.BooleanField(
-        label="Make up for missed times by one run",
+        label=_("Make up for missed times by one run"),
         required=False,
-        help_text="Otherwise each time that was missed gets a run.",
+        help_text=_("Otherwise each time that was missed gets a run."),
     )
     misfire_grace_time = forms.IntegerField(
-        label="May be late by",
+        label=_("May be late by"),
         required=False,
         min_value=1,
         max_value=conf.YEAR,
-        help_text="Seconds; later ones are recorded as missed. Empty for any lateness.",
+        help_text=_("Seconds; later ones are recorded as missed. Empty for any lateness."),
     )
     on_lost = forms.ChoiceField(
-        label="If its process dies",
+        label=_("If its process dies"),
         choices=DjangoJob.OnLost.choices,
-        help_text="“rerun” starts it again, for jobs that may safely run twice.",
+        help_text=_("“rerun” starts it again, for jobs that may safely run twice."),
     )
 
     def __init__(self, data: Any = None, *, job: DjangoJob | None = None) -> None:
@@ -84,20 +85,20 @@ class NewJobForm(forms.Form):
     """What identifies a new job, and whether it runs at once."""
 
     id = forms.CharField(
-        label="Id",
+        label=_("Id"),
         max_length=DjangoJob._meta.pk.max_length,
         widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
-        help_text="Identifies the job for ever, such as report-berlin.",
+        help_text=_("Identifies the job for ever, such as report-berlin."),
     )
     paused = forms.BooleanField(
-        label="Paused at first", required=False, help_text="It runs once somebody resumes it."
+        label=_("Paused at first"), required=False, help_text=_("It runs once somebody resumes it.")
     )
     reason = forms.CharField(
-        label="Reason",
+        label=_("Reason"),
         max_length=500,
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="Why it is paused; shown wherever the job is.",
+        help_text=_("Why it is paused; shown wherever the job is."),
     )
 
     def clean(self) -> dict[str, Any]:

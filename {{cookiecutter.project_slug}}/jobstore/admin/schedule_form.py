@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from jobstore.registry import crontab
 from jobstore.schedules import trigger_defaults
@@ -25,10 +26,10 @@ from jobstore.storage import replacement
 from jobstore.texts import flattened
 
 KINDS = {
-    "crontab": "Crontab text",
-    "cron": "Cron fields",
-    "interval": "Interval",
-    "date": "Once",
+    "crontab": _("Crontab text"),
+    "cron": _("Cron fields"),
+    "interval": _("Interval"),
+    "date": _("Once"),
 }
 CRON_FIELDS = tuple(CronTrigger.FIELD_NAMES)
 # The fields of each kind, and those that only some kinds have.
@@ -117,32 +118,36 @@ class MomentField(forms.CharField):
 class ScheduleForm(forms.Form):
     """When a job runs."""
 
-    kind = forms.ChoiceField(label="Kind", choices=KINDS, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(label=_("Kind"), choices=KINDS, widget=forms.RadioSelect)
     crontab = forms.CharField(
-        label="Crontab line",
+        label=_("Crontab line"),
         required=False,
         max_length=200,
-        help_text="Minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, "
-        "@monthly. 30 3 * * 1-5 is 03:30 from Monday to Friday.",
+        help_text=_(
+            "Minute, hour, day of month, month, day of week; or @hourly, @daily, @weekly, "
+            "@monthly. 30 3 * * 1-5 is 03:30 from Monday to Friday."
+        ),
     )
-    every = forms.FloatField(label="Every", required=False, min_value=0.001, max_value=1e9)
+    every = forms.FloatField(label=_("Every"), required=False, min_value=0.001, max_value=1e9)
     unit = forms.ChoiceField(
-        label="Unit", required=False, choices=[(name, name) for name in reversed(UNITS)]
+        label=_("Unit"), required=False, choices=[(name, name) for name in reversed(UNITS)]
     )
-    run_at = MomentField(label="At", required=False)
+    run_at = MomentField(label=_("At"), required=False)
     timezone = forms.CharField(
-        label="Time zone", widget=ZoneSelect, help_text="In which hours and dates are meant."
+        label=_("Time zone"), widget=ZoneSelect, help_text=_("In which hours and dates are meant.")
     )
     start_date = MomentField(
-        label="Not before", required=False, help_text="The earliest time; empty for from now on."
+        label=_("Not before"),
+        required=False,
+        help_text=_("The earliest time; empty for from now on."),
     )
-    end_date = MomentField(label="Not after", required=False, help_text="Empty for no end.")
+    end_date = MomentField(label=_("Not after"), required=False, help_text=_("Empty for no end."))
     jitter = forms.IntegerField(
-        label="Spread by",
+        label=_("Spread by"),
         required=False,
         min_value=1,
         max_value=86_400,
-        help_text="Seconds: each run begins later by up to that, by chance. Empty for on time.",
+        help_text=_("Seconds: each run begins later by up to that, by chance. Empty for on time."),
     )
 
     def __init__(self, data: Any = None, *, trigger: Any = None) -> None:
@@ -169,7 +174,7 @@ class ScheduleForm(forms.Form):
 
     def groups(self) -> list[tuple[str, str, list[Any]]]:
         """Return each kind with its name and its fields."""
-        return [(kind, KINDS[kind], [self[name] for name in FIELDS[kind]]) for kind in KINDS]
+        return [(kind, str(KINDS[kind]), [self[name] for name in FIELDS[kind]]) for kind in KINDS]
 
     def limits(self) -> list[Any]:
         """Return the fields that cron fields and intervals have."""
