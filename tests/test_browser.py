@@ -167,6 +167,20 @@ def test_a_job_is_paused_and_resumed_by_its_buttons(open_page: Open) -> None:
     expect(page.locator(".field-next_run")).not_to_contain_text("paused")
 
 
+def test_a_schedule_is_changed_after_a_preview_and_reset_to_code(open_page: Open) -> None:
+    page = open_page(f"{JOBS}prune-history/schedule/")
+    page.get_by_label("Interval", exact=True).check()
+    page.get_by_label("Every").fill("45")
+    page.keyboard.press("Enter")
+    expect(page.locator("#preview")).to_contain_text("every 45 minutes")
+    shot(page, "schedule-preview")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".messagelist")).to_contain_text("runs every 45 minutes")
+    page.get_by_role("link", name="Reset to code").click()
+    page.get_by_role("button", name="Yes, reset to code").click()
+    expect(page.locator(".messagelist")).to_contain_text("again as the code declares it")
+
+
 def test_retiring_asks_before_it_acts(open_page: Open) -> None:
     page = open_page(JOBS)
     choose(page, "prune-history", "Retire the selected jobs")
