@@ -4,25 +4,22 @@ It finds what can be found in a field alone. Whether the schedule fires, and how
 the operation that would store it; `place` puts what that says at the field that is meant.
 """
 
-import datetime as dt
-import functools
-import zoneinfo
-from collections.abc import Mapping
 from typing import Any
 
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.date import DateTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 from django import forms
-from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from jobstore.admin.schedule_fields import (
+    UNITS,
+    MomentField,
+    ZoneSelect,
+    fields_of,
+    is_skipped,
+    is_zone,
+)
 from jobstore.registry import crontab
-from jobstore.schedules import trigger_defaults
-from jobstore.storage import replacement
 from jobstore.texts import flattened
 
 KINDS = {
@@ -41,9 +38,6 @@ FIELDS = {
 }
 LIMITS = ("start_date", "end_date", "jitter")
 WITH_LIMITS = ("cron", "interval")
-UNITS = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
-# Years that can be converted into any zone, and are not a typing error.
-YEARS = range(2000, 3000)
 EXAMPLES = {
     "year": "2030",
     "month": "1-12 or jan-dec",
@@ -54,65 +48,6 @@ EXAMPLES = {
     "minute": "0-59, */15",
     "second": "0-59",
 }
-
-
-@functools.lru_cache(maxsize=1)
-def zone_names() -> tuple[str, ...]:
-    """Return the names of all time zones that this machine knows."""
-    return tuple(sorted(zoneinfo.available_timezones() - {"Factory", "localtime"}))
-
-
-@functools.lru_cache(maxsize=4)
-def _zone_options(first: str) -> str:
-    """Return the options of a list of zones. Made once: six hundred take several milliseconds."""
-    names = dict.fromkeys([first, *zone_names()])
-    return format_html_join("", '<option value="{0}">{0}</option>', ((name,) for name in names))
-
-
-class ZoneSelect(forms.Select):
-    """A list of all zones, the project's first."""
-
-    def render(
-        self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
-    ) -> SafeString:
-        """Return the list, with one name chosen."""
-        options = _zone_options(settings.TIME_ZONE)
-        chosen = format_html('<option value="{}"', value)
-        found = self.build_attrs(self.attrs, {**(attrs or {}), "name": name})
-        attributes = format_html_join("", ' {}="{}"', found.items())
-        # Both are safe: options were escaped one by one, and so was the name.
-        marked = SafeString(options.replace(chosen, f"{chosen} selected"))
-        return format_html("<select{}>{}</select>", attributes, marked)
-
-
-class MomentField(forms.CharField):
-    """A date and a time on the clocks of a zone that is chosen elsewhere: a naive datetime."""
-
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
-
-    def to_python(self, value: Any) -> Any:
-        """Return the moment; None for nothing."""
-        text = super().to_python(value)
-        if not text:
-            return None
-        try:
-            found = dt.datetime.fromisoformat(text)
-        except ValueError:
-            raise ValidationError(
-                f"{text!r} is no date and time; write it as 2030-01-31 08:00."
-            ) from None
-        if found.tzinfo is not None:
-            raise ValidationError("Leave out the offset; choose the time zone below.")
-        if found.year not in YEARS:
-            raise ValidationError(f"Choose a year from {YEARS[0]} to {YEARS[-1]}.")
-        return found
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compare moments, not their texts."""
-        try:
-            return bool(self.to_python(data) != (initial or None))
-        except ValidationError:
-            return True
 
 
 class ScheduleForm(forms.Form):
@@ -270,70 +205,6 @@ class ScheduleForm(forms.Form):
         if start and end and end < start:
             filled = ["end_date"]
         self.add_error((filled or list(names))[0], text)
-
-
-def fields_of(trigger: Any) -> dict[str, Any]:
-    """Return what a form begins with to show a trigger; without a kind, if it cannot be shown."""
-    zone = zone_of(trigger)
-    found: dict[str, Any] = {"timezone": zone or settings.TIME_ZONE, "unit": "minutes"}
-    if trigger is None:
-        return found | {"kind": "crontab"}
-    if not zone:
-        return found
-    kind = type(trigger)
-    if kind is DateTrigger:
-        return found | {"kind": "date", "run_at": _naive(trigger.run_date)}
-    if kind is CronTrigger:
-        texts = {one.name: str(one) for one in trigger.fields if not one.is_default}
-        found |= {"kind": "cron", **texts, "crontab": crontab_of(trigger, texts)}
-    elif kind is IntervalTrigger:
-        length = trigger.interval.total_seconds()
-        unit = next((name for name, one in UNITS.items() if length % one == 0), "seconds")
-        found |= {"kind": "interval", "every": _number(length / UNITS[unit]), "unit": unit}
-    else:
-        return found
-    if not trigger_defaults.has_default_moment(trigger):
-        found["start_date"] = _naive(trigger.start_date)
-    return found | {"end_date": _naive(trigger.end_date), "jitter": trigger.jitter}
-
-
-def crontab_of(trigger: Any, texts: Mapping[str, str]) -> str:
-    """Return the line of a crontab that means the same as cron fields; nothing if none does."""
-    names = ("minute", "hour", "day", "month", "day_of_week")
-    line = " ".join(texts.get(name, "*") for name in names)
-    if "minute" not in texts and "hour" in texts:
-        line = f"0 {line.removeprefix('* ')}"
-    try:
-        same = replacement.identity(crontab(line, trigger.timezone))
-    except ValueError:
-        return ""
-    return line if same == replacement.identity(trigger) else ""
-
-
-def zone_of(trigger: Any) -> str:
-    """Return the name of a trigger's zone, if one can choose it; else nothing."""
-    zone = trigger.run_date.tzinfo if type(trigger) is DateTrigger else None
-    name = str(zone or getattr(trigger, "timezone", ""))
-    return name if is_zone(name) else ""
-
-
-def is_zone(name: str) -> bool:
-    """Tell whether a name stands in the list of zones."""
-    return name == settings.TIME_ZONE or name in zone_names()
-
-
-def is_skipped(moment: dt.datetime, zone: str) -> bool:
-    """Tell whether clocks in a zone are put forward past a time, so that they never show it."""
-    there = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone))
-    return there.astimezone(dt.UTC).astimezone(there.tzinfo).replace(tzinfo=None) != moment
-
-
-def _naive(moment: dt.datetime | None) -> dt.datetime | None:
-    return None if moment is None else dt.datetime.fromisoformat(moment.isoformat()[:19])
-
-
-def _number(value: float) -> float:
-    return int(value) if value == int(value) else value
 
 
 def _sentence(text: str) -> str:

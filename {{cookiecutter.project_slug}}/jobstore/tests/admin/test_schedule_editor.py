@@ -14,7 +14,8 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from jobstore import api
-from jobstore.admin.schedule_form import ScheduleForm, fields_of
+from jobstore.admin.schedule_fields import fields_of
+from jobstore.admin.schedule_form import ScheduleForm
 from jobstore.models import AuditEntry, DjangoJob
 from jobstore.registry import crontab
 from jobstore.storage import replacement, serializer

@@ -1,0 +1,143 @@
+"""What the pages that change jobs share: forms, then a preview, then saving what was looked at."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from jobstore import api
+from jobstore.admin.base import ReadOnlyAdmin
+from jobstore.admin.display import page_of
+from jobstore.admin.preview import digest_of, preview_of
+from jobstore.admin.words import in_words
+from jobstore.models import DjangoJob
+
+TEMPLATES = "admin/jobstore/djangojob"
+
+
+@dataclasses.dataclass
+class Edit:
+    """One page: its forms, and the operation that stores what is filled in."""
+
+    title: str
+    forms: Sequence[Any]
+    operation: Callable[[], DjangoJob]
+    place: Callable[[api.OperationError], None]
+    context: dict[str, Any]
+    job: DjangoJob | None = None
+    # Tells what is done, for people and in the admin's log.
+    done: str = "Changed."
+
+
+class EditPages(ReadOnlyAdmin):
+    """Shows forms, the preview of what they would do, and saves what was looked at."""
+
+    def _job(self, request: HttpRequest, object_id: str, verb: str) -> DjangoJob:
+        key = unquote(object_id)
+        jobs = DjangoJob.objects.filter(pk=key)
+        job: DjangoJob | None = jobs.first() if self._are_keys([key]) else None
+        if job is None:
+            raise Http404
+        if not self.has_view_permission(request, job) or not api.may(request.user, verb, job):
+            raise PermissionDenied
+        return job
+
+    def _answer(self, request: HttpRequest, edit: Edit) -> HttpResponse:
+        """Show the page, with a preview if the forms are right, or save what was looked at."""
+        context = edit.context
+        if request.method == "POST" and _are_valid(edit.forms):
+            seen = digest_of(request.POST)
+            is_looked_at = request.POST.get("previewed") == seen
+            try:
+                if "save" in request.POST and is_looked_at:
+                    return self._save(request, edit)
+                if edit.context.get("new") is None and not _has_changed(edit):
+                    edit.forms[0].add_error(None, "Nothing is changed.")
+                else:
+                    context["preview"] = preview_of(edit.operation)
+                    context |= {"previewed": seen, "is_unseen": "save" in request.POST}
+            except api.NotAllowed:
+                if edit.context.get("new") is None:
+                    raise
+                edit.forms[0].add_error(None, "You may not add a job like that.")
+            except api.NoSuchJob as error:
+                self.message_user(request, str(error), messages.ERROR)
+                return redirect(self._list())
+            except api.Conflict as error:
+                edit.forms[0].add_error(None, str(error))
+                self._look_again(edit)
+            except api.OperationError as error:
+                edit.place(error)
+        context |= {"title": edit.title, "original": edit.job or "Add", "job": edit.job}
+        context["errors"] = [one for form in edit.forms for one in form.errors]
+        context["general"] = [one for form in edit.forms for one in form.non_field_errors()]
+        context["back"] = page_of(self.admin_site, edit.job) if edit.job else self._list()
+        return self._render(request, "editor", context)
+
+    def _look_again(self, edit: Edit) -> None:
+        """Compare what was filled in with what somebody else has saved meanwhile."""
+        if edit.job is None:
+            return
+        edit.job.refresh_from_db()
+        edit.context["expected"] = api.definition(edit.job).fingerprint
+        edit.context["now_in_words"] = in_words(edit.job.trigger)
+
+    def _save(self, request: HttpRequest, edit: Edit) -> HttpResponse:
+        is_new = edit.context.get("new") is not None
+        with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
+            row = edit.operation()
+            if is_new:
+                self.log_addition(request, row, f"{edit.done}: {in_words(row.trigger)}.")
+            else:
+                self.log_change(request, row, f"{edit.done}.")
+        text = f"{edit.done}: {row.pk} runs {in_words(row.trigger)}."
+        if row.next_run_time is None:
+            text += " It is paused."
+        self.message_user(request, text, messages.SUCCESS)
+        return redirect(page_of(self.admin_site, row))
+
+    def _back(self, request: HttpRequest, job: DjangoJob, error: Exception) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return redirect(page_of(self.admin_site, job))
+
+    def _render(
+        self, request: HttpRequest, template: str, context: dict[str, Any]
+    ) -> TemplateResponse:
+        request.current_app = self.admin_site.name
+        shared = {
+            **self.admin_site.each_context(request),
+            "has_view_permission": True,
+            "opts": self.opts,
+            "media": self.media,
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/{template}.html", shared | context)
+
+    def _address(self, page: str, job: DjangoJob) -> str:
+        return reverse(
+            f"admin:jobstore_djangojob_{page}",
+            args=(quote(job.pk),),
+            current_app=self.admin_site.name,
+        )
+
+    def _list(self) -> str:
+        return reverse("admin:jobstore_djangojob_changelist", current_app=self.admin_site.name)
+
+
+def _has_changed(edit: Edit) -> bool:
+    schedule = edit.context.get("schedule")
+    is_foreign = schedule is not None and not schedule.is_shown
+    return is_foreign or any(form.has_changed() for form in edit.forms)
+
+
+def _are_valid(found: Sequence[forms.Form]) -> bool:
+    """Tell whether all forms are right; each of them is looked at, so that all mistakes show."""
+    return not sum(not form.is_valid() for form in found)
