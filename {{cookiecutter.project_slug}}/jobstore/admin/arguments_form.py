@@ -45,7 +45,7 @@ class JsonField(forms.CharField):
             found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             why = flattened(error, 120).rstrip(".") or "it is nested too deeply"
-            raise ValidationError(f"This is no JSON: {why}.") from None
+            raise ValidationError(f"This is not JSON: {why}.") from None
         if not isinstance(found, self._kind):
             wanted = "a list, such as [1]" if self._kind is list else 'an object, such as {"n": 1}'
             raise ValidationError(f"Write {wanted}.")
@@ -243,7 +243,7 @@ def _text_of(one: Field, value: Any) -> str:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

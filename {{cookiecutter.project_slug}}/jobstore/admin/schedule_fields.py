@@ -78,7 +78,7 @@ class MomentField(forms.CharField):
             found = dt.datetime.fromisoformat(text)
         except ValueError:
             raise ValidationError(
-                f"{text!r} is no date and time; write it as 2030-01-31 08:00."
+                f"{text!r} is not a date and time; write it as 2030-01-31 08:00."
             ) from None
         if found.tzinfo is not None:
             raise ValidationError("Leave out the offset; choose the time zone below.")

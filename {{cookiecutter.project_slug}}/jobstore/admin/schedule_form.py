@@ -187,7 +187,7 @@ class ScheduleForm(forms.Form):
         if is_skipped(moment, values["timezone"]):
             self.add_error(
                 "run_at",
-                f"{moment} is no time in {values['timezone']}: clocks are put forward past it.",
+                f"{moment} is not a time in {values['timezone']}: clocks are put forward past it.",
             )
         self.arguments = "date", {"run_date": moment, "timezone": values["timezone"]}
 

@@ -96,13 +96,13 @@ def test_a_wrong_value_is_told_at_its_field(
 @pytest.mark.parametrize(
     ("fields", "field", "text"),
     [
-        ({"args": "Bob"}, "args", "This is no JSON"),
+        ({"args": "Bob"}, "args", "This is not JSON"),
         ({"args": '{"a": 1}'}, "args", "Write a list"),
         ({"kwargs": "[1]"}, "kwargs", "Write an object"),
         ({"kwargs": '{"a": 1, "a": 2}'}, "kwargs", "a name is given twice"),
-        ({"kwargs": '{"times": NaN}'}, "kwargs", "NaN is no number"),
-        ({"args": "[" * 5000}, "args", "This is no JSON"),
-        ({"args": "[" + "9" * 5000 + "]"}, "args", "This is no JSON"),
+        ({"kwargs": '{"times": NaN}'}, "kwargs", "NaN is not a number"),
+        ({"args": "[" * 5000}, "args", "This is not JSON"),
+        ({"args": "[" + "9" * 5000 + "]"}, "args", "This is not JSON"),
         ({"args": f'["{MASK}"]', "kwargs": ""}, "", "Nothing is changed"),
         ({"args": f'["Ann", "{MASK}"]'}, "args", "there is none at this place"),
         ({"args": '["Ann", 2, 3]'}, "kwargs", "too many positional arguments"),

@@ -316,7 +316,7 @@ LONG = "9" * 150
         ({"kind": "interval", "every": "5", "unit": "fortnights"}, "unit", "fortnights"),
         ({"kind": "interval", "every": "5", "end_date": "2001-01-01T00:00"}, "every", "never"),
         ({"kind": "date", "run_at": ""}, "run_at", "Choose a date"),
-        ({"kind": "date", "run_at": "tomorrow"}, "run_at", "is no date and time"),
+        ({"kind": "date", "run_at": "tomorrow"}, "run_at", "is not a date and time"),
         ({"kind": "date", "run_at": "9999-12-31T23:59"}, "run_at", "Choose a year"),
         ({"kind": "date", "run_at": "2031-01-01T08:00+02:00"}, "run_at", "Leave out the offset"),
         (
