@@ -20,7 +20,7 @@ from jobstore.storage import run_arguments, serializer
 Run = DjangoJobExecution
 
 # Runs that one transaction changes: it is to hold its locks for milliseconds.
-BATCH_RUNS = 200
+BATCH_RUNS = 100
 
 # Why a run was left alone.
 UNFINISHED = "have not ended yet"
