@@ -76,7 +76,7 @@ def _nothing_in_default(transactional_db: None) -> Iterator[None]:
 
 
 def test_the_tables_are_in_the_database_of_the_jobs_alone() -> None:
-    assert len(tables(ALIAS)) == 5
+    assert len(tables(ALIAS)) == 6
     assert tables("default") == set()
     assert "auth_user" not in connections[ALIAS].introspection.table_names()
 
