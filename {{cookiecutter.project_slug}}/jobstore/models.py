@@ -427,7 +427,7 @@ class DjangoJobExecution(models.Model):
     started_at = models.DateTimeField("started", null=True, editable=False)
     finished = models.DateTimeField(null=True, editable=False)
     duration = models.DecimalField(
-        "run time (s)", max_digits=15, decimal_places=6, null=True, editable=False
+        "duration (s)", max_digits=15, decimal_places=6, null=True, editable=False
     )
     result = models.TextField(null=True, editable=False)
     exception_type = models.CharField(max_length=255, default="", editable=False)

@@ -4,6 +4,8 @@ A line break in a job's id would begin a line that nobody wrote, and a terminal 
 it is shown.
 """
 
+import re
+
 # Characters that a line of a log or a report spends on one text.
 MAX_CHARACTERS = 500
 
@@ -49,3 +51,8 @@ def storable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def requester(text: str) -> str:
+    """Return who asked for a run, as people read it: of a start, without the id of its process."""
+    return re.sub(r" \([0-9a-f-]{36}\)$", "", text)

@@ -17,7 +17,7 @@ BATCH_RUNS = 1_000
 
 COLUMNS = (
     *("run", "job", "status", "scheduled", "started", "finished", "start_delay_seconds"),
-    *("run_time_seconds", "times", "attempt", "requested_by", "process", "arguments"),
+    *("duration_seconds", "times", "attempt", "requested_by", "process", "arguments"),
     *("exception_type", "exception", "result"),
 )
 # With which a spreadsheet takes a text for a formula.

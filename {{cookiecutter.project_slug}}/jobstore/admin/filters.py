@@ -307,7 +307,7 @@ class RunFilters(FilterForm):
     started_from = MomentField(label="Started from")
     started_to = MomentField(label="Started before", is_end=True)
     delay_over = SecondsField(label="Start delay over", help_text="seconds")
-    duration_over = SecondsField(label="Run time over", help_text="seconds; so far, if it runs")
+    duration_over = SecondsField(label="Duration over", help_text="seconds; so far, if it runs")
     asked_by = PlainText(label="Asked for by", help_text="a part of the name")
     exception = PlainText(label="Exception type", help_text="a part of the name")
 

@@ -30,6 +30,7 @@ from jobstore.admin.filters import RunFilters, for_address
 from jobstore.admin.lists import FilteredList
 from jobstore.admin.overview import usual_durations
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.texts import requester
 
 # Jobs that are offered as a filter; of any other the id can be written.
 MAX_OFFERED_JOBS = 50
@@ -98,14 +99,14 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         "outcome",
         "started",
         "start_delay",
-        "run_time_in_seconds",
+        "took",
         "process",
-        "requested_by",
+        "asked_by",
     )
     # Any other order would have the database sort every row.
     sortable_by = ("scheduled",)
     fieldsets = (
-        (None, {"fields": ("job_link", "outcome", "requested_by", "attempt", "own_arguments")}),
+        (None, {"fields": ("job_link", "outcome", "asked_by", "attempt", "own_arguments")}),
         (
             "Times",
             {
@@ -116,7 +117,7 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
                     "began",
                     "ended",
                     "start_delay",
-                    "run_time_in_seconds",
+                    "took",
                 )
             },
         ),
@@ -197,8 +198,13 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         """Show how long after its scheduled time the run started."""
         return seconds(run.start_delay)
 
-    @admin.display(description="run time")
-    def run_time_in_seconds(self, run: Any) -> str:
+    @admin.display(description="requested by")
+    def asked_by(self, run: DjangoJobExecution) -> str:
+        """Show who or what asked for the run; nothing for one that was due."""
+        return requester(run.requested_by) or NOTHING
+
+    @admin.display(description="duration")
+    def took(self, run: Any) -> str:
         """Show how long the job itself took; of a run that is running, how long it has run."""
         if getattr(run, "elapsed", None) is None:
             return seconds(run.duration)

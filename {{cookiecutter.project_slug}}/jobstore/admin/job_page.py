@@ -28,6 +28,7 @@ from jobstore.admin.run_chart import chart
 from jobstore.admin.upcoming import SHOWN_TIMES, upcoming
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.texts import requester
 
 # Runs that the page of one job shows.
 SHOWN_RUNS = 20
@@ -147,9 +148,9 @@ def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[s
         "status": badge(run.status),
         "exception": run.exception_type,
         "delay": seconds(run.start_delay),
-        "run_time": _length(run, now),
+        "duration": _length(run, now),
         "process": run.instance or NOTHING,
-        "requested_by": run.requested_by,
+        "requested_by": requester(run.requested_by),
     }
 
 

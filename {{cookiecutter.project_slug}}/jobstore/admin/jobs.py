@@ -164,7 +164,7 @@ class DjangoJobAdmin(JobPage):
 
     @admin.display(description="avg. duration")
     def average_run_time(self, job: Any) -> str:
-        """Show the average run time of recent successful runs."""
+        """Show the average duration of recent successful runs."""
         return seconds(job.average)
 
     @admin.display(description="running")

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 
 from jobstore.models import DjangoJob, DjangoJobExecution
 
-# The newest runs of a job that its average run time is made of.
+# The newest runs of a job that its average duration is made of.
 AVERAGED_RUNS = 50
 
 Run = DjangoJobExecution

@@ -1,4 +1,4 @@
-"""Run time and start delay of the latest runs of a job, as a small picture made here."""
+"""Duration and start delay of the latest runs of a job, as a small picture made here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from jobstore.admin.dashboard.svg import element, picture
 from jobstore.admin.display import MEANINGS, moment, seconds
 
 WIDTH, ROW, GAP, HEAD = 600, 48, 22, 14
-ROWS = (("duration", "Run time"), ("start_delay", "Start delay"))
+ROWS = (("duration", "Duration"), ("start_delay", "Start delay"))
 # Places for bars, so that two runs do not make two walls.
 LEAST_PLACES = 10
 

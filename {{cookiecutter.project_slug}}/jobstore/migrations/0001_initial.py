@@ -176,7 +176,7 @@ class Migration(migrations.Migration):
                         editable=False,
                         max_digits=15,
                         null=True,
-                        verbose_name="run time (s)",
+                        verbose_name="duration (s)",
                     ),
                 ),
                 ("result", models.TextField(editable=False, null=True)),

@@ -24,6 +24,7 @@ from jobstore.admin.display import badge, link, local, moment, page_of, seconds
 from jobstore.admin.refresh import Refresh
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
+from jobstore.texts import requester
 from jobstore.util import as_aware
 
 Run = DjangoJobExecution
@@ -152,7 +153,7 @@ class Page:
             "bar": charts.elapsed_bar(elapsed / row.usual) if row.usual else "",
             "is_over": bool(row.usual) and elapsed > 2 * row.usual and elapsed > 1,
             "process": row.instance or "",
-            "requested_by": row.requested_by,
+            "requested_by": requester(row.requested_by),
         }
 
     def upcoming(self) -> list[dict[str, Any]]:

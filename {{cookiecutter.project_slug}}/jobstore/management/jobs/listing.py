@@ -9,6 +9,7 @@ from jobstore import api
 from jobstore.management.jobs import output
 from jobstore.management.jobs.context import Context
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.texts import requester
 from jobstore.util import get_django_internal_datetime
 
 Run = DjangoJobExecution
@@ -138,11 +139,11 @@ def _print_runs(context: Context, runs: list[DjangoJobExecution]) -> None:
                 output.moment(told["scheduled"]),
                 output.seconds(told["delay"]),
                 output.seconds(told["duration"]),
-                run.requested_by,
+                requester(run.requested_by),
                 ": ".join(filter(None, (run.exception_type, run.exception))) or run.result,
             )
         )
-    columns = ("run", "job", "status", "scheduled", "delay", "run time", "asked by", "outcome")
+    columns = ("run", "job", "status", "scheduled", "delay", "duration", "asked by", "outcome")
     output.print_table(context.console, columns, rows, styled=2)
 
 

@@ -377,7 +377,7 @@ def test_the_export_holds_what_matches_and_nothing_else(
     assert sorted(int(row["run"]) for row in rows) == sorted(run.pk for run in runs)
     [row] = [row for row in rows if row["run"] == str(runs[0].pk)]
     assert row["scheduled"] == "2026-03-01T21:00:00+09:00"
-    assert (row["start_delay_seconds"], row["run_time_seconds"]) == ("1.500000", "2.250000")
+    assert (row["start_delay_seconds"], row["duration_seconds"]) == ("1.500000", "2.250000")
     assert row["finished"] == ""
 
 

@@ -363,4 +363,4 @@ def test_latest_runs_have_a_picture_with_words(admin_client: Client) -> None:
     text = text_of(admin_client.get(job_page()))
     assert 'role="img"' in text
     assert "<title>The latest 2 runs, the newest on the right</title>" in text
-    assert "<desc>run time from 1.000 s to 2.000 s; start delay not known</desc>" in text
+    assert "<desc>duration from 1.000 s to 2.000 s; start delay not known</desc>" in text
