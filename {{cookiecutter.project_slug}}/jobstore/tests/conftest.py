@@ -31,13 +31,15 @@ WITHOUT_SERVER = (
 )
 ONLY_ON_SERVERS = (
     *("claims/test_late_commit", "claims/test_locked"),
-    *("database/test_notifications", "database/test_timeouts"),
+    *("database/test_notifications", "database/test_timeouts", "history/test_recorder_plan"),
 )
 # Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock
 # for all, and no server that could end what takes too long.
 collect_ignore = {
     "postgresql": [*WITHOUT_SERVER],
-    "mysql": [*WITHOUT_SERVER, "database/test_notifications.py"],
+    "mysql": [
+        *(*WITHOUT_SERVER, "database/test_notifications.py", "history/test_recorder_plan.py"),
+    ],
     "sqlite": [f"{name}.py" for name in ONLY_ON_SERVERS],
 }[connection.vendor]
 

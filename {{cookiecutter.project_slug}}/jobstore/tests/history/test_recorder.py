@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from jobstore.history import recorder
 from jobstore.history.recorder import Recorder, Result
@@ -50,51 +50,6 @@ def test_many_results_are_all_written(subject: Recorder) -> None:
         subject.put(result(run))
     assert subject.flush(5.0)
     assert Run.objects.filter(status=Run.SUCCESS).count() == 50
-
-
-def rows_compared(plan: dict[str, Any]) -> int:
-    """Return how many rows a plan that was carried out has compared in vain."""
-    here: int = plan.get("Rows Removed by Join Filter", 0) * plan.get("Actual Loops", 1)
-    return here + sum(map(rows_compared, plan.get("Plans", ())))
-
-
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="plans by statistics")
-def test_results_are_compared_with_their_own_runs_whatever_the_statistics_say() -> None:
-    """Autovacuum looked while few were running; since then thousands have been claimed."""
-    now, number = database_now("default"), 5_000
-    rows = [
-        Run(job_id="a", status=Run.SUCCESS, run_time=now + dt.timedelta(seconds=n), instance_id=US)
-        for n in range(number)
-    ]
-    plans: list[Any] = []
-
-    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if "UPDATE" not in sql:
-            return execute(sql, params, many, context)
-        done = execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", params, many, context)
-        plans.append(context["cursor"].fetchone()[0][0]["Plan"])
-        return done
-
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE jobstore_djangojobexecution SET (autovacuum_enabled = false)")
-        try:
-            Run.objects.bulk_create(rows)
-            cursor.execute("ANALYZE jobstore_djangojobexecution")
-            Run.objects.update(status=Run.RUNNING)
-            # What the planner chooses where its costs are close.
-            cursor.execute("SET enable_hashjoin = off")
-            results = [result(run) for run in Run.objects.order_by("-pk")[:500]]
-            with connection.execute_wrapper(explain):
-                recorder.write(results, US, "default")
-        finally:
-            cursor.execute("RESET enable_hashjoin")
-            cursor.execute("ALTER TABLE jobstore_djangojobexecution RESET (autovacuum_enabled)")
-            cursor.execute(
-                "TRUNCATE jobstore_djangojobexecution; ANALYZE jobstore_djangojobexecution"
-            )
-    # Within the batch at most, and not with each of the running rows.
-    assert plans and sum(map(rows_compared, plans)) < len(results) ** 2
-    assert len(results) == 500
 
 
 def test_a_result_of_another_process_changes_nothing() -> None:
