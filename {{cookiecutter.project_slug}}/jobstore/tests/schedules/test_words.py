@@ -160,9 +160,14 @@ def crons(draw: st.DrawFn) -> CronTrigger:
     return CronTrigger(timezone=dt.UTC, **{name: draw(FIELDS[name]) for name in names})
 
 
+def said(trigger: Any) -> str:
+    """Return a trigger in words, without the zone that they end with in a project of another one."""
+    return in_words(describe(trigger)).removesuffix(" (UTC)")
+
+
 def check(trigger: Any, times: int = TIMES) -> bool:
     """Compare words with the next times of a trigger; return whether they say more than fields."""
-    words = in_words(describe(trigger))
+    words = said(trigger)
     meant = read(words)
     if meant is None:
         return False
@@ -231,7 +236,7 @@ def test_words_say_the_length_of_an_interval(length: int) -> None:
     ],
 )
 def test_a_schedule_is_said_as_a_person_would(fields: dict[str, Any], words: str) -> None:
-    assert in_words(describe(CronTrigger(timezone="UTC", **fields))) == words
+    assert said(CronTrigger(timezone="UTC", **fields)) == words
 
 
 def test_most_schedules_that_people_write_are_said_in_words() -> None:
