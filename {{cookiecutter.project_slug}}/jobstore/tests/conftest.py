@@ -51,6 +51,13 @@ def pytest_runtest_setup() -> None:
         connection.close()
 
 
+@pytest.fixture
+def english_and_utc(settings: Settings) -> None:
+    """Django's own sentences in English and times in UTC, whatever the project has chosen."""
+    settings.LANGUAGE_CODE = "en-us"
+    settings.TIME_ZONE = "UTC"
+
+
 @pytest.fixture(autouse=True)
 def _quick(settings: Settings) -> None:
     """Take-overs within a second or two, so that tests need not wait."""

@@ -17,7 +17,7 @@ from jobstore.admin.filters import RunFilters
 from jobstore.models import DjangoJob, database_now
 from jobstore.tests.admin.test_admin import JOBS, RUNS, Run, listed, page, ran, store
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 

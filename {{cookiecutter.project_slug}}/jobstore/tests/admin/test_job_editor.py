@@ -27,7 +27,7 @@ from jobstore.tests.api import offers
 
 __all__ = ["staff"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 OPTIONS = f"{JOBS}job/options/"
 MASK = "********"

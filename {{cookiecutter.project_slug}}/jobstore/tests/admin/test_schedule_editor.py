@@ -24,7 +24,7 @@ from jobstore.tests.api import offers
 
 __all__ = ["staff"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 PAGE = f"{JOBS}job/schedule/"
 EVERY_TWO_HOURS = {"kind": "interval", "every": "2", "unit": "hours", "timezone": "UTC"}

@@ -67,7 +67,11 @@ def test_what_differs_in_each_process_is_told_with_file_and_line(files: JobFiles
         name = f"steady_{number}"
         files.declare(f"{name}.py", f"{HEAD}@scheduled({options})\ndef {name}(*a, **k): pass\n")
     done = check(files, PYTHONHASHSEED="1")  # whatever it is pinned to
-    lines = [line for line in done.stderr.splitlines() if "each process" in line or "every process" in line]
+    lines = [
+        line
+        for line in done.stderr.splitlines()
+        if "each process" in line or "every process" in line
+    ]
     for number, (kind, (_, text)) in enumerate(UNSTEADY.items()):
         found = [line for line in lines if f"unsteady_{number}.py:3: " in line]
         assert len(found) == 1, (kind, done.stderr)

@@ -23,7 +23,7 @@ from jobstore.tests.api.test_adding import add
 from jobstore.tests.conftest import StartScheduler
 from jobstore.tests.processes import ROOT, SchedulerCommand
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 Run = DjangoJobExecution
 GREET = "jobstore.tests.api.offers.greet"

@@ -161,7 +161,7 @@ def crons(draw: st.DrawFn) -> CronTrigger:
 
 
 def said(trigger: Any) -> str:
-    """Return a trigger in words, without the zone that they end with in a project of another one."""
+    """Return a trigger in words, without its zone, which they end with in other projects."""
     return in_words(describe(trigger)).removesuffix(" (UTC)")
 
 
