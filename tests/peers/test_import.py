@@ -179,7 +179,7 @@ def test_everything_moves_over_and_goes_on(shop: Shop, successor: Successor) -> 
     # The functions of this shop lie outside of the project: each is named once, by who has looked.
     refused = successor.manage(*command)
     assert re.search(r"1 to import \(1 of them into quarantine\) .* \+ 10 that need --allow", refused)
-    assert set(re.findall(r"say --allow (\S+)", refused)) == ALLOWED - {"errands:Greeter.greet"}
+    assert set(re.findall(r"use --allow (\S+)", refused)) == ALLOWED - {"errands:Greeter.greet"}
     command += [f"--allow={name}" for name in ALLOWED]
 
     looked = successor.manage(*command)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 from django.db import connections
 
@@ -49,7 +50,8 @@ def explain(error: Exception, using: str = "default") -> str | None:
     if UNWRITABLE.search(text):
         return (
             f"SQLite cannot write {settings['NAME']}: the file and its folder must belong to user "
-            f"{os.geteuid()} of this process, on the host as well if they are mounted from there. "
+            f"{os.geteuid()} of this process, on the host as well if they are mounted from there: "
+            f"`chown -R {os.geteuid()}:{os.getegid()} {Path(settings['NAME']).parent}`. "
             "If the file should be another, correct DATABASE_URL."
         )
     if FOREIGN_FILE.search(text):
