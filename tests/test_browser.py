@@ -148,7 +148,7 @@ def test_running_a_job_now_tells_how_it_went(open_page: Open) -> None:
     expect(message).to_contain_text(re.compile(r"Job heartbeat ran in (< )?\d+\.\d{3} s\."))
     shot(page, "run-now")
     message.get_by_role("link", name="View the run").click()
-    expect(page.locator(".field-requested_by")).to_contain_text(USER)
+    expect(page.locator(".field-asked_by")).to_contain_text(USER)
 
 
 def test_running_a_broken_job_now_tells_why_it_failed(open_page: Open) -> None:
