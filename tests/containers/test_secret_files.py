@@ -84,7 +84,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (Path.unlink, "bind source path does not exist"),
     "a folder": (replace_by_folder, "Docker makes a folder"),
     "empty": (lambda file: file.write_text("\n"), "is empty: write the value into it"),
-    "of mode 600": (lambda file: file.chmod(0o600), "Permission denied for user 10001. In a container mode"),
+    "of mode 600": (
+        lambda file: file.chmod(0o600),
+        "Permission denied for user 10001. In a container, give the file mode 644",
+    ),
     "in quotes": (lambda file: file.write_text(f'"{file.read_text().strip()}"\n'), "without them"),
     "of two lines": (lambda file: file.write_text(f"{file.read_text()}another\n"), "more than one line"),
 }

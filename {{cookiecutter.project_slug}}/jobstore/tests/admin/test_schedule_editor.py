@@ -197,7 +197,13 @@ def test_a_preview_takes_at_most_twenty_statements(
             CronTrigger(day_of_week="mon-fri", hour=3, minute=30, timezone="Asia/Tokyo"),
         ),
         (
-            {"kind": "cron", "day_of_week": "0", "hour": "4", "jitter": "30"},
+            {
+                "kind": "cron",
+                "day_of_week": "0",
+                "hour": "4",
+                "jitter": "30",
+                "timezone": "UTC",
+            },
             CronTrigger(day_of_week="0", hour=4, jitter=30, timezone="UTC"),
         ),
         (
@@ -206,6 +212,7 @@ def test_a_preview_takes_at_most_twenty_statements(
                 "every": "90",
                 "unit": "seconds",
                 "start_date": "2031-01-01T08:00",
+                "timezone": "UTC",
             },
             IntervalTrigger(seconds=90, start_date="2031-01-01 08:00:00", timezone="UTC"),
         ),
@@ -229,8 +236,9 @@ def test_the_two_ways_to_count_weekdays_are_told_apart(admin_client: Client) -> 
     store()
     text = re.sub(r"<[^>]+>", "", text_of(admin_client.get(PAGE)))
     assert "as cron counts: 0 or 7 = sun" in text and "as APScheduler counts: 0 = mon" in text
-    of_cron = preview(admin_client, kind="crontab", crontab="0 2 * * 0")
-    of_fields = preview(admin_client, kind="cron", day_of_week="0", hour="2")
+    of_cron = preview(admin_client, kind="crontab", crontab="0 2 * * 0", timezone="UTC")
+    fields = {"day_of_week": "0", "hour": "2", "timezone": "UTC"}
+    of_fields = preview(admin_client, kind="cron", **fields)
     assert of_cron.context_data["preview"].words == "sun at 02:00"
     assert of_fields.context_data["preview"].words == "mon at 02:00"
     assert of_cron.context_data["preview"].questions == []
