@@ -47,7 +47,7 @@ def test_all_options_are_stored() -> None:
         max_instances=3,
         misfire_grace_time=None,
         on_lost="rerun",
-        next_run_time="2031-01-01 08:00",
+        next_run_time="2031-06-01 08:00",
     )
     assert (job.name, job.coalesce, job.max_instances) == ("Greeting", False, 3)
     assert (job.misfire_grace_time, job.on_lost) == (None, "rerun")
