@@ -132,5 +132,5 @@ def test_sqlite_in_a_mounted_folder_of_somebody_else_is_told(
     done = docker(*options, "python", "manage.py", "migrate", check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert "SQLite cannot write /data/db.sqlite3" in done.stderr
+    assert "user 10001, cannot write to /data" in done.stderr
     assert "chown -R 10001:10001 /data" in done.stderr

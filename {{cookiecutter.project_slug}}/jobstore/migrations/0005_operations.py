@@ -73,8 +73,8 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("before", models.JSONField(default=dict)),
-                ("after", models.JSONField(default=dict)),
+                ("before", jobstore.models.JSONTextField(default=dict)),
+                ("after", jobstore.models.JSONTextField(default=dict)),
             ],
             options={
                 "verbose_name": "audit entry",
