@@ -79,6 +79,16 @@ def installed_for_mariadb(install: Callable[[str], Baked]) -> Baked:
     return install("mariadb")
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return Chromium, for the tests of one file."""
+    needs("chromium")
+    from sites import chromium  # most tests need no browser, nor what drives it
+
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[tuple[str, str]]:
     """Start a PostgreSQL server of our own and return its container and the URL of its database."""

@@ -1,10 +1,15 @@
 """A baked project on this machine, with a web server and a scheduler, for a browser to look at."""
 
+import contextlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from baking import Baked, clean_environment
 from stacks import free_port
@@ -21,6 +26,23 @@ CHROMIUM = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the browser of this machine, and end it afterwards."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        yield started
+        started.close()
+
+
+def log_in(page: Page, address: str = "/") -> None:
+    """Go to a page that asks who is there, and log in as the administrator."""
+    page.goto(address)
+    page.get_by_label("Username").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
 
 
 class Site:

@@ -1,17 +1,15 @@
 """What a person sees: the admin in a real browser, before a real web server and a real scheduler."""
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect
 
 from baking import ROOT, Baked
-from layers import needs
-from sites import CHROMIUM, PASSWORD, USER, Site
+from sites import USER, Site, log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -41,15 +39,6 @@ CONTRASTS = """() => [...document.querySelectorAll('.jobstore-badge, .jobstore-b
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    needs("chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def site(browser: Browser, bake: Callable[..., Baked]) -> Iterator[Site]:
     site = Site(bake(database="sqlite", time_zone="Europe/Berlin"), broken=BROKEN_JOB)
     try:
@@ -65,10 +54,7 @@ def session(browser: Browser, site: Site) -> Any:
     """Log in through the form; return the cookies."""
     with browser.new_context(base_url=f"http://{site.address}") as context:
         page = context.new_page()
-        page.goto("/")
-        page.get_by_label("Username").fill(USER)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        log_in(page)
         expect(page.get_by_role("link", name="Jobs", exact=True).first).to_be_visible()
         return context.storage_state()
 

@@ -1,7 +1,6 @@
 """The overview in a real browser: it follows what happens, disturbs nobody, and is accessible."""
 
 import json
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
 
 from baking import Baked
 from layers import needs
-from sites import CHROMIUM, PASSWORD, USER, Site
+from sites import Site, log_in
 from test_browser import shot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -22,15 +21,6 @@ OVERVIEW, APP = "/admin/jobstore/overview/", "/admin/jobstore/"
 STRICT = "default-src 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
 # Seconds in which a browser has looked again.
 LOOK = 3
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    needs("chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +38,7 @@ def site(browser: Browser, bake: Callable[..., Baked]) -> Iterator[Site]:
 def session(browser: Browser, site: Site) -> Any:
     with browser.new_context(base_url=f"http://{site.address}") as context:
         page = context.new_page()
-        page.goto("/")
-        page.get_by_label("Username").fill(USER)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        log_in(page)
         expect(page.get_by_role("link", name="Overview").first).to_be_visible()
         return context.storage_state()
 

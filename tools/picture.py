@@ -12,13 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from baking import Baker  # noqa: E402
-from sites import CHROMIUM, PASSWORD, USER, Site  # noqa: E402
+from sites import Site, chromium, log_in  # noqa: E402
 
 PICTURE = ROOT / "docs" / "jobs.png"
 SHOWN = "/admin/jobstore/djangojob/"
@@ -128,30 +126,20 @@ def main() -> int:
 
 def photograph(site: Site, path: str) -> None:
     """Log in, and write what the window shows."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
-        page = chromium.new_page(
+    with chromium() as browser:
+        page = browser.new_page(
             base_url=f"http://{site.address}",
             viewport={"width": WIDTH, "height": MOST_HEIGHT},
             color_scheme="light",
         )
         # The menu at the side would take the width that the columns need.
         page.add_init_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
-        log_in(page, path)
+        log_in(page, f"/admin/login/?next={path}")
+        page.wait_for_load_state("networkidle")
         # As high as what there is to see, without the empty rest of the window.
         bottom = page.evaluate("Math.ceil(document.querySelector('#content').getBoundingClientRect().bottom)")
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": min(MOST_HEIGHT, bottom + 8)}
         page.screenshot(path=PICTURE, clip=clip)  # type: ignore[arg-type]
-        chromium.close()
-
-
-def log_in(page: Page, path: str) -> None:
-    """Go to a page as the administrator."""
-    page.goto(f"/admin/login/?next={path}")
-    page.get_by_label("Username").fill(USER)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_load_state("networkidle")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
 
+from jobstore.batches import batched
 from jobstore.database.notifications import notify
 
 # Rows that one statement deletes or cancels.
@@ -360,9 +361,9 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         of_jobs = waiting.filter(Exists(jobs.order_by().filter(pk=OuterRef("job"))))
         ids = list(of_jobs.order_by().values_list("pk", flat=True))
         cancelled = 0
-        for start in range(0, len(ids), BATCH_ROWS):
+        for batch in batched(ids, BATCH_ROWS):
             # What was claimed since then runs.
-            cancelled += waiting.filter(pk__in=ids[start : start + BATCH_ROWS]).update(
+            cancelled += waiting.filter(pk__in=batch).update(
                 status=DjangoJobExecution.CANCELLED,
                 finished=database_now(self.db),
                 exception=f"{why} before this run started.",

@@ -6,7 +6,7 @@ changed in batches, once a page that says how many and which was confirmed.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -25,6 +25,7 @@ from jobstore.admin import export, search
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.filters import RunFilters
 from jobstore.api.bulk import BATCH_RUNS
+from jobstore.batches import batched
 from jobstore.models import DjangoJobExecution
 
 Run = DjangoJobExecution
@@ -222,7 +223,7 @@ class RunActions(ReadOnlyAdmin):
     def _change(self, request: HttpRequest, verb: Verb, ids: list[int]) -> None:
         """Change runs in batches, each with its entries in both logs, and tell what came of it."""
         total = api.Outcome()
-        for batch in _batches(ids, BATCH_RUNS):
+        for batch in batched(ids, BATCH_RUNS):
             with transaction.atomic(using=router.db_for_write(Run)), api.through("admin"):
                 outcome = verb.act(batch, by=request.user)
                 self._log(request, verb, outcome)
@@ -253,11 +254,6 @@ def _keys(queryset: QuerySet[Any]) -> list[int]:
     return list(queryset.values_list("pk", flat=True)[:MAX_CHANGED_RUNS])
 
 
-def _batches(ids: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(ids), size):
-        yield ids[start : start + size]
-
-
 def _amount(number: int) -> str:
     return "1 run" if number == 1 else f"{number:,} runs"
 
@@ -266,7 +262,7 @@ def _counts(ids: Iterable[int]) -> dict[str, list[tuple[str, int]]]:
     """Return how many of some runs are of each status and of each job, the most first."""
     statuses: collections.Counter[str] = collections.Counter()
     jobs: collections.Counter[str] = collections.Counter()
-    for batch in _batches(list(ids), COUNTED_RUNS):
+    for batch in batched(list(ids), COUNTED_RUNS):
         rows = Run.objects.filter(pk__in=batch).order_by().values_list("status", "job_id")
         for status, job_id, number in rows.annotate(number=Count("pk")):
             statuses[status] += number

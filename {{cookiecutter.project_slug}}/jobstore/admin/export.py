@@ -9,6 +9,7 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 from jobstore import api
+from jobstore.batches import batched
 from jobstore.models import DjangoJobExecution
 
 # Runs in one file, and in one statement.
@@ -49,8 +50,7 @@ def lines(ids: list[int], zone: dt.tzinfo | None) -> Iterator[str]:
     writer: Any = csv.writer(_Line())
     yield writer.writerow(COLUMNS)
     runs = DjangoJobExecution.objects.select_related("instance").defer("traceback", "note")
-    for start in range(0, len(ids), BATCH_RUNS):
-        batch = ids[start : start + BATCH_RUNS]
+    for batch in batched(ids, BATCH_RUNS):
         found = runs.in_bulk(batch)
         yield "".join(writer.writerow(_row(found[key], zone)) for key in batch if key in found)
 

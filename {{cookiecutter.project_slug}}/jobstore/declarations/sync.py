@@ -5,12 +5,12 @@ One declaration's failure is its own: it is told, and its stored job stays as it
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from apscheduler.util import convert_to_datetime
 from django.db import DatabaseError, DataError, IntegrityError, models, transaction
 
+from jobstore.batches import batched
 from jobstore.database.notifications import notify
 from jobstore.declarations import discovery
 from jobstore.declarations.declaration import (
@@ -98,7 +98,7 @@ class _Sync:
         if dry_run:
             self._plan(wanted)
         else:
-            for batch in _batched(wanted, BATCH_JOBS):
+            for batch in batched(wanted, BATCH_JOBS):
                 with transaction.atomic(using=self.using):
                     self._assert_holder()
                     self._write(batch)
@@ -152,7 +152,7 @@ class _Sync:
 
     def _plan(self, wanted: list[Wanted]) -> None:
         live = DjangoJob.objects.using(self.using)
-        for batch in _batched(wanted, BATCH_JOBS):
+        for batch in batched(wanted, BATCH_JOBS):
             known = set(live.filter(pk__in=[one.id for one in batch]).values_list("pk", flat=True))
             for one in batch:
                 self._note(one, "update" if one.id in known else "add")
@@ -240,7 +240,7 @@ class _Sync:
             return
         with transaction.atomic(using=self.using):
             self._assert_holder()
-            for batch in _batched(leaving, BATCH_JOBS):
+            for batch in batched(leaving, BATCH_JOBS):
                 live = DjangoJob.objects.using(self.using).filter(pk__in=[row.pk for row in batch])
                 live.update(declaration="")  # so that it is added if it ever comes back
                 live.retire("The job left the code")
@@ -293,7 +293,3 @@ def _is_of_values(error: Exception) -> bool:
 def _unwritten(declaration: Declaration, error: Exception) -> Problem:
     text = f"Job {declaration.id!r} cannot be stored, its stored job stays: {flattened(error)}"
     return declaration.problem(f"{text.rstrip('.')}.")
-
-
-def _batched(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

@@ -11,7 +11,6 @@ import dataclasses
 import datetime as dt
 import itertools
 import logging
-import random
 import threading
 import time
 import uuid
@@ -21,6 +20,7 @@ from typing import Any
 from django import db
 from django.db import connections, transaction
 
+from jobstore.database.backoff import Backoff
 from jobstore.database.timeouts import set_session_timeouts
 from jobstore.history.bounded import clean, cut
 from jobstore.models import DjangoJobExecution
@@ -47,7 +47,6 @@ BATCH_CHARACTERS = 4_000_000
 LINGER_SECONDS = 0.02
 # Seconds after which an idle recorder gives its connection back.
 IDLE_SECONDS = 2.0
-MAX_BACKOFF_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +178,7 @@ class Recorder:
         return written
 
     def _work(self) -> None:
-        backoff = 0.0
+        backoff = Backoff()
         while True:
             if not self._something.wait(IDLE_SECONDS):
                 _release()
@@ -187,17 +186,17 @@ class Recorder:
             if self._stopping:
                 _release()
                 return
-            time.sleep(backoff or LINGER_SECONDS)
+            time.sleep(backoff.seconds or LINGER_SECONDS)
             try:
                 self._write_batch()
-                backoff = 0.0
+                backoff.over()
             except Exception as error:
-                if not backoff:
+                if not backoff.seconds:
                     logger.warning(
                         "Results wait, because the database does not accept them: %s", error
                     )
                 _release()
-                backoff = min(MAX_BACKOFF_SECONDS, 2 * backoff or 0.1) * random.uniform(0.5, 1.0)  # noqa: S311
+                backoff.longer()
 
     def _write_batch(self) -> None:
         with self._lock:

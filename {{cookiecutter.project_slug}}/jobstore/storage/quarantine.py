@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from django.db import router, transaction
 from django.utils import timezone
 
+from jobstore.batches import batched
 from jobstore.models import DjangoJob, JobQuerySet, database_now
 from jobstore.storage import serializer
 from jobstore.storage.rows import DueJob
@@ -88,10 +89,10 @@ def bring_back(executors: Collection[str], fence: Callable[[], object], using: s
     """
     found = list(quarantined(using).filter(executor__in=executors).order_by("pk"))
     brought: list[str] = []
-    for start in range(0, len(found), BATCH_JOBS):
+    for batch in batched(found, BATCH_JOBS):
         with transaction.atomic(using=using):
             fence()
-            brought += [row.pk for row in found[start : start + BATCH_JOBS] if _is_back(row)]
+            brought += [row.pk for row in batch if _is_back(row)]
     if brought:
         names = one_line(", ".join(brought))
         logger.warning("Back from quarantine, since they can be restored: %s", names)
