@@ -29,8 +29,13 @@ IDLE_SECONDS = 30.0
 
 
 def get_dt_format() -> str:
-    """Return the format that times are shown in: APSCHEDULER_DATETIME_FORMAT, else with seconds."""
-    return str(formats.get_format(conf.get("APSCHEDULER_DATETIME_FORMAT") or "N j, Y, H:i:s"))
+    """Return the format that times are shown in: APSCHEDULER_DATETIME_FORMAT, else with seconds.
+
+    Without it dates are as the present language has them.
+    """
+    if given := conf.get("APSCHEDULER_DATETIME_FORMAT"):
+        return str(formats.get_format(given))
+    return f"{formats.get_format('DATE_FORMAT')}, H:i:s"
 
 
 def get_local_dt_format(when: dt.datetime) -> str:

@@ -1,5 +1,6 @@
 """What may be done with jobs, each with a permission and an audit entry of its own."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,11 +15,14 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext, ngettext_lazy
 
 from jobstore import api, conf
 from jobstore.admin.base import Active, ReadOnlyAdmin, look_for_active
 from jobstore.admin.display import link, page_of, seconds
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.sentences import shown
 
 Run = DjangoJobExecution
 
@@ -27,25 +31,74 @@ MAX_SELECTED_JOBS = 100
 # Runs that were asked for at once of which each gets a message of its own. Of more, those that are
 # well are counted, so that the others show.
 MAX_MESSAGES = 10
-WELL = {
-    Run.SUCCESS: (messages.SUCCESS, "ran"),
-    Run.RUNNING: (messages.INFO, "are running; their outcomes will appear in the history"),
-    Run.REQUESTED: (messages.WARNING, "wait for {whom}; they run in their turn"),
+WELL: dict[str, tuple[int, Any]] = {
+    Run.SUCCESS: (
+        messages.SUCCESS,
+        ngettext_lazy("%(number)d job ran.", "%(number)d jobs ran.", "number"),
+    ),
+    Run.RUNNING: (
+        messages.INFO,
+        ngettext_lazy(
+            "%(number)d job is running; its outcome will appear in the history.",
+            "%(number)d jobs are running; their outcomes will appear in the history.",
+            "number",
+        ),
+    ),
+    Run.REQUESTED: (
+        messages.WARNING,
+        ngettext_lazy(
+            "%(number)d job waits for a free worker; it runs in its turn.",
+            "%(number)d jobs wait for a free worker; they run in their turn.",
+            "number",
+        ),
+    ),
 }
+WITHOUT_SCHEDULER = ngettext_lazy(
+    "%(number)d job waits for a scheduler; it runs in its turn.",
+    "%(number)d jobs wait for a scheduler; they run in their turn.",
+    "number",
+)
 # Seconds between two looks at a run that was asked for.
 POLL_SECONDS = 0.1
 
-NOBODY = (
+NOBODY = gettext_lazy(
     "No scheduler is active, so nothing runs. Start one with `python manage.py runapscheduler`; "
     "it will run what was requested."
 )
 
 # How a run that was asked for may end, other than well or with an error.
-ENDS = {
-    Run.MAX_INSTANCES: (messages.WARNING, "was skipped"),
-    Run.MISSED: (messages.WARNING, "was missed"),
-    Run.LOST: (messages.ERROR, "was lost"),
+ENDS: dict[str, tuple[int, Any]] = {
+    Run.MAX_INSTANCES: (messages.WARNING, gettext_lazy("Job %(job)s was skipped. %(reason)s")),
+    Run.MISSED: (messages.WARNING, gettext_lazy("Job %(job)s was missed. %(reason)s")),
+    Run.LOST: (messages.ERROR, gettext_lazy("Job %(job)s was lost. %(reason)s")),
 }
+FAILED = gettext_lazy("Job %(job)s failed. %(reason)s")
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What a change of jobs is called: in the admin's log, and in the messages about it."""
+
+    log: str
+    done: Any
+    unchanged: Any
+
+
+PAUSED = Words(
+    gettext_noop("Paused."),
+    gettext_lazy("Paused: %(jobs)s."),
+    gettext_lazy("Nothing to do, paused or retired already: %(jobs)s."),
+)
+RESUMED = Words(
+    gettext_noop("Resumed."),
+    gettext_lazy("Resumed: %(jobs)s."),
+    gettext_lazy("Nothing to do, not paused or retired: %(jobs)s."),
+)
+RETIRED = Words(
+    gettext_noop("Retired."),
+    gettext_lazy("Retired: %(jobs)s."),
+    gettext_lazy("Nothing to do, retired already: %(jobs)s."),
+)
 
 
 class JobActions(ReadOnlyAdmin):
@@ -70,7 +123,7 @@ class JobActions(ReadOnlyAdmin):
         """Tell whether the user may take jobs out of service."""
         return api.may(request.user, "retire")
 
-    @admin.action(description="Run the selected jobs now", permissions=["run"])
+    @admin.action(description=gettext_lazy("Run the selected jobs now"), permissions=["run"])
     def run_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
         """Ask the active scheduler for a run of each job, and tell what became of them.
 
@@ -85,10 +138,11 @@ class JobActions(ReadOnlyAdmin):
         runs = Run.objects.using(router.db_for_write(Run)).defer("traceback")
         told = list(runs.filter(pk__in=asked).order_by("pk"))
         plain = WELL if len(told) > MAX_MESSAGES else {}
-        whom = _whom(active)
-        for status, (level, what) in plain.items():
+        for status, (level, text) in plain.items():
             if number := sum(run.status == status for run in told):
-                self.message_user(request, f"{number} jobs {what.format(whom=whom)}.", level)
+                if status == Run.REQUESTED and active is None:
+                    text = WITHOUT_SCHEDULER
+                self.message_user(request, text % {"number": number}, level)
         for run in told:
             if run.status not in plain:
                 level, text = _told(run, active)
@@ -98,14 +152,15 @@ class JobActions(ReadOnlyAdmin):
         """Ask for a run of each job and write it into the admin's log, in one transaction."""
         runnable = []
         for job in jobs:
+            named = {"job": job.pk, "reason": job.quarantine_reason}
             if job.retired_at:
-                text = f"Job {job.pk} is retired and does not run."
+                text = _("Job %(job)s is retired and does not run.") % named
                 self.message_user(request, text, messages.ERROR)
             elif job.quarantined_at:
-                text = f"Job {job.pk} is in quarantine and does not run: {job.quarantine_reason}"
+                text = _("Job %(job)s is in quarantine and does not run: %(reason)s") % named
                 self.message_user(request, text, messages.ERROR)
             elif not api.may(request.user, "run", job):
-                text = f"You may not run job {job.pk}."
+                text = _("You may not run job %(job)s.") % named
                 self.message_user(request, text, messages.ERROR)
             else:
                 runnable.append(job)
@@ -115,7 +170,8 @@ class JobActions(ReadOnlyAdmin):
             try:
                 runs = api.run_all_now([job.pk for job in runnable], by=request.user)
             except api.OperationError as error:  # one of them was changed meanwhile
-                self.message_user(request, f"{error} Nothing was run.", messages.ERROR)
+                text = _("%(error)s Nothing was run.") % {"error": shown(error)}
+                self.message_user(request, text, messages.ERROR)
                 return []
             content_type = get_content_type_for_model(DjangoJob)
             LogEntry.objects.bulk_create(
@@ -131,18 +187,18 @@ class JobActions(ReadOnlyAdmin):
             )
         return list(runs.values())
 
-    @admin.action(description="Pause the selected jobs", permissions=["pause"])
+    @admin.action(description=gettext_lazy("Pause the selected jobs"), permissions=["pause"])
     def pause_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
         """Stop scheduling jobs until they are resumed; a deploy does not resume them."""
         reason = request.POST.get("reason", "")
-        self._change(request, queryset, _pause(reason), "Paused", "paused or retired already")
+        self._change(request, queryset, _pause(reason), PAUSED)
 
-    @admin.action(description="Resume the selected jobs", permissions=["pause"])
+    @admin.action(description=gettext_lazy("Resume the selected jobs"), permissions=["pause"])
     def resume_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
         """Schedule paused jobs again from now on, and try quarantined ones again."""
-        self._change(request, queryset, _resume, "Resumed", "not paused or retired")
+        self._change(request, queryset, _resume, RESUMED)
 
-    @admin.action(description="Retire the selected jobs", permissions=["retire"])
+    @admin.action(description=gettext_lazy("Retire the selected jobs"), permissions=["retire"])
     def retire_selected_jobs(
         self, request: HttpRequest, queryset: QuerySet[DjangoJob]
     ) -> TemplateResponse | None:
@@ -152,18 +208,19 @@ class JobActions(ReadOnlyAdmin):
         """
         in_service = queryset.filter(retired_at=None)
         if request.POST.get("post") == "yes":
-            self._change(request, queryset, _retire, "Retired", "retired already")
+            self._change(request, queryset, _retire, RETIRED)
             return None
         if not in_service.exists():
-            self.message_user(request, "None of these jobs is in service.", messages.WARNING)
+            text = _("None of these jobs is in service.")
+            self.message_user(request, text, messages.WARNING)
             return None
         jobs = self._together(request, in_service)
         if not jobs:
             return None
         context = {
             **self.admin_site.each_context(request),
-            "title": "Retire jobs",
-            "original": "Retire",
+            "title": _("Retire jobs"),
+            "original": _("Retire"),
             "has_view_permission": True,
             "opts": self.opts,
             "media": self.media,
@@ -183,13 +240,17 @@ class JobActions(ReadOnlyAdmin):
         address = page_of(self.admin_site, run)
         if not address or not request.user.has_perm("jobstore.view_djangojobexecution"):
             return text
-        return format_html("{} {}", text, link(address, "View the run"))
+        return format_html("{} {}", text, link(address, _("View the run")))
 
     def _together(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> list[DjangoJob]:
         jobs = list(queryset[: MAX_SELECTED_JOBS + 1])
         if len(jobs) > MAX_SELECTED_JOBS:
-            text = f"Select at most {MAX_SELECTED_JOBS} jobs at a time; nothing was done."
-            self.message_user(request, text, messages.ERROR)
+            text = ngettext(
+                "Select at most %(number)d job at a time; nothing was done.",
+                "Select at most %(number)d jobs at a time; nothing was done.",
+                MAX_SELECTED_JOBS,
+            )
+            self.message_user(request, text % {"number": MAX_SELECTED_JOBS}, messages.ERROR)
             return []
         return jobs
 
@@ -198,8 +259,7 @@ class JobActions(ReadOnlyAdmin):
         request: HttpRequest,
         jobs: Iterable[DjangoJob],
         change: Callable[[DjangoJob, Any], bool],
-        done: str,
-        otherwise: str,
+        words: Words,
     ) -> None:
         """Change each job, and say which were changed, which need not be and which cannot be."""
         changed: list[DjangoJob] = []
@@ -209,14 +269,16 @@ class JobActions(ReadOnlyAdmin):
                 with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
                     is_changed = change(job, request.user)
                     if is_changed:
-                        self.log_change(request, job, f"{done}.")
+                        self.log_change(request, job, words.log)
                 (changed if is_changed else unchanged).append(job)
             except api.OperationError as error:
-                self.message_user(request, f"Job {job.pk} stays as it is: {error}", messages.ERROR)
+                text = _("Job %(job)s stays as it is: %(error)s")
+                named = {"job": job.pk, "error": shown(error)}
+                self.message_user(request, text % named, messages.ERROR)
         if changed:
-            self.message_user(request, f"{done}: {_names(changed)}.", messages.SUCCESS)
+            self.message_user(request, words.done % {"jobs": _names(changed)}, messages.SUCCESS)
         if unchanged:
-            text = f"Nothing to do, {otherwise}: {_names(unchanged)}."
+            text = words.unchanged % {"jobs": _names(unchanged)}
             self.message_user(request, text, messages.WARNING)
 
 
@@ -247,22 +309,21 @@ def _wait_for(runs: list[int]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _whom(active: Active | None) -> str:
-    return "a free worker" if active else "a scheduler"
-
-
 def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
     """Return the message about a run that was asked for, and its level."""
-    name = f"Job {run.job_id}"
+    named = {"job": run.job_id, "duration": seconds(run.duration)}
     if run.status == Run.SUCCESS:
-        return messages.SUCCESS, f"{name} ran in {seconds(run.duration)}."
+        return messages.SUCCESS, _("Job %(job)s ran in %(duration)s.") % named
     if run.status == Run.RUNNING:
-        return messages.INFO, f"{name} is running; its outcome will appear in the history."
+        text = _("Job %(job)s is running; its outcome will appear in the history.")
+        return messages.INFO, text % named
     if run.status == Run.REQUESTED:
-        return (
-            messages.WARNING,
-            f"{name} waits for {_whom(active)}; its run will appear in the history.",
+        text = (
+            _("Job %(job)s waits for a free worker; its run will appear in the history.")
+            if active
+            else _("Job %(job)s waits for a scheduler; its run will appear in the history.")
         )
-    reason = ": ".join(part for part in (run.exception_type, run.exception) if part)
-    level, what = ENDS.get(run.status, (messages.ERROR, "failed"))
-    return level, f"{name} {what}. {reason}"
+        return messages.WARNING, text % named
+    named["reason"] = ": ".join(part for part in (run.exception_type, run.exception) if part)
+    level, what = ENDS.get(run.status, (messages.ERROR, FAILED))
+    return level, what % named

@@ -11,16 +11,20 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from jobstore.declarations.fields import Field
 from jobstore.declarations.offers import Offer
+from jobstore.sentences import said, shown
 from jobstore.storage import masking
 from jobstore.texts import flattened
 
 MAX_LENGTH = 100_000
 PREFIX = "arg_"
-KEPT = f"Leave {masking.MASK} to keep what is stored."
+
+
+SWITCH = {"true": gettext_lazy("true"), "false": gettext_lazy("false")}
 
 
 class NotJson(Exception):
@@ -44,11 +48,14 @@ class JsonField(forms.CharField):
         try:
             found = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
-            why = flattened(error, 120).rstrip(".") or "it is nested too deeply"
-            raise ValidationError(f"This is not JSON: {why}.") from None
+            why = flattened(shown(error), 120).rstrip(".") or _("it is nested too deeply")
+            raise ValidationError(_("This is not JSON: %(why)s.") % {"why": why}) from None
         if not isinstance(found, self._kind):
-            wanted = "a list, such as [1]" if self._kind is list else 'an object, such as {"n": 1}'
-            raise ValidationError(f"Write {wanted}.")
+            raise ValidationError(
+                _("Write a list, such as [1].")
+                if self._kind is list
+                else _('Write an object, such as {"n": 1}.')
+            )
         return found
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -93,12 +100,13 @@ class ArgumentsForm(forms.Form):
         except NotJson:
             self.is_fixed = True
             return
-        kept = KEPT if masking.MASK in "".join(texts) else ""
+        kept = _kept() if masking.MASK in "".join(texts) else ""
+        help_texts = [f"{text} {kept}" for text in (_("A list of JSON."), _("An object of JSON."))]
         self.fields["args"] = JsonField(
-            list, label=_("Positional"), initial=texts[0], help_text=f"A list of JSON. {kept}"
+            list, label=_("Positional"), initial=texts[0], help_text=help_texts[0]
         )
         self.fields["kwargs"] = JsonField(
-            dict, label=_("By name"), initial=texts[1], help_text=f"An object of JSON. {kept}"
+            dict, label=_("By name"), initial=texts[1], help_text=help_texts[1]
         )
 
     @property
@@ -128,31 +136,38 @@ class ArgumentsForm(forms.Form):
                 try:
                     values[name] = unmasked(values[name], stored)
                 except ValueError as error:
-                    self.add_error(name, str(error))
+                    self.add_error(name, shown(error))
         return values
 
-    def place(self, text: str) -> None:
+    def place(self, error: Exception) -> None:
         """Show what an operation says of the arguments at a field that is meant."""
+        text = str(error)
         names = [name for name in self.fields if f"{name.removeprefix(PREFIX)!r}" in text]
-        self.add_error(next(iter([*names, *reversed(self.fields)]), None), text)
+        self.add_error(next(iter([*names, *reversed(self.fields)]), None), shown(error))
 
     def _typed(self, one: Field) -> forms.Field:
         stored = self._stored[1]
         is_kept = one.is_secret and one.name in stored
         value = stored.get(one.name)
-        help_text = one.help or ("" if one.kind == "text" else f"{one.wanted.capitalize()}.")
+        wanted = shown(one.wanted)
+        help_text = one.help or ("" if one.kind == "text" else f"{wanted[:1].upper()}{wanted[1:]}.")
         if not one.is_required and (one.default is None or not one.is_secret):
-            default = "nothing" if one.default is None else one.text_of(one.default)
-            help_text = f"{help_text} Empty for {default!s}, as in the code.".strip()
+            default = (
+                _("Empty for nothing, as in the code.")
+                if one.default is None
+                else _("Empty for %(default)s, as in the code.")
+                % {"default": one.text_of(one.default)}
+            )
+            help_text = f"{help_text} {default}".strip()
         options: dict[str, Any] = {
             "label": one.label or one.name.replace("_", " ").capitalize(),
             "required": False,
-            "help_text": f"{help_text} {KEPT}".strip() if is_kept else help_text,
+            "help_text": f"{help_text} {_kept()}".strip() if is_kept else help_text,
             "initial": masking.MASK if is_kept else _text_of(one, value),
         }
         if one.kind in ("choice", "switch"):
-            texts = [*one.choices] if one.kind == "choice" else ["true", "false"]
-            choices = [("", "---------"), *((text, text) for text in texts)]
+            texts = {text: text for text in one.choices} if one.kind == "choice" else SWITCH
+            choices = [("", "---------"), *texts.items()]
             return forms.ChoiceField(choices=choices, **options)
         kinds = {"moment": "datetime-local", "date": "date", "whole": "number"}
         attributes = {"type": kinds[one.kind]} if one.kind in kinds and not is_kept else {}
@@ -167,7 +182,8 @@ class ArgumentsForm(forms.Form):
             if one.is_secret and text == masking.MASK and one.name in self._stored[1]:
                 found[one.name] = self._stored[1][one.name]
             elif text == masking.MASK:
-                self.add_error(name, "There is nothing stored that could be kept; write the value.")
+                text = _("There is nothing stored that could be kept; write the value.")
+                self.add_error(name, text)
             elif text == "" and not one.is_required and not (one.kind == "text" and self._has(one)):
                 continue
             elif text == "" and one.is_required and one.kind == "text":
@@ -176,7 +192,7 @@ class ArgumentsForm(forms.Form):
                 try:
                     found[one.name] = one.value_of(text)
                 except ValueError as error:
-                    sentence = str(error)
+                    sentence = shown(error)
                     self.add_error(name, f"{sentence[:1].upper()}{sentence[1:]}.")
         return found
 
@@ -192,10 +208,11 @@ def unmasked(value: Any, stored: Any) -> Any:
     """
     if value == masking.MASK:
         if stored is None:
-            raise ValueError(
-                f"{masking.MASK} stands for a stored value, and there is none at this place; write "
-                "the value."
+            text = gettext_noop(
+                "%(mask)s stands for a stored value, and there is none at this place; write the "
+                "value."
             )
+            raise ValueError(said(text, mask=masking.MASK))
         return stored
     if isinstance(value, dict):
         inside = stored if isinstance(stored, Mapping) else {}
@@ -232,6 +249,10 @@ def _mask(value: Any) -> str:
     raise TypeError
 
 
+def _kept() -> str:
+    return _("Leave %(mask)s to keep what is stored.") % {"mask": masking.MASK}
+
+
 def _text_of(one: Field, value: Any) -> str:
     if value is None:
         return ""
@@ -243,11 +264,11 @@ def _text_of(one: Field, value: Any) -> str:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not a number")
+    raise ValueError(said(gettext_noop("%(name)s is not a number"), name=name))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a name is given twice")
+        raise ValueError(said(gettext_noop("a name is given twice")))
     return found

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
 
 from jobstore.admin.display import moment
 from jobstore.admin.filters import FilterForm
@@ -88,7 +89,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         What an address asks for that no database can answer is left out, with a message.
         """
         if not self._are_keys(request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
-            self.message_user(request, "There is no such row; nothing was done.", messages.ERROR)
+            text = _("There is no such row; nothing was done.")
+            self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(request.path)
         # As a function: a list that is not rendered, since an action was posted, need not ask.
         context = {"look_for_active": look_for_active} | (extra_context or {})
@@ -106,7 +108,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                     return response
         except CANNOT_ASK:
             pass
-        text = "This filter is not valid; the list is shown without it."
+        text = _("This filter is not valid; the list is shown without it.")
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(request.path)
 

@@ -19,12 +19,24 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext, ngettext_lazy
 
 from jobstore import api
 from jobstore.admin import export, search
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.filters import RunFilters
-from jobstore.api.bulk import BATCH_RUNS
+from jobstore.api.bulk import (
+    BATCH_RUNS,
+    ENDED,
+    FORBIDDEN,
+    GONE,
+    QUARANTINED,
+    RETIRED,
+    UNFINISHED,
+    UNREADABLE,
+)
 from jobstore.batches import batched
 from jobstore.models import DjangoJobExecution
 
@@ -42,10 +54,12 @@ MAX_NAMED_JOBS = 10
 class Verb:
     """An action on many runs: its words, and how a batch of ids is treated."""
 
-    label: str
-    question: str
-    explanation: str
-    done: str
+    label: Any
+    # Of these two, `number` decides the plural, and `runs` is how it is written.
+    question: Any
+    confirmation: Any
+    explanation: Any
+    done: Any
     log: str
     right: str
     act: Callable[..., api.Outcome]
@@ -56,25 +70,31 @@ class Verb:
 
 VERBS = {
     "run-again": Verb(
-        label="Run again",
-        question="Run {number} again?",
-        explanation=(
+        label=gettext_lazy("Run again"),
+        question=ngettext_lazy("Run %(runs)s run again?", "Run %(runs)s runs again?", "number"),
+        confirmation=ngettext_lazy(
+            "Yes, run again: %(runs)s run", "Yes, run again: %(runs)s runs", "number"
+        ),
+        explanation=gettext_lazy(
             "Each of them is asked for once more, with the arguments that it had. The active "
             "scheduler runs them in turns with what is scheduled, as max_instances of their jobs "
             "allows."
         ),
-        done="Asked for again: {number}.",
-        log="Asked for again as run {key}.",
+        done=gettext_lazy("Asked for again: %(number)s."),
+        log=gettext_noop("Asked for again as run %(key)s."),
         right="run",
         act=api.run_all_again,
         statuses=tuple(status for status in Run.STATUSES if status not in Run.UNFINISHED),
     ),
     "cancel": Verb(
-        label="Cancel requests",
-        question="Cancel {number}?",
-        explanation="They were asked for and have not begun; they will not run.",
-        done="Cancelled: {number}.",
-        log="Cancelled before it started.",
+        label=gettext_lazy("Cancel requests"),
+        question=ngettext_lazy("Cancel %(runs)s run?", "Cancel %(runs)s runs?", "number"),
+        confirmation=ngettext_lazy(
+            "Yes, cancel requests: %(runs)s run", "Yes, cancel requests: %(runs)s runs", "number"
+        ),
+        explanation=gettext_lazy("They were asked for and have not begun; they will not run."),
+        done=gettext_lazy("Cancelled: %(number)s."),
+        log=gettext_noop("Cancelled before it started."),
         right="cancel",
         act=api.cancel_all,
         statuses=(Run.REQUESTED,),
@@ -82,6 +102,16 @@ VERBS = {
     ),
 }
 EXPORT = "export"
+# Why runs were left alone, before their number.
+LEFT = {
+    UNFINISHED: gettext_lazy("Left alone, since they have not ended yet:"),
+    ENDED: gettext_lazy("Left alone, since they have begun or ended already:"),
+    GONE: gettext_lazy("Left alone, since they are not in the history any more:"),
+    RETIRED: gettext_lazy("Left alone, since they belong to jobs that are not in service:"),
+    QUARANTINED: gettext_lazy("Left alone, since they belong to jobs in quarantine:"),
+    UNREADABLE: gettext_lazy("Left alone, since they have arguments that cannot be read:"),
+    FORBIDDEN: gettext_lazy("Left alone, since they belong to jobs that you may not do this with:"),
+}
 
 
 class RunActions(ReadOnlyAdmin):
@@ -97,17 +127,17 @@ class RunActions(ReadOnlyAdmin):
         """Tell whether the user may take requests back."""
         return api.may(request.user, "cancel")
 
-    @admin.action(description="Run the selected runs again", permissions=["run"])
+    @admin.action(description=gettext_lazy("Run the selected runs again"), permissions=["run"])
     def run_selected_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Ask for another run of each, with the arguments that it had."""
         self._change(request, VERBS["run-again"], _keys(queryset))
 
-    @admin.action(description="Cancel the selected requests", permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel the selected requests"), permissions=["cancel"])
     def cancel_selected_requests(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Take back runs that were asked for and that no scheduler has started yet."""
         self._change(request, VERBS["cancel"], _keys(queryset))
 
-    @admin.action(description="Export the selected runs as CSV", permissions=["view"])
+    @admin.action(description=gettext_lazy("Export the selected runs as CSV"), permissions=["view"])
     def export_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase:
         """Send the selected runs as a file."""
         return export.as_csv(_keys(queryset))
@@ -117,7 +147,7 @@ class RunActions(ReadOnlyAdmin):
     ) -> HttpResponse | None:
         """Refuse Django's own way to act on all pages at once: it would load every row."""
         if request.POST.get("select_across") not in (None, "", "0"):
-            text = (
+            text = _(
                 "Use the links below the filters for all runs that match; `manage.py "
                 "prune_job_history` deletes many at once."
             )
@@ -135,7 +165,7 @@ class RunActions(ReadOnlyAdmin):
     def all_matching(self, request: HttpRequest) -> list[tuple[str, str]]:
         """Return what the user may do with all runs that match: addresses and labels."""
         names = [name for name, verb in VERBS.items() if api.may(request.user, verb.right)]
-        labels = {name: f"{VERBS[name].label}…" for name in names} | {EXPORT: "Export as CSV"}
+        labels = {name: f"{VERBS[name].label}…" for name in names} | {EXPORT: _("Export as CSV")}
         return [(self._address_of_all(name), label) for name, label in labels.items()]
 
     def _address_of_all(self, name: str) -> str:
@@ -183,23 +213,22 @@ class RunActions(ReadOnlyAdmin):
         if found.is_cut:
             return self._too_many(request, MAX_CHANGED_RUNS, back)
         if not found.ids:
-            self.message_user(
-                request, "No run matches of which that can be done.", messages.WARNING
-            )
+            text = _("No run matches of which that can be done.")
+            self.message_user(request, text, messages.WARNING)
             return HttpResponseRedirect(back)
         if request.method == "POST" and newest_id is not None:
             self._change(request, verb, found.ids)
             return HttpResponseRedirect(back)
-        number = _amount(len(found.ids))
+        number = {"number": len(found.ids), "runs": _grouped(len(found.ids))}
         context = {
             **self.admin_site.each_context(request),
-            "title": verb.question.format(number=number),
+            "title": verb.question % number,
             "original": verb.label,
             "has_view_permission": True,
             "opts": self.opts,
             "media": self.media,
             "verb": verb,
-            "number": number,
+            "confirmation": verb.confirmation % number,
             "chips": list(filters.chips()),
             "since": found.since,
             "searched": search.SEARCHED_RUNS,
@@ -213,11 +242,14 @@ class RunActions(ReadOnlyAdmin):
         return TemplateResponse(request, template, context)
 
     def _too_many(self, request: HttpRequest, most: int, back: str) -> HttpResponse:
-        text = (
-            f"More than {most:,} runs match; nothing was done. Narrow the filters, by a job or by "
-            "the scheduled time, and go on in parts."
+        text = ngettext(
+            "More than %(runs)s run matches; nothing was done. Narrow the filters, by a job or by "
+            "the scheduled time, and go on in parts.",
+            "More than %(runs)s runs match; nothing was done. Narrow the filters, by a job or by "
+            "the scheduled time, and go on in parts.",
+            most,
         )
-        self.message_user(request, text, messages.ERROR)
+        self.message_user(request, text % {"runs": _grouped(most)}, messages.ERROR)
         return HttpResponseRedirect(back)
 
     def _change(self, request: HttpRequest, verb: Verb, ids: list[int]) -> None:
@@ -229,10 +261,10 @@ class RunActions(ReadOnlyAdmin):
                 self._log(request, verb, outcome)
             total.add(outcome)
         if total.done:
-            text = verb.done.format(number=f"{len(total.done):,}")
+            text = verb.done % {"number": _grouped(len(total.done))}
             self.message_user(request, text, messages.SUCCESS)
         for why, number in sorted(total.left.items()):
-            text = f"Left alone, since they {why}: {number:,}."
+            text = f"{LEFT[why]} {_grouped(number)}."
             self.message_user(request, text, messages.WARNING)
 
     def _log(self, request: HttpRequest, verb: Verb, outcome: api.Outcome) -> None:
@@ -244,7 +276,7 @@ class RunActions(ReadOnlyAdmin):
                 object_id=str(run_id),
                 object_repr=f"run {run_id}",
                 action_flag=CHANGE,
-                change_message=verb.log.format(key=key),
+                change_message=verb.log % {"key": key},
             )
             for run_id, key in outcome.done.items()
         )
@@ -254,8 +286,8 @@ def _keys(queryset: QuerySet[Any]) -> list[int]:
     return list(queryset.values_list("pk", flat=True)[:MAX_CHANGED_RUNS])
 
 
-def _amount(number: int) -> str:
-    return "1 run" if number == 1 else f"{number:,} runs"
+def _grouped(number: int) -> str:
+    return number_format(number, force_grouping=True)
 
 
 def _counts(ids: Iterable[int]) -> dict[str, list[tuple[str, int]]]:

@@ -2,6 +2,8 @@
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobstore import api
 from jobstore.admin.display import NOTHING, badge
@@ -9,35 +11,45 @@ from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob
 from jobstore.storage import edits
 
+# Parts of a job; those with an underscore are called so in code, and stay as they are.
+PARTS = (
+    *(gettext_noop("schedule"), gettext_noop("arguments"), gettext_noop("name")),
+    *(gettext_noop("executor"), gettext_noop("coalesce"), gettext_noop("func")),
+)
+
 
 def edited_mark(job: DjangoJob) -> SafeString | str:
     """Return a mark for a job that an operator has changed; nothing for others."""
-    parts = ", ".join(edits.parts(job)) if job.declaration else ""
+    parts = edits.parts(job) if job.declaration else []
     if not parts:
         return ""
-    title = f"Somebody changed what the code declares: {parts}"
+    names = ", ".join(_(one) for one in parts)
+    title = _("Somebody changed what the code declares: %(parts)s") % {"parts": names}
     return format_html(' <span title="{}">{}</span>', title, badge("edited"))
 
 
 def compared(job: DjangoJob) -> str:
     """Return whether the code declares a job, and each part that is stored otherwise."""
     if not job.declaration:
-        return "no"
+        return _("no")
     differences = api.differs_from_code(job)
     if not differences:
-        return "yes"
-    rows = ((one.part, _said(one.part, one.stored), _why(one)) for one in differences)
+        return _("yes")
+    rows = ((_(one.part), _said(one.part, one.stored), _why(one)) for one in differences)
     listed = format_html_join(
         "", "<li><strong>{}</strong>: {}{}</li>", ((part, said, why) for part, said, why in rows)
     )
-    text = 'yes, but {} <ul class="jobstore-differences">{}</ul>'
-    return format_html(text, badge("stored otherwise"), listed)
+    text = '{} {} <ul class="jobstore-differences">{}</ul>'
+    return format_html(text, _("yes, but"), badge("stored otherwise"), listed)
 
 
-def _why(difference: api.Difference) -> SafeString:
-    declared = _said(difference.part, difference.declared)
-    what = "it was changed here" if difference.is_edited else "the scheduler has not taken it over"
-    return format_html(", while the code says {} ({})", declared, what)
+def _why(difference: api.Difference) -> str:
+    text = (
+        _(", while the code says %(declared)s (it was changed here)")
+        if difference.is_edited
+        else _(", while the code says %(declared)s (the scheduler has not taken it over)")
+    )
+    return text % {"declared": _said(difference.part, difference.declared)}
 
 
 def _said(part: str, value: object) -> str:

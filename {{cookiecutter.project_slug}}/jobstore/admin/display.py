@@ -12,8 +12,11 @@ from django.contrib.admin.utils import quote
 from django.db.models import Model
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobstore.models import DjangoJobExecution, SchedulerInstance
 from jobstore.util import get_local_dt_format
@@ -42,20 +45,25 @@ MEANINGS: dict[str, str] = {
     Role.SURPLUS: "warning",
     Role.UNFIT: "bad",
     Role.LOST: "bad",
-    "paused": "warning",
-    "quarantined": "bad",
-    "no sign of life": "bad",
-    "not as declared": "bad",
-    "questionable": "warning",
-    "stored otherwise": "warning",
-    "edited": "busy",
+    gettext_noop("paused"): "warning",
+    gettext_noop("quarantined"): "bad",
+    gettext_noop("no sign of life"): "bad",
+    gettext_noop("not as declared"): "bad",
+    gettext_noop("questionable"): "warning",
+    gettext_noop("stored otherwise"): "warning",
+    gettext_noop("edited"): "busy",
 }
+# Further words that are shown as badges, or that filters offer.
+OTHERS = (gettext_noop("scheduled"), gettext_noop("retired"))
 
 
 def badge(word: str) -> SafeString:
-    """Return a state, coloured by what it means."""
+    """Return a state in the reader's language, coloured by what it means.
+
+    :param word: as it is stored, or as it stands in the code.
+    """
     return format_html(
-        '<span class="jobstore-badge jobstore-{}">{}</span>', MEANINGS.get(word, "plain"), word
+        '<span class="jobstore-badge jobstore-{}">{}</span>', MEANINGS.get(word, "plain"), _(word)
     )
 
 
@@ -84,14 +92,18 @@ def seconds(length: Decimal | float | dt.timedelta | None) -> str:
         return NOTHING
     value = length.total_seconds() if isinstance(length, dt.timedelta) else float(length)
     if 0 < value < 0.001:
-        return "< 0.001 s"
-    return f"{value:.3f} s" if abs(value) < 100 else f"{value:,.0f} s"
+        return _("< %(seconds)s s") % {"seconds": number_format("0.001")}
+    if abs(value) < 100:
+        text = number_format(f"{value:.3f}")
+    else:
+        text = number_format(f"{value:.0f}", force_grouping=True)
+    return _("%(seconds)s s") % {"seconds": text}
 
 
-def moment_of(field: str, description: str, *, sortable: bool = False) -> Callable[..., str]:
+def moment_of(field: str, description: Any, *, sortable: bool = False) -> Callable[..., str]:
     """Return a method for an admin class: a column that shows a time of the row."""
 
-    def show(_: Any, row: Model) -> str:
+    def show(_admin: Any, row: Model) -> str:
         return moment(getattr(row, field))
 
     return admin.display(show, description=description, ordering=field if sortable else None)

@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 
 from jobstore import api
 from jobstore.admin.base import ReadOnlyAdmin
@@ -20,6 +22,7 @@ from jobstore.admin.display import page_of
 from jobstore.admin.preview import digest_of, preview_of
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob
+from jobstore.sentences import shown
 
 TEMPLATES = "admin/jobstore/djangojob"
 
@@ -34,8 +37,9 @@ class Edit:
     place: Callable[[api.OperationError], None]
     context: dict[str, Any]
     job: DjangoJob | None = None
-    # Tells what is done, for people and in the admin's log.
-    done: str = "Changed."
+    # Tell what was done: in the admin's log, and to the person.
+    log: str = ""
+    done: str = ""
 
 
 class EditPages(ReadOnlyAdmin):
@@ -61,23 +65,23 @@ class EditPages(ReadOnlyAdmin):
                 if "save" in request.POST and is_looked_at:
                     return self._save(request, edit)
                 if edit.context.get("new") is None and not _has_changed(edit):
-                    edit.forms[0].add_error(None, "Nothing is changed.")
+                    edit.forms[0].add_error(None, _("Nothing is changed."))
                 else:
                     context["preview"] = preview_of(edit.operation)
                     context |= {"previewed": seen, "is_unseen": "save" in request.POST}
             except api.NotAllowed:
                 if edit.context.get("new") is None:
                     raise
-                edit.forms[0].add_error(None, "You may not add a job like that.")
+                edit.forms[0].add_error(None, _("You may not add a job like that."))
             except api.NoSuchJob as error:
-                self.message_user(request, str(error), messages.ERROR)
+                self.message_user(request, shown(error), messages.ERROR)
                 return redirect(self._list())
             except api.Conflict as error:
-                edit.forms[0].add_error(None, str(error))
+                edit.forms[0].add_error(None, shown(error))
                 self._look_again(edit)
             except api.OperationError as error:
                 edit.place(error)
-        context |= {"title": edit.title, "original": edit.job or "Add", "job": edit.job}
+        context |= {"title": edit.title, "original": edit.job or _("Add"), "job": edit.job}
         context["errors"] = [one for form in edit.forms for one in form.errors]
         context["general"] = [one for form in edit.forms for one in form.non_field_errors()]
         context["back"] = page_of(self.admin_site, edit.job) if edit.job else self._list()
@@ -96,17 +100,19 @@ class EditPages(ReadOnlyAdmin):
         with transaction.atomic(using=router.db_for_write(DjangoJob)), api.through("admin"):
             row = edit.operation()
             if is_new:
-                self.log_addition(request, row, f"{edit.done}: {in_words(row.trigger)}.")
+                with override("en"):
+                    words = in_words(row.trigger)
+                self.log_addition(request, row, f"{edit.log}: {words}.")
             else:
-                self.log_change(request, row, f"{edit.done}.")
-        text = f"{edit.done}: {row.pk} runs {in_words(row.trigger)}."
+                self.log_change(request, row, f"{edit.log}.")
+        text = edit.done % {"job": row.pk, "words": in_words(row.trigger)}
         if row.next_run_time is None:
-            text += " It is paused."
+            text = _("%(text)s It is paused.") % {"text": text}
         self.message_user(request, text, messages.SUCCESS)
         return redirect(page_of(self.admin_site, row))
 
     def _back(self, request: HttpRequest, job: DjangoJob, error: Exception) -> HttpResponse:
-        self.message_user(request, str(error), messages.ERROR)
+        self.message_user(request, shown(error), messages.ERROR)
         return redirect(page_of(self.admin_site, job))
 
     def _render(

@@ -13,6 +13,7 @@ from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 
 from jobstore import api
 from jobstore.admin.arguments_form import ArgumentsForm
@@ -23,6 +24,7 @@ from jobstore.admin.schedule_form import ScheduleForm
 from jobstore.admin.words import in_words
 from jobstore.declarations.offers import Offer
 from jobstore.models import DjangoJob
+from jobstore.sentences import shown
 
 # The pages of one job, by what follows its address.
 PAGES = ("schedule", "options", "clone", "reset")
@@ -59,12 +61,12 @@ class JobEditor(EditPages):
         links = {}
         if api.may(request.user, "edit", job):
             if job.quarantined_at is None:
-                links["Change schedule"] = self._address("schedule", job)
-                links["Change arguments and options"] = self._address("options", job)
+                links[_("Change schedule")] = self._address("schedule", job)
+                links[_("Change arguments and options")] = self._address("options", job)
             if is_resettable:
-                links["Reset to code"] = self._address("reset", job)
+                links[_("Reset to code")] = self._address("reset", job)
         if job.quarantined_at is None and api.may(request.user, "add") and api.offer_for(job):
-            links["Clone"] = self._address("clone", job)
+            links[_("Clone")] = self._address("clone", job)
         return links
 
     # --- Pages ----------------------------------------------------------------------------------
@@ -84,13 +86,14 @@ class JobEditor(EditPages):
             return api.reschedule(job.pk, trigger, expected=expected, by=request.user, **fields)
 
         edit = Edit(
-            f"Change the schedule of {job.pk}",
+            _("Change the schedule of %(job)s") % {"job": job.pk},
             [form],
             operation,
-            lambda error: form.place(str(error)),
+            form.place,
             {"schedule": form, "expected": expected, "now_in_words": in_words(job.trigger)},
             job,
             "Changed the schedule",
+            _("Changed the schedule: %(job)s runs %(words)s."),
         )
         return self._answer(request, edit)
 
@@ -118,13 +121,14 @@ class JobEditor(EditPages):
             return api.change(job.pk, expected=expected, by=request.user, **changes)
 
         edit = Edit(
-            f"Change arguments and options of {job.pk}",
+            _("Change arguments and options of %(job)s") % {"job": job.pk},
             [arguments, options],
             operation,
             lambda error: _place(error, arguments, options),
             {"arguments": arguments, "options": options, "expected": expected},
             job,
             "Changed arguments or options",
+            _("Changed arguments or options: %(job)s runs %(words)s."),
         )
         return self._answer(request, edit)
 
@@ -139,8 +143,12 @@ class JobEditor(EditPages):
             try:
                 return self._add(request, api.offered(key))
             except api.NotSchedulable as error:
-                self.message_user(request, str(error), messages.ERROR)
-        context = {"offers": api.offers().values(), "title": "Add a job", "original": "Add"}
+                self.message_user(request, shown(error), messages.ERROR)
+        context = {
+            "offers": api.offers().values(),
+            "title": _("Add a job"),
+            "original": _("Add"),
+        }
         return self._render(request, "choose_function", context)
 
     def clone_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -150,8 +158,8 @@ class JobEditor(EditPages):
             raise PermissionDenied
         offer = api.offer_for(job)
         if offer is None:
-            text = f"Job {job.pk} cannot be cloned: the code does not offer its function."
-            self.message_user(request, text, messages.ERROR)
+            text = _("Job %(job)s cannot be cloned: the code does not offer its function.")
+            self.message_user(request, text % {"job": job.pk}, messages.ERROR)
             return redirect(page_of(self.admin_site, job))
         try:
             return self._add(request, offer, job)
@@ -184,8 +192,13 @@ class JobEditor(EditPages):
             )
             return row
 
+        title = (
+            _("Clone %(job)s") % {"job": like.pk}
+            if like
+            else _("Add a job: %(function)s") % {"function": offer.name}
+        )
         edit = Edit(
-            f"Clone {like.pk}" if like else f"Add a job: {offer.name}",
+            title,
             [new, schedule, arguments, options],
             operation,
             lambda error: _place(error, arguments, options, schedule, new),
@@ -198,6 +211,7 @@ class JobEditor(EditPages):
             },
             like,
             "Added",
+            _("Added: %(job)s runs %(words)s."),
         )
         return self._answer(request, edit)
 
@@ -214,11 +228,12 @@ class JobEditor(EditPages):
                 raise
             except api.OperationError as error:
                 return self._back(request, job, error)
-            text = f"Job {job.pk} is again as the code declares it."
-            self.message_user(request, text, messages.SUCCESS)
+            text = _("Job %(job)s is again as the code declares it.")
+            self.message_user(request, text % {"job": job.pk}, messages.SUCCESS)
             return redirect(page_of(self.admin_site, job))
-        context = {"title": f"Reset {job.pk} to code", "job": job, "differences": differences}
-        return self._render(request, "reset_confirmation", context | {"original": "Reset"})
+        title = _("Reset %(job)s to code") % {"job": job.pk}
+        context = {"title": title, "job": job, "differences": differences}
+        return self._render(request, "reset_confirmation", context | {"original": _("Reset")})
 
 
 def _filled(options: OptionsForm, new: NewJobForm) -> dict[str, Any]:
@@ -236,12 +251,11 @@ def _place(
     new: forms.Form | None = None,
 ) -> None:
     """Show what an operation says at the field that is meant."""
-    text = str(error)
     if isinstance(error, api.InvalidArguments):
-        arguments.place(text)
+        arguments.place(error)
     elif isinstance(error, api.InvalidSchedule) and schedule is not None:
-        schedule.place(text)
-    elif new is not None and (isinstance(error, api.AlreadyExists) or " id " in text):
-        new.add_error("id", text)
+        schedule.place(error)
+    elif new is not None and (isinstance(error, api.AlreadyExists) or " id " in str(error)):
+        new.add_error("id", shown(error))
     else:
-        options.place(text)
+        options.place(error)

@@ -19,6 +19,9 @@ from django.db.models.functions import Lower
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from jobstore import api
 from jobstore.admin.display import moment
@@ -56,7 +59,7 @@ class PlainText(forms.CharField):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValidationError("This is no text.") from None
+            raise ValidationError(_("This is no text.")) from None
         return text
 
 
@@ -79,7 +82,8 @@ class MomentField(forms.Field):
             return None
         when = parsed(text)
         if when is None or not FIRST_YEAR <= when.year <= LAST_YEAR:
-            raise ValidationError(f"{shortened(text)} is no time. Write it like 2026-11-26T14:30.")
+            sentence = _("%(text)s is no time. Write it like 2026-11-26T14:30.")
+            raise ValidationError(sentence % {"text": shortened(text)})
         if timezone.is_naive(when) and settings.USE_TZ:
             when = when.replace(tzinfo=timezone.get_current_timezone(), fold=self.fold)
         return get_django_internal_datetime(when)
@@ -90,9 +94,9 @@ class SecondsField(forms.FloatField):
 
     widget = forms.NumberInput(attrs={"min": "0", "step": "any"})
     default_error_messages: ClassVar[dict[str, Any]] = {
-        "invalid": "Write a number of seconds.",
-        "min_value": "Write a number of seconds, 0 or more.",
-        "max_value": "Write a smaller number of seconds.",
+        "invalid": gettext_lazy("Write a number of seconds."),
+        "min_value": gettext_lazy("Write a number of seconds, 0 or more."),
+        "max_value": gettext_lazy("Write a smaller number of seconds."),
     }
 
     def __init__(self, **options: Any) -> None:
@@ -235,8 +239,9 @@ class FilterForm(forms.Form):
         if isinstance(field, MomentField) and value is not None:
             return f"{label} {moment(value)}"
         if isinstance(field, SecondsField) and value is not None:
-            return f"{label} {value:g} s"
-        return f"{label}: {shortened(given)}"
+            return f"{label} {number_format(f'{value:g}')} s"
+        choices = {str(key): text for key, text in getattr(field, "choices", ())}
+        return f"{label}: {choices.get(given) or shortened(given)}"
 
 
 def shortened(text: str) -> str:
@@ -286,30 +291,42 @@ class RunFilters(FilterForm):
     FIRST: ClassVar[tuple[str, ...]] = ("job", "text", "scheduled_from", "scheduled_to", "status")
 
     job = PlainText(
-        label="Job",
+        label=gettext_lazy("Job"),
         max_length=255,
         strip=False,
-        widget=forms.TextInput(attrs={"list": "jobstore-jobs", "placeholder": "its whole id"}),
+        widget=forms.TextInput(
+            attrs={"list": "jobstore-jobs", "placeholder": gettext_lazy("its whole id")}
+        ),
     )
     text = PlainText(
-        label="Text",
-        widget=forms.TextInput(attrs={"placeholder": "of the job's id, exception or result"}),
+        label=gettext_lazy("Text"),
+        widget=forms.TextInput(
+            attrs={"placeholder": gettext_lazy("of the job's id, exception or result")}
+        ),
     )
-    scheduled_from = MomentField(label="Scheduled from")
-    scheduled_to = MomentField(label="Scheduled before", is_end=True)
+    scheduled_from = MomentField(label=gettext_lazy("Scheduled from"))
+    scheduled_to = MomentField(label=gettext_lazy("Scheduled before"), is_end=True)
     status = forms.MultipleChoiceField(
-        label="Status",
+        label=gettext_lazy("Status"),
         required=False,
         choices=Run.STATUS_CHOICES,
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"invalid_choice": "There is no such status."},
+        error_messages={"invalid_choice": gettext_lazy("There is no such status.")},
     )
-    started_from = MomentField(label="Started from")
-    started_to = MomentField(label="Started before", is_end=True)
-    delay_over = SecondsField(label="Start delay over", help_text="seconds")
-    duration_over = SecondsField(label="Duration over", help_text="seconds; so far, if it runs")
-    asked_by = PlainText(label="Asked for by", help_text="a part of the name")
-    exception = PlainText(label="Exception type", help_text="a part of the name")
+    started_from = MomentField(label=gettext_lazy("Started from"))
+    started_to = MomentField(label=gettext_lazy("Started before"), is_end=True)
+    delay_over = SecondsField(
+        label=gettext_lazy("Start delay over"), help_text=gettext_lazy("seconds")
+    )
+    duration_over = SecondsField(
+        label=gettext_lazy("Duration over"), help_text=gettext_lazy("seconds; so far, if it runs")
+    )
+    asked_by = PlainText(
+        label=gettext_lazy("Asked for by"), help_text=gettext_lazy("a part of the name")
+    )
+    exception = PlainText(
+        label=gettext_lazy("Exception type"), help_text=gettext_lazy("a part of the name")
+    )
 
     def range(self) -> Q:
         """Return what the index of a job's runs, or of all, answers."""
@@ -367,17 +384,20 @@ class JobFilters(FilterForm):
     FIRST: ClassVar[tuple[str, ...]] = ("q", "state", "next_before")
 
     q = PlainText(
-        label="Text",
+        label=gettext_lazy("Text"),
         strip=False,
-        widget=forms.TextInput(attrs={"placeholder": "of the id, name or function"}),
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("of the id, name or function")}),
     )
     state = forms.ChoiceField(
-        label="State",
+        label=gettext_lazy("State"),
         required=False,
-        choices=[("", "all in service"), *((name, name) for name in api.STATES)],
-        error_messages={"invalid_choice": "There is no such state."},
+        choices=[
+            ("", gettext_lazy("all in service")),
+            *((name, gettext_lazy(name)) for name in api.STATES),
+        ],
+        error_messages={"invalid_choice": gettext_lazy("There is no such state.")},
     )
-    next_before = MomentField(label="Next run before", is_end=True)
+    next_before = MomentField(label=gettext_lazy("Next run before"), is_end=True)
 
     def range(self) -> Q:
         """Return what the jobs have to be."""

@@ -9,7 +9,10 @@ from django.core.paginator import InvalidPage, Paginator
 from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import number_format
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobstore import api
 from jobstore.admin import search
@@ -79,8 +82,8 @@ class RunList(FilteredList):
     @property
     def amount(self) -> str:
         """How many runs match, as far as they were counted."""
-        more = "more than " if self.found.is_cut else ""
-        return f"{more}{self.result_count:,}"
+        number = number_format(self.result_count, force_grouping=True)
+        return _("more than %(number)s") % {"number": number} if self.found.is_cut else number
 
     @property
     def older(self) -> str:
@@ -108,7 +111,7 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("job_link", "outcome", "asked_by", "attempt", "own_arguments")}),
         (
-            "Times",
+            gettext_lazy("Times"),
             {
                 "fields": (
                     "scheduled",
@@ -121,15 +124,18 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
                 )
             },
         ),
-        ("Process", {"fields": ("process", "epoch")}),
-        ("Result", {"fields": ("result_text", "note_text")}),
-        ("What went wrong", {"fields": ("exception_type", "exception_text", "traceback_text")}),
+        (gettext_lazy("Process"), {"fields": ("process", "epoch")}),
+        (gettext_lazy("Result"), {"fields": ("result_text", "note_text")}),
+        (
+            gettext_lazy("What went wrong"),
+            {"fields": ("exception_type", "exception_text", "traceback_text")},
+        ),
     )
 
-    scheduled = moment_of("run_time", "scheduled time", sortable=True)
-    claimed = moment_of("claimed_at", "claimed")
-    began = moment_of("started_at", "started")
-    ended = moment_of("finished", "finished")
+    scheduled = moment_of("run_time", gettext_lazy("scheduled time"), sortable=True)
+    claimed = moment_of("claimed_at", gettext_lazy("claimed"))
+    began = moment_of("started_at", gettext_lazy("started"))
+    ended = moment_of("finished", gettext_lazy("finished"))
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         """Return the list that finds its rows within bounds."""
@@ -167,25 +173,27 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         unfinished = obj is not None and obj.status in DjangoJobExecution.UNFINISHED
         return not unfinished and super().has_delete_permission(request, obj)
 
-    @admin.display(description="job")
+    @admin.display(description=gettext_lazy("job"))
     def job_link(self, run: DjangoJobExecution) -> str:
         """Show the job's id, which leads to the job."""
         return link(page_of(self.admin_site, DjangoJob, run.job_id), run.job_id)
 
-    @admin.display(description="status")
+    @admin.display(description=gettext_lazy("status"))
     def outcome(self, run: DjangoJobExecution) -> str:
         """Show the status, what went wrong in one word, and for how many times the row stands."""
-        often = f"{run.times} times" if run.times > 1 else ""
+        often = ngettext("%(number)d time", "%(number)d times", run.times)
+        often = often % {"number": run.times} if run.times > 1 else ""
         return format_html("{} {}{}", badge(run.status), run.exception_type, often)
 
-    @admin.display(description="times counted here")
+    @admin.display(description=gettext_lazy("times counted here"))
     def counted(self, run: DjangoJobExecution) -> str:
         """Show how many scheduled times the row stands for, and up to which."""
         if run.last_run_time is None:
             return NOTHING
-        return f"{run.times}, the last one at {moment(run.last_run_time)}"
+        text = _("%(number)d, the last one at %(time)s")
+        return text % {"number": run.times, "time": moment(run.last_run_time)}
 
-    @admin.display(description="started")
+    @admin.display(description=gettext_lazy("started"))
     def started(self, run: DjangoJobExecution) -> str:
         """Show when the run started; the date too if it is another than the scheduled one."""
         if run.started_at is None:
@@ -193,50 +201,54 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         same_day = local(run.started_at).date() == local(run.run_time).date()
         return local(run.started_at).strftime("%H:%M:%S") if same_day else moment(run.started_at)
 
-    @admin.display(description="start delay")
+    @admin.display(description=gettext_lazy("start delay"))
     def start_delay(self, run: DjangoJobExecution) -> str:
         """Show how long after its scheduled time the run started."""
         return seconds(run.start_delay)
 
-    @admin.display(description="requested by")
+    @admin.display(description=gettext_lazy("requested by"))
     def asked_by(self, run: DjangoJobExecution) -> str:
         """Show who or what asked for the run; nothing for one that was due."""
         return requester(run.requested_by) or NOTHING
 
-    @admin.display(description="duration")
+    @admin.display(description=gettext_lazy("duration"))
     def took(self, run: Any) -> str:
         """Show how long the job itself took; of a run that is running, how long it has run."""
         if getattr(run, "elapsed", None) is None:
             return seconds(run.duration)
-        usual = f", usually {seconds(run.usual)}" if run.usual is not None else ""
-        return format_html("{} so far{}", seconds(run.elapsed), usual)
+        if run.usual is None:
+            return _("%(elapsed)s so far") % {"elapsed": seconds(run.elapsed)}
+        return _("%(elapsed)s so far, usually %(usual)s") % {
+            "elapsed": seconds(run.elapsed),
+            "usual": seconds(run.usual),
+        }
 
-    @admin.display(description="process")
+    @admin.display(description=gettext_lazy("process"))
     def process(self, run: DjangoJobExecution) -> str:
         """Show where it ran; the process itself may have been forgotten."""
         return str(run.instance or run.instance_id or NOTHING)
 
-    @admin.display(description="arguments of its own")
+    @admin.display(description=gettext_lazy("arguments of its own"))
     def own_arguments(self, run: DjangoJobExecution) -> str:
         """Show what the run was called with in place of its job's arguments; secrets are masked."""
         return api.shown_arguments(run) or NOTHING
 
-    @admin.display(description="returned")
+    @admin.display(description=gettext_lazy("returned"))
     def result_text(self, run: DjangoJobExecution) -> str:
         """Show what the job returned, if it did and that is kept."""
         return _as_it_is(run.result)
 
-    @admin.display(description="left behind")
+    @admin.display(description=gettext_lazy("left behind"))
     def note_text(self, run: DjangoJobExecution) -> str:
         """Show what the job left behind in its worker, and what became of that."""
         return _as_it_is(run.note)
 
-    @admin.display(description="text")
+    @admin.display(description=gettext_lazy("text"))
     def exception_text(self, run: DjangoJobExecution) -> str:
         """Show the exception's text as it is."""
         return _as_it_is(run.exception)
 
-    @admin.display(description="traceback")
+    @admin.display(description=gettext_lazy("traceback"))
     def traceback_text(self, run: DjangoJobExecution) -> str:
         """Show the traceback as it is."""
         return _as_it_is(run.traceback)

@@ -10,6 +10,7 @@ from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
 
 from jobstore import api
 from jobstore.admin.actions import JobActions
@@ -80,8 +81,9 @@ class JobPage(JobEditor, JobActions):
             or job.quarantined_at is not None,
             "retire_selected_jobs": True,
         }
-        resume = "Try again" if is_quarantined else "Resume"
-        labels = dict(zip(self.actions, ("Run now", "Pause", resume, "Retire"), strict=True))
+        resume = _("Try again") if is_quarantined else _("Resume")
+        names = (_("Run now"), _("Pause"), resume, _("Retire"))
+        labels = dict(zip(self.actions, names, strict=True))
         allowed = self.get_actions(request)
         in_service = job is None or job.retired_at is None
         return {
@@ -156,5 +158,5 @@ def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[s
 
 def _length(run: DjangoJobExecution, now: dt.datetime) -> str:
     if run.status == DjangoJobExecution.RUNNING and run.started_at is not None:
-        return f"{seconds(now - run.started_at)} so far"
+        return _("%(elapsed)s so far") % {"elapsed": seconds(now - run.started_at)}
     return seconds(run.duration)

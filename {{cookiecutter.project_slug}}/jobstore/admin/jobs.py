@@ -9,6 +9,8 @@ from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from jobstore import api
 from jobstore.admin import declarations
@@ -75,9 +77,9 @@ class DjangoJobAdmin(JobPage):
                 )
             },
         ),
-        ("What runs", {"fields": ("func", "shown_arguments", "executor")}),
+        (gettext_lazy("What runs"), {"fields": ("func", "shown_arguments", "executor")}),
         (
-            "How it runs",
+            gettext_lazy("How it runs"),
             {
                 "fields": (
                     "max_instances",
@@ -122,18 +124,18 @@ class DjangoJobAdmin(JobPage):
 
     # --- Columns --------------------------------------------------------------------------------
 
-    @admin.display(description="function")
+    @admin.display(description=gettext_lazy("function"))
     def function(self, job: DjangoJob) -> str:
         """Show what runs, so that a long name may be broken where one may breathe."""
         parts = re.split(r"(?<=[.:_])", job.func)
         return format_html_join(format_html("<wbr>{}", ""), "{}", ((part,) for part in parts))
 
-    @admin.display(description="runs")
+    @admin.display(description=gettext_lazy("runs"))
     def trigger_in_words(self, job: DjangoJob) -> str:
         """Show when the job runs, in words, and that somebody changed what the code says."""
         return format_html("{}{}", in_words(job.trigger), declarations.edited_mark(job))
 
-    @admin.display(description="next run", ordering="next_run_time")
+    @admin.display(description=gettext_lazy("next run"), ordering="next_run_time")
     def next_run(self, job: DjangoJob) -> str:
         """Show when the job runs next, or why it does not."""
         return format_html("{}{}", self._when(job), mark(job))
@@ -147,12 +149,12 @@ class DjangoJobAdmin(JobPage):
             return moment(job.next_run_time)
         return with_reason("paused", job.pause_reason, is_problem=False)
 
-    @admin.display(description="arguments")
+    @admin.display(description=gettext_lazy("arguments"))
     def shown_arguments(self, job: DjangoJob) -> str:
         """Show what the function is called with; values of secret names are masked."""
         return api.shown_arguments(job) or NOTHING
 
-    @admin.display(description="last run")
+    @admin.display(description=gettext_lazy("last run"))
     def last(self, job: Any) -> str:
         """Show how the newest run went, and when it was due."""
         if job.last_status is None:
@@ -162,24 +164,27 @@ class DjangoJobAdmin(JobPage):
             "{} {}", badge(job.last_status), link(address, moment(job.last_run_time))
         )
 
-    @admin.display(description="avg. duration")
+    @admin.display(description=gettext_lazy("avg. duration"))
     def average_run_time(self, job: Any) -> str:
         """Show the average duration of recent successful runs."""
         return seconds(job.average)
 
-    @admin.display(description="running")
+    @admin.display(description=gettext_lazy("running"))
     def running_now(self, job: Any) -> str:
         """Show how many runs are running, in every process, and for how long the first of them."""
         if not job.running or job.running_since is None:
             return str(job.running)
-        return f"{job.running}, for {seconds(job.now - job.running_since)}"
+        text = _("%(number)d, for %(elapsed)s")
+        return text % {"number": job.running, "elapsed": seconds(job.now - job.running_since)}
 
-    @admin.display(description="misfire grace")
+    @admin.display(description=gettext_lazy("misfire grace"))
     def misfire_grace(self, job: DjangoJob) -> str:
         """Show by how much a run may be late."""
-        return "unlimited" if job.misfire_grace_time is None else f"{job.misfire_grace_time} s"
+        if job.misfire_grace_time is None:
+            return _("unlimited")
+        return _("%(seconds)s s") % {"seconds": job.misfire_grace_time}
 
-    @admin.display(description="declared in code")
+    @admin.display(description=gettext_lazy("declared in code"))
     def declared_in_code(self, job: DjangoJob) -> str:
         """Show whether deploys decide about the job, and where it is stored otherwise."""
         return declarations.compared(job)

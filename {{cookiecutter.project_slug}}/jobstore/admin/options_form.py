@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from jobstore import conf
 from jobstore.api.building import stand_in
 from jobstore.models import DjangoJob
+from jobstore.sentences import shown
 
 NAMES = ("name", "executor", "max_instances", "coalesce", "misfire_grace_time", "on_lost")
 
@@ -73,12 +74,13 @@ class OptionsForm(forms.Form):
         """Refuse to take a name away: there is none to go back to."""
         name: str = self.cleaned_data["name"]
         if not name and self.initial.get("name"):
-            raise forms.ValidationError("Write what it is called.")
+            raise forms.ValidationError(_("Write what it is called."))
         return name
 
-    def place(self, text: str) -> None:
+    def place(self, error: Exception) -> None:
         """Show what an operation says of an option at its field."""
-        self.add_error(next((name for name in NAMES if name in text), None), text)
+        text = str(error)
+        self.add_error(next((name for name in NAMES if name in text), None), shown(error))
 
 
 class NewJobForm(forms.Form):
@@ -105,5 +107,6 @@ class NewJobForm(forms.Form):
         """Refuse a reason for a pause that there is not."""
         values = super().clean() or self.cleaned_data
         if values.get("reason") and not values.get("paused"):
-            self.add_error("reason", "Only a paused job has a reason; empty it, or pause the job.")
+            text = _("Only a paused job has a reason; empty it, or pause the job.")
+            self.add_error("reason", text)
         return values

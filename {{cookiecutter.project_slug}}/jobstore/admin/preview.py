@@ -11,11 +11,13 @@ from django.db import router, transaction
 from django.http import QueryDict
 from django.utils.crypto import salted_hmac
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobstore import api
 from jobstore.admin.display import NOTHING, moment
 from jobstore.admin.upcoming import SHOWN_TIMES, Upcoming, upcoming
-from jobstore.admin.words import in_words
+from jobstore.admin.words import in_words, named
 from jobstore.models import AuditEntry, DjangoJob, database_now
 from jobstore.schedules.wording import (
     cron_fields,
@@ -23,17 +25,21 @@ from jobstore.schedules.wording import (
     interval_question,
     weekday_question,
 )
+from jobstore.sentences import shown
 from jobstore.util import as_aware
 
 LABELS = {
-    "trigger": "schedule",
-    "func": "function",
-    "next_run_time": "next run",
-    "misfire_grace_time": "may be late by",
-    "max_instances": "at the same time",
-    "coalesce": "make up by one run",
-    "on_lost": "if its process dies",
-    "pause_reason": "reason of the pause",
+    "name": gettext_noop("name"),
+    "executor": gettext_noop("executor"),
+    "arguments": gettext_noop("arguments"),
+    "trigger": gettext_noop("schedule"),
+    "func": gettext_noop("function"),
+    "next_run_time": gettext_noop("next run"),
+    "misfire_grace_time": gettext_noop("may be late by"),
+    "max_instances": gettext_noop("at the same time"),
+    "coalesce": gettext_noop("make up by one run"),
+    "on_lost": gettext_noop("if its process dies"),
+    "pause_reason": gettext_noop("reason of the pause"),
 }
 # What says nothing that a person would ask for before saving.
 UNSAID = ("quarantined", "retired")
@@ -90,8 +96,9 @@ def questions_of(trigger: Any) -> list[str]:
     found = []
     if weekday_question(trigger) and hasattr(trigger, "fields"):
         days = cron_fields(trigger)["day_of_week"]
-        found.append(f"Cron fields count weekdays from Monday as 0: what you wrote means {days}.")
-    if question := interval_question(trigger):
+        text = _("Cron fields count weekdays from Monday as 0: what you wrote means %(days)s.")
+        found.append(text % {"days": named(days)})
+    if question := shown(interval_question(trigger)):
         found.append(f"{question[:1].upper()}{question[1:]}.")
     return found
 
@@ -107,7 +114,7 @@ def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> lis
     old, new = before or {}, after or {}
     names = [name for name in {**old, **new} if name not in UNSAID]
     return [
-        Changed(LABELS.get(name, name), _shown(name, old), _shown(name, new))
+        Changed(_(LABELS.get(name, name)), _shown(name, old), _shown(name, new))
         for name in names
         if _shown(name, old) != _shown(name, new)
     ]
@@ -121,9 +128,11 @@ def _shown(name: str, values: dict[str, Any]) -> str:
         return in_words(value)
     if name == "next_run_time":
         when = parse_datetime(value) if value else None
-        return "paused" if when is None else moment(as_aware(when))
+        return _("paused") if when is None else moment(as_aware(when))
     if name == "misfire_grace_time":
-        return "any lateness" if value is None else f"{value} s"
+        return _("any lateness") if value is None else _("%(seconds)s s") % {"seconds": value}
+    if name == "on_lost":
+        return str(dict(DjangoJob.OnLost.choices).get(value, value))
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     return str(value) if value not in ("", None) else NOTHING

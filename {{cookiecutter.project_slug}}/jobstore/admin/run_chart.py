@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobstore.admin.dashboard.svg import element, picture
 from jobstore.admin.display import MEANINGS, moment, seconds
 
 WIDTH, ROW, GAP, HEAD = 600, 48, 22, 14
-ROWS = (("duration", "Duration"), ("start_delay", "Start delay"))
+# Each with its name at the begin of a sentence, and inside of one.
+ROWS = (
+    ("duration", gettext_lazy("Duration"), gettext_lazy("duration")),
+    ("start_delay", gettext_lazy("Start delay"), gettext_lazy("start delay")),
+)
 # Places for bars, so that two runs do not make two walls.
 LEAST_PLACES = 10
 
@@ -22,25 +28,28 @@ def chart(runs: Sequence[Any]) -> SafeString | str:
     ordered = list(reversed(runs))
     if not any(run.duration is not None for run in ordered):
         return ""
-    told = "; ".join(f"{name.lower()} {_span(field, ordered)}" for field, name in ROWS)
+    told = "; ".join(_span(field, name, ordered) for field, _begin, name in ROWS)
     parts = [part for number, row in enumerate(ROWS) for part in _row(number, *row, ordered)]
-    title = f"The latest {len(ordered)} runs, the newest on the right"
+    title = ngettext(
+        "The latest run", "The latest %(number)d runs, the newest on the right", len(ordered)
+    ) % {"number": len(ordered)}
     size = (WIDTH, len(ROWS) * (ROW + GAP))
     return picture(size, *parts, title=title, description=told, class_="jobstore-chart")
 
 
-def _row(number: int, field: str, name: str, runs: Sequence[Any]) -> list[SafeString]:
+def _row(number: int, field: str, begin: Any, name: Any, runs: Sequence[Any]) -> list[SafeString]:
     top = number * (ROW + GAP) + HEAD
     most = max((_value(run, field) for run in runs), default=0.0)
     step = WIDTH / max(len(runs), LEAST_PLACES)
-    parts = [element("text", f"{name}, at most {seconds(most)}", x=0, y=top - 4)]
+    heading = _("%(name)s, at most %(length)s") % {"name": begin, "length": seconds(most)}
+    parts = [element("text", heading, x=0, y=top - 4)]
     for position, run in enumerate(runs):
         value = getattr(run, field)
         if value is None:
             continue
         height = max(1.0, ROW * _value(run, field) / most if most else 1.0)
         kind = "bad" if MEANINGS.get(run.status) == "bad" else "delay" if number else "good"
-        told = f"{moment(run.run_time)}: {name.lower()} {seconds(value)}, {run.status}"
+        told = f"{moment(run.run_time)}: {name} {seconds(value)}, {_(run.status)}"
         parts.append(
             element(
                 "rect",
@@ -55,9 +64,16 @@ def _row(number: int, field: str, name: str, runs: Sequence[Any]) -> list[SafeSt
     return parts
 
 
-def _span(field: str, runs: Sequence[Any]) -> str:
+def _span(field: str, name: Any, runs: Sequence[Any]) -> str:
     values = [_value(run, field) for run in runs if getattr(run, field) is not None]
-    return f"from {seconds(min(values))} to {seconds(max(values))}" if values else "not known"
+    if not values:
+        return _("%(name)s not known") % {"name": name}
+    text = _("%(name)s from %(shortest)s to %(longest)s")
+    return text % {
+        "name": name,
+        "shortest": seconds(min(values)),
+        "longest": seconds(max(values)),
+    }
 
 
 def _value(run: Any, field: str) -> float:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from jobstore.registry import crontab
 from jobstore.schedules import trigger_defaults
@@ -77,13 +78,13 @@ class MomentField(forms.CharField):
         try:
             found = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise ValidationError(
-                f"{text!r} is not a date and time; write it as 2030-01-31 08:00."
-            ) from None
+            sentence = _("%(text)r is not a date and time; write it as 2030-01-31 08:00.")
+            raise ValidationError(sentence % {"text": text}) from None
         if found.tzinfo is not None:
-            raise ValidationError("Leave out the offset; choose the time zone below.")
+            raise ValidationError(_("Leave out the offset; choose the time zone below."))
         if found.year not in YEARS:
-            raise ValidationError(f"Choose a year from {YEARS[0]} to {YEARS[-1]}.")
+            sentence = _("Choose a year from %(first)s to %(last)s.")
+            raise ValidationError(sentence % {"first": YEARS[0], "last": YEARS[-1]})
         return found
 
     def has_changed(self, initial: Any, data: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from apscheduler.triggers.cron import CronTrigger
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from jobstore.admin.schedule_fields import (
@@ -20,6 +21,7 @@ from jobstore.admin.schedule_fields import (
     is_zone,
 )
 from jobstore.registry import crontab
+from jobstore.sentences import shown
 from jobstore.texts import flattened
 
 KINDS = {
@@ -38,9 +40,26 @@ FIELDS = {
 }
 LIMITS = ("start_date", "end_date", "jitter")
 WITH_LIMITS = ("cron", "interval")
+LABELS = {
+    "year": _("Year"),
+    "month": _("Month"),
+    "day": _("Day"),
+    "week": _("Week"),
+    "day_of_week": _("Day of week"),
+    "hour": _("Hour"),
+    "minute": _("Minute"),
+    "second": _("Second"),
+}
+UNIT_NAMES = {
+    "weeks": pgettext_lazy("unit", "weeks"),
+    "days": pgettext_lazy("unit", "days"),
+    "hours": pgettext_lazy("unit", "hours"),
+    "minutes": pgettext_lazy("unit", "minutes"),
+    "seconds": pgettext_lazy("unit", "seconds"),
+}
 EXAMPLES = {
     "year": "2030",
-    "month": "1-12 or jan-dec",
+    "month": _("1-12 or jan-dec"),
     "day": "1-31, last, 2nd fri",
     "week": "1-53",
     "day_of_week": "mon-fri",
@@ -65,7 +84,9 @@ class ScheduleForm(forms.Form):
     )
     every = forms.FloatField(label=_("Every"), required=False, min_value=0.001, max_value=1e9)
     unit = forms.ChoiceField(
-        label=_("Unit"), required=False, choices=[(name, name) for name in reversed(UNITS)]
+        label=_("Unit"),
+        required=False,
+        choices=[(name, UNIT_NAMES[name]) for name in reversed(UNITS)],
     )
     run_at = MomentField(label=_("At"), required=False)
     timezone = forms.CharField(
@@ -95,7 +116,7 @@ class ScheduleForm(forms.Form):
         super().__init__(data, initial=self.found)
         for name in CRON_FIELDS:
             self.fields[name] = forms.CharField(
-                label=name.replace("_", " ").capitalize(),
+                label=LABELS[name],
                 required=False,
                 max_length=200,
                 widget=forms.TextInput(attrs={"placeholder": EXAMPLES[name]}),
@@ -119,7 +140,8 @@ class ScheduleForm(forms.Form):
         """Refuse what is no name of the list."""
         name: str = self.cleaned_data["timezone"]
         if not is_zone(name):
-            raise ValidationError(f"{name!r} is none of the time zones; choose one of the list.")
+            sentence = gettext("%(name)r is none of the time zones; choose one of the list.")
+            raise ValidationError(sentence % {"name": name})
         return name
 
     def clean(self) -> dict[str, Any]:
@@ -139,31 +161,31 @@ class ScheduleForm(forms.Form):
         others = {name for one in KINDS if one != kind for name in FIELDS[one]} & changed
         if others - {"unit"} and not changed & {"kind", *FIELDS[kind]}:
             other = next(one for one in KINDS if others & set(FIELDS[one]))
-            self.add_error(
-                "kind",
-                f"You filled in “{KINDS[other]}”, but chose “{KINDS[kind]}”. Choose one of both.",
-            )
+            text = gettext("You filled in “%(other)s”, but chose “%(chosen)s”. Choose one of both.")
+            self.add_error("kind", text % {"other": KINDS[other], "chosen": KINDS[kind]})
         if kind not in WITH_LIMITS:
             for name in LIMITS:
                 if self.cleaned_data.get(name) is not None and name in changed:
-                    text = "Only cron fields and intervals have this; empty it, or choose those."
+                    text = gettext(
+                        "Only cron fields and intervals have this; empty it, or choose those."
+                    )
                     self.add_error(name, text)
 
     def _clean_crontab(self, values: dict[str, Any]) -> None:
         text = values["crontab"]
         if not text:
-            self.add_error("crontab", "Write five fields, such as 30 3 * * 1-5.")
+            self.add_error("crontab", gettext("Write five fields, such as 30 3 * * 1-5."))
             return
         try:
             self.arguments = crontab(text, values["timezone"]), {}
         except ValueError as error:
             about = f"crontab({text!r}): "
-            self.add_error("crontab", _sentence(str(error).removeprefix(about)))
+            self.add_error("crontab", _sentence(shown(error).removeprefix(about)))
 
     def _clean_cron(self, values: dict[str, Any]) -> None:
         given = {name: values[name] for name in CRON_FIELDS if values.get(name)}
         if not given:
-            self.add_error("hour", "Fill in at least one field, such as hour 3.")
+            self.add_error("hour", gettext("Fill in at least one field, such as hour 3."))
         for name, text in given.items():
             try:
                 CronTrigger.FIELDS_MAP[name](name, text)
@@ -174,7 +196,8 @@ class ScheduleForm(forms.Form):
     def _clean_interval(self, values: dict[str, Any]) -> None:
         number, unit = values.get("every"), values.get("unit")
         if number is None or not unit:
-            self.add_error("every" if number is None else "unit", "Write how long, such as 15.")
+            text = gettext("Write how long, such as 15.")
+            self.add_error("every" if number is None else "unit", text)
             return
         length = int(number) if number == int(number) else number
         self.arguments = "interval", {unit: length} | self._limits(values)
@@ -182,20 +205,18 @@ class ScheduleForm(forms.Form):
     def _clean_date(self, values: dict[str, Any]) -> None:
         moment = values.get("run_at")
         if moment is None:
-            self.add_error("run_at", "Choose a date and a time.")
+            self.add_error("run_at", gettext("Choose a date and a time."))
             return
         if is_skipped(moment, values["timezone"]):
-            self.add_error(
-                "run_at",
-                f"{moment} is not a time in {values['timezone']}: clocks are put forward past it.",
-            )
+            text = gettext("%(time)s is not a time in %(zone)s: clocks are put forward past it.")
+            self.add_error("run_at", text % {"time": moment, "zone": values["timezone"]})
         self.arguments = "date", {"run_date": moment, "timezone": values["timezone"]}
 
     def _limits(self, values: dict[str, Any]) -> dict[str, Any]:
         names = ("timezone", *LIMITS)
         return {name: values[name] for name in names if values.get(name) is not None}
 
-    def place(self, text: str) -> None:
+    def place(self, error: Exception) -> None:
         """Show what an operation says of the schedule at the field that is meant."""
         kind = self.cleaned_data.get("kind", "")
         names = FIELDS.get(kind, (None,))
@@ -204,7 +225,7 @@ class ScheduleForm(forms.Form):
         end = self.cleaned_data.get("end_date")
         if start and end and end < start:
             filled = ["end_date"]
-        self.add_error((filled or list(names))[0], text)
+        self.add_error((filled or list(names))[0], shown(error))
 
 
 def _sentence(text: str) -> str:

@@ -7,6 +7,8 @@ from django.contrib import admin
 from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from jobstore import conf, versions
 from jobstore.admin.base import ReadOnlyAdmin
@@ -34,15 +36,15 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
     search_fields = ("host",)
     fields = (*list_display, "id")
 
-    lease_ends = moment_of("lease_until", "lease until")
-    started = moment_of("started_at", "started", sortable=True)
-    last_sign_of_life = moment_of("heartbeat_at", "last sign of life", sortable=True)
-    stopped = moment_of("stopped_at", "stopped")
+    lease_ends = moment_of("lease_until", gettext_lazy("lease until"))
+    started = moment_of("started_at", gettext_lazy("started"), sortable=True)
+    last_sign_of_life = moment_of("heartbeat_at", gettext_lazy("last sign of life"), sortable=True)
+    stopped = moment_of("stopped_at", gettext_lazy("stopped"))
 
-    @admin.display(description="version")
+    @admin.display(description=gettext_lazy("version"))
     def running_version(self, instance: SchedulerInstance) -> str:
         """Show what the program is called; what this site runs on appears beside the pointer."""
-        packages = f"This site runs on {versions.of_packages()}."
+        packages = _("This site runs on %(packages)s.") % {"packages": versions.of_packages()}
         return format_html('<span title="{}">{}</span>', packages, instance.version)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -61,12 +63,12 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
             silent=ExpressionWrapper(silent, BooleanField()),
         )
 
-    @admin.display(description="process", ordering="host")
+    @admin.display(description=gettext_lazy("process"), ordering="host")
     def process(self, instance: SchedulerInstance) -> str:
         """Show where it runs."""
         return str(instance)
 
-    @admin.display(description="role", ordering="role")
+    @admin.display(description=gettext_lazy("role"), ordering="role")
     def role_now(self, instance: Any) -> str:
         """Show what it is; a role that it can hardly have any more, being silent, is said so."""
         if instance.role in SchedulerInstance.GONE or not instance.silent:
@@ -74,4 +76,5 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
                 return badge(instance.role)
             reason = format_html('<span class="jobstore-reason">{}</span>', instance.problem)
             return format_html("{} {}", badge(instance.role), reason)
-        return format_html("{} was {}", badge("no sign of life"), instance.role)
+        former = _("was %(role)s") % {"role": instance.get_role_display()}
+        return format_html("{} {}", badge("no sign of life"), former)

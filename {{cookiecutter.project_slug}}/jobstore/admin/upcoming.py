@@ -5,6 +5,10 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
 from jobstore.admin.display import local
 from jobstore.util import as_aware
 
@@ -36,13 +40,18 @@ def upcoming(times: Sequence[dt.datetime], now: dt.datetime) -> list[Upcoming]:
     is_same = all(local(one).utcoffset() == one.utcoffset() for one in times)
     return [
         Upcoming(
-            f"{one:%a %d %b %Y %H:%M:%S} {one:%Z}",
-            "" if is_same else f"{local(one):%a %d %b %Y %H:%M:%S} {local(one):%Z}",
+            _written(one),
+            "" if is_same else _written(local(one)),
             str(one.tzinfo),
             _mark(former, one),
         )
         for former, one in itertools.pairwise([before, *times])
     ]
+
+
+def _written(when: dt.datetime) -> str:
+    pattern = pgettext("format of a day with its weekday", "D d M Y")
+    return f"{date_format(when, pattern)} {when:%H:%M:%S} {when:%Z}"
 
 
 def _mark(former: dt.datetime, one: dt.datetime) -> str:
@@ -51,17 +60,25 @@ def _mark(former: dt.datetime, one: dt.datetime) -> str:
         return ""
     marks = []
     if offset != old:
-        way = "forward" if offset > old else "back"
-        marks.append(f"Clocks go {way} by {_length(abs(offset - old))} before this run.")
-    if one.replace(fold=0).utcoffset() != one.replace(fold=1).utcoffset():
-        which = "second" if one.fold else "first"
-        if one.astimezone(dt.UTC).astimezone(one.tzinfo).replace(tzinfo=None) == one.replace(
-            tzinfo=None
-        ):
-            marks.append(f"Clocks show this time twice; this is the {which}.")
+        text = (
+            _("Clocks go forward by %(length)s before this run.")
+            if offset > old
+            else _("Clocks go back by %(length)s before this run.")
+        )
+        marks.append(text % {"length": _length(abs(offset - old))})
+    comes_twice = one.replace(fold=0).utcoffset() != one.replace(fold=1).utcoffset()
+    back = one.astimezone(dt.UTC).astimezone(one.tzinfo).replace(tzinfo=None)
+    if comes_twice and back == one.replace(tzinfo=None):
+        marks.append(
+            _("Clocks show this time twice; this is the second.")
+            if one.fold
+            else _("Clocks show this time twice; this is the first.")
+        )
     return " ".join(marks)
 
 
 def _length(length: dt.timedelta) -> str:
     minutes = int(length.total_seconds() // 60)
-    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+    if minutes % 60 == 0:
+        return _("%(a)d h") % {"a": minutes // 60}
+    return _("%(a)d min") % {"a": minutes}

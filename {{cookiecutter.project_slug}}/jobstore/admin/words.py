@@ -1,6 +1,13 @@
 """Triggers in words, from the text that `jobstore.schedules` gives for them."""
 
+import functools
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from jobstore.schedules.crontab import MONTHS
 
@@ -9,8 +16,6 @@ FIELD = re.compile(r"(\w+)='([^']*)'")
 AMOUNT = re.compile(r"(year|month|week|day)s=(\d+)")
 # A kind, what is inside of its brackets, and a zone.
 TRIGGER = re.compile(r"(\w+)\[(.*)\](?: ([\w/+-]+))?", re.DOTALL)
-
-POSITION = re.compile(r"(?:1st|2nd|3rd|4th|5th|last) (?:mon|tue|wed|thu|fri|sat|sun)")
 
 # The fields of cron, the longest first, with what each is below the shortest that is given.
 LEAST = {
@@ -25,6 +30,65 @@ LEAST = {
 }
 # Times of a day that are told one by one.
 MAX_CLOCKS = 4
+
+# The words of APScheduler's notation.
+NAMES: dict[str, Any] = {
+    "mon": pgettext_lazy("weekday", "mon"),
+    "tue": pgettext_lazy("weekday", "tue"),
+    "wed": pgettext_lazy("weekday", "wed"),
+    "thu": pgettext_lazy("weekday", "thu"),
+    "fri": pgettext_lazy("weekday", "fri"),
+    "sat": pgettext_lazy("weekday", "sat"),
+    "sun": pgettext_lazy("weekday", "sun"),
+    "jan": pgettext_lazy("month", "jan"),
+    "feb": pgettext_lazy("month", "feb"),
+    "mar": pgettext_lazy("month", "mar"),
+    "apr": pgettext_lazy("month", "apr"),
+    "may": pgettext_lazy("month", "may"),
+    "jun": pgettext_lazy("month", "jun"),
+    "jul": pgettext_lazy("month", "jul"),
+    "aug": pgettext_lazy("month", "aug"),
+    "sep": pgettext_lazy("month", "sep"),
+    "oct": pgettext_lazy("month", "oct"),
+    "nov": pgettext_lazy("month", "nov"),
+    "dec": pgettext_lazy("month", "dec"),
+    "1st": pgettext_lazy("position in a month", "1st"),
+    "2nd": pgettext_lazy("position in a month", "2nd"),
+    "3rd": pgettext_lazy("position in a month", "3rd"),
+    "4th": pgettext_lazy("position in a month", "4th"),
+    "5th": pgettext_lazy("position in a month", "5th"),
+    "last": pgettext_lazy("position in a month", "last"),
+}
+NAME = re.compile(r"\d?[a-z]+")
+FIELD_NAMES = {
+    "year": gettext_lazy("year"),
+    "month": gettext_lazy("month"),
+    "day": gettext_lazy("day"),
+    "week": gettext_lazy("week"),
+    "day_of_week": gettext_lazy("day of week"),
+    "hour": gettext_lazy("hour"),
+    "minute": gettext_lazy("minute"),
+    "second": gettext_lazy("second"),
+}
+# In many languages the word for every depends on the unit.
+EVERY_ONE = {
+    "year": gettext_lazy("every year"),
+    "month": gettext_lazy("every month"),
+    "week": gettext_lazy("every week"),
+    "day": gettext_lazy("every day"),
+    "hour": gettext_lazy("every hour"),
+    "minute": gettext_lazy("every minute"),
+    "second": gettext_lazy("every second"),
+}
+AMOUNTS: dict[str, Callable[[int], str]] = {
+    "year": lambda number: ngettext("%(number)s year", "%(number)s years", number),
+    "month": lambda number: ngettext("%(number)s month", "%(number)s months", number),
+    "week": lambda number: ngettext("%(number)s week", "%(number)s weeks", number),
+    "day": lambda number: ngettext("%(number)s day", "%(number)s days", number),
+    "hour": lambda number: ngettext("%(number)s hour", "%(number)s hours", number),
+    "minute": lambda number: ngettext("%(number)s minute", "%(number)s minutes", number),
+    "second": lambda number: ngettext("%(number)s second", "%(number)s seconds", number),
+}
 
 
 def in_words(trigger: str) -> str:
@@ -43,6 +107,11 @@ def in_words(trigger: str) -> str:
     return f"{text} ({found[3]})" if found and found[3] else text
 
 
+def named(text: str) -> str:
+    """Return a field of cron with its weekdays, months and positions as people call them."""
+    return NAME.sub(lambda found: str(NAMES.get(found[0], found[0])), text)
+
+
 def _interval(length: str) -> str:
     found = INTERVAL.fullmatch(length)
     if not found:
@@ -52,8 +121,13 @@ def _interval(length: str) -> str:
 
 
 def _every(amounts: list[tuple[str, str]]) -> str:
-    parts = [f"{amount} {unit}{'s' * (amount != '1')}" for unit, amount in amounts]
-    return "every " + (parts[0].removeprefix("1 ") if len(parts) == 1 else " ".join(parts))
+    if len(amounts) == 1 and amounts[0][1] == "1":
+        return str(EVERY_ONE[amounts[0][0]])
+    return _("every %(length)s") % {"length": " ".join(_amount(*one) for one in amounts)}
+
+
+def _amount(unit: str, number: str) -> str:
+    return AMOUNTS[unit](1 if number == "1" else 2) % {"number": number_format(number)}
 
 
 def _cron(inside: str) -> str:
@@ -63,44 +137,55 @@ def _cron(inside: str) -> str:
     for name in reversed(LEAST):
         is_shorter |= name in fields
         whole[name] = fields.get(name, "*" if is_shorter else LEAST[name])
-    days, times = _days(whole), _times(whole)
-    if not days or not times:
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items())
-    if times.startswith("at "):
-        return f"{days} {times}"
-    return times if days == "every day" else f"{times}, {days}"
+    days, (clocks, times) = _days(whole), _times(whole)
+    if not days or not (clocks or times):
+        return ", ".join(f"{FIELD_NAMES[name]} {named(value)}" for name, value in fields.items())
+    if clocks:
+        return _at(days, clocks)
+    return times if _is_every_day(whole) else f"{times}, {days}"
 
 
-def _times(whole: dict[str, str]) -> str:
-    """Return the times of a day in words; nothing for those that words would only make longer."""
+def _at(days: str, clocks: Sequence[str]) -> str:
+    return _("%(days)s at %(times)s") % {"days": days, "times": _list(clocks)}
+
+
+def _times(whole: dict[str, str]) -> tuple[list[str], str]:
+    """Return the times of a day, one by one or in words; neither if words would be longer."""
     hour, minute, second = (whole[name] for name in ("hour", "minute", "second"))
     if not second.isdecimal():
         step = _step(second, 60)
-        return _every([("second", str(step))]) if step and hour == minute == "*" else ""
+        return [], _every([("second", str(step))]) if step and hour == minute == "*" else ""
     if minute.isdecimal() and _are_few(hour):
-        clocks = [_clock([one, minute, second]) for one in hour.split(",")]
-        return f"at {_list(clocks)}"
+        return [_clock([one, minute, second]) for one in hour.split(",")], ""
     if hour.isdecimal() and _are_few(minute):
-        clocks = [_clock([hour, one, second]) for one in minute.split(",")]
-        return f"at {_list(clocks)}"
+        return [_clock([hour, one, second]) for one in minute.split(",")], ""
     begin, dash, end = ("0", "", "23") if _step(hour, 24) else hour.partition("-")
     if hour.isdecimal():
         dash, end = "-", hour
     if not (begin.isdecimal() and end.isdecimal()):
-        return ""
+        return [], ""
     if minute.isdecimal():
         first, last = _clock([begin, minute, second]), _clock([end, minute, second])
         every = _every([("hour", str(_step(hour, 24) or 1))])
         if dash:
-            return f"{every} from {first} to {last}"
-        return every if first == "00:00" else f"{every}, at {first[2:]}"
+            return [], _between(every, first, last)
+        past = _("%(every)s, at %(time)s") % {"every": every, "time": first[2:]}
+        return [], every if first == "00:00" else past
     step = _step(minute, 60)
     if not step or second != "0" or _step(hour, 24) > 1:
-        return ""
+        return [], ""
     every = _every([("minute", str(step))])
-    return (
-        f"{every} from {_clock([begin, '0', '0'])} to {int(end):02}:{60 - step}" if dash else every
-    )
+    last = f"{int(end):02}:{60 - step}"
+    return [], _between(every, _clock([begin, "0", "0"]), last) if dash else every
+
+
+def _between(every: str, first: str, last: str) -> str:
+    text = _("%(every)s from %(first)s to %(last)s")
+    return text % {"every": every, "first": first, "last": last}
+
+
+def _is_every_day(whole: dict[str, str]) -> bool:
+    return all(whole[name] == "*" for name in ("year", "month", "week", "day", "day_of_week"))
 
 
 def _days(whole: dict[str, str]) -> str:
@@ -113,27 +198,35 @@ def _days(whole: dict[str, str]) -> str:
     months = [] if month == "*" else [_month(one) for one in month.split(",")]
     if not all(items) or not all(months) or "/" in weekday:
         return ""
-    text = f"on {_list(items)}" if items else "every day" if weekday == "*" else weekday
+    if items:
+        text = _("on %(days)s") % {"days": _list(items)}
+    else:
+        text = str(EVERY_ONE["day"]) if weekday == "*" else named(weekday)
     if items and weekday != "*":
-        text += f" if it is {weekday}"
-    text += f" in {_list(months)}" if months else ""
-    return text if year == "*" else f"{text} in {year}"
+        text = _("%(days)s if it is %(weekday)s") % {"days": text, "weekday": named(weekday)}
+    if months:
+        text = _("%(days)s in %(months)s") % {"days": text, "months": _list(months)}
+    return text if year == "*" else _("%(days)s in %(year)s") % {"days": text, "year": year}
 
 
 def _day(text: str) -> str:
     if found := re.fullmatch(r"(\d+)(?:-(\d+))?", text):
-        return f"days {found[1]} to {found[2]}" if found[2] else f"day {found[1]}"
-    is_position = re.fullmatch(
-        r"last|(1st|2nd|3rd|4th|5th|last) (mon|tue|wed|thu|fri|sat|sun)", text
-    )
-    return f"the {text}{' day' * (text == 'last')}" if is_position else ""
+        if found[2]:
+            return _("days %(first)s to %(last)s") % {"first": found[1], "last": found[2]}
+        return _("day %(day)s") % {"day": found[1]}
+    if text == "last":
+        return _("the last day")
+    is_position = re.fullmatch(r"(1st|2nd|3rd|4th|5th|last) (mon|tue|wed|thu|fri|sat|sun)", text)
+    return _("the %(weekday)s") % {"weekday": named(text)} if is_position else ""
 
 
 def _month(text: str) -> str:
     found = re.fullmatch(r"(\d+|[a-z]{3})(?:-(\d+|[a-z]{3}))?", text)
     ends = [one for one in found.groups() if one] if found else []
-    names = [MONTHS[int(one) - 1] if one.isdecimal() else one for one in ends]
-    return " to ".join(names)
+    names = [named(MONTHS[int(one) - 1] if one.isdecimal() else one) for one in ends]
+    if len(names) < 2:
+        return "".join(names)
+    return _("%(first)s to %(last)s") % {"first": names[0], "last": names[1]}
 
 
 def _step(text: str, most: int) -> int:
@@ -147,8 +240,10 @@ def _are_few(text: str) -> bool:
     return len(numbers) <= MAX_CLOCKS and all(one.isdecimal() for one in numbers)
 
 
-def _list(parts: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+def _list(parts: Sequence[str]) -> str:
+    if len(parts) == 1:
+        return parts[0]
+    return _("%(first)s and %(last)s") % {"first": ", ".join(parts[:-1]), "last": parts[-1]}
 
 
 def _clock(time: list[str]) -> str:
@@ -159,23 +254,27 @@ def _clock(time: list[str]) -> str:
 def _calendar(inside: str) -> str:
     amounts = AMOUNT.findall(inside)
     time = dict(FIELD.findall(inside)).get("time", "").split(":")
-    if not amounts or len(time) != 3:
-        return ""
-    return f"{_every(amounts)} at {_clock(time)}"
+    return _at(_every(amounts), [_clock(time)]) if amounts and len(time) == 3 else ""
 
 
 def _date(when: str) -> str:
-    return f"once, at {when}"
+    return _("once, at %(time)s") % {"time": when}
 
 
 def _or(inside: str) -> str:
-    parts = _split(inside)
-    return ", or ".join(map(in_words, parts)) if all(map(TRIGGER.fullmatch, parts)) else ""
+    return _joined(inside, _("%(first)s, or %(second)s"))
 
 
 def _and(inside: str) -> str:
+    return _joined(inside, _("%(first)s, and also %(second)s"))
+
+
+def _joined(inside: str, both: str) -> str:
     parts = _split(inside)
-    return ", and also ".join(map(in_words, parts)) if all(map(TRIGGER.fullmatch, parts)) else ""
+    if not all(map(TRIGGER.fullmatch, parts)):
+        return ""
+    words = [in_words(one) for one in parts]
+    return functools.reduce(lambda first, second: both % {"first": first, "second": second}, words)
 
 
 def _split(inside: str) -> list[str]:

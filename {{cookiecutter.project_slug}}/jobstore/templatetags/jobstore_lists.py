@@ -5,9 +5,11 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 register = template.Library()
 
@@ -31,7 +33,13 @@ CHECKBOXES = mark_safe(' class="action-checkbox-column"')
 @register.filter
 def grouped(number: int) -> str:
     """Return a number with its thousands apart."""
-    return f"{number:,}"
+    return number_format(number, force_grouping=True)
+
+
+@register.filter
+def translated(word: str) -> str:
+    """Return a stored word, such as a status, as people read it."""
+    return gettext(word) if word else ""
 
 
 @register.simple_tag

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from jobstore.admin.dashboard import svg
 from jobstore.admin.dashboard.queries import Minute
@@ -36,14 +37,18 @@ def runs_chart(minutes: Sequence[Minute]) -> tuple[SafeString, str]:
         {"executed": good, "failed": bad},
         len(minutes),
         title=_("Runs per minute in the last hour"),
-        description=_("%(good)d runs went well, %(bad)d did not; at most %(most)d in a minute.")
+        description=ngettext(
+            "%(good)d run went well, %(bad)d did not; at most %(most)d in a minute.",
+            "%(good)d runs went well, %(bad)d did not; at most %(most)d in a minute.",
+            number,
+        )
         % {
             "good": number,
             "bad": failed,
             "most": max((m.good + m.bad for m in minutes), default=0),
         },
     )
-    return picture, f"{top:g}"
+    return picture, number_format(f"{top:g}")
 
 
 def delay_chart(minutes: Sequence[Minute]) -> tuple[SafeString, str]:
@@ -63,7 +68,7 @@ def delay_chart(minutes: Sequence[Minute]) -> tuple[SafeString, str]:
         title=_("Start delay per minute in the last hour"),
         description=_("The longest delay was %(longest)s.") % {"longest": seconds(longest)},
     )
-    return picture, f"{top:g} s"
+    return picture, _("%(seconds)s s") % {"seconds": number_format(f"{top:g}")}
 
 
 def times(minutes: Sequence[Minute]) -> list[str]:

@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, pgettext
 
 from jobstore import api, conf
 from jobstore.admin.dashboard import charts, queries, strips, verdict
@@ -37,12 +37,12 @@ SAFE = "!$&'()*+,;=/~:@"
 
 # What of a run is called how; the order is that of the tiles.
 OUTCOMES = (
-    (Run.SUCCESS, "executed"),
-    (Run.ERROR, "failed"),
-    ("late", "late"),
-    (Run.MISSED, "missed"),
-    (Run.MAX_INSTANCES, "skipped"),
-    (Run.LOST, "lost"),
+    (Run.SUCCESS, gettext_noop("executed")),
+    (Run.ERROR, gettext_noop("failed")),
+    ("late", gettext_noop("late")),
+    (Run.MISSED, gettext_noop("missed")),
+    (Run.MAX_INSTANCES, gettext_noop("skipped")),
+    (Run.LOST, gettext_noop("lost")),
 )
 
 
@@ -373,8 +373,7 @@ def _length(length: float) -> str:
     if whole < 60:
         return _("%(s)d s") % {"s": whole}
     if whole < 3600:
-        amounts, text = divmod(whole, 60), _("%(a)d min %(b)d s")
-        short = ngettext("%(a)d min", "%(a)d min", amounts[0])
+        amounts, text, short = divmod(whole, 60), _("%(a)d min %(b)d s"), _("%(a)d min")
     elif whole < 86_400:
         amounts, text = (whole // 3600, whole % 3600 // 60), _("%(a)d h %(b)d min")
         short = _("%(a)d h")
@@ -394,4 +393,5 @@ def _day_and_clock(when: dt.datetime | None, now: dt.datetime) -> str:
         return ""
     if local(when).date() == local(now).date():
         return _clock(when)
-    return date_format(local(when), "D j M, H:i")
+    pattern = pgettext("format of a day and a time of this year", "D j M, H:i")
+    return date_format(local(when), pattern)

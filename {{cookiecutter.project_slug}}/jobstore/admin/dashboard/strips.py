@@ -106,7 +106,7 @@ def _left(position: int) -> int:
 
 def _in_words(counts: Counts, slots: int, *, is_whole: bool) -> str:
     found = totals(counts)
-    parts = [f"{status.rstrip('!')} {found[status]}" for status in Run.STATUSES if found[status]]
+    parts = [f"{_(status).rstrip('!')} {found[status]}" for status in Run.STATUSES if found[status]]
     past = ", ".join(parts) or _("No run in the last 24 hours")
     if not is_whole:
         return past
