@@ -9,11 +9,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_noop as _
 
 from jobstore import conf
 from jobstore.api.errors import NotAllowed
 from jobstore.context import current
 from jobstore.models import AuditEntry, DjangoJob
+from jobstore.sentences import said
 from jobstore.texts import described, flattened
 
 # A user, or a text that says who asks; None for the code itself.
@@ -103,10 +105,12 @@ def check(by: By, verb: str, job: DjangoJob | None = None) -> None:
     except ImproperlyConfigured:
         raise
     except Exception as error:
-        raise NotAllowed(f"JOB_ACCESS raised {described(error)}.") from error
+        raise NotAllowed(said(_("JOB_ACCESS raised %(error)s."), error=described(error))) from error
     if not allowed:
-        about = f" job {job.pk!r}" if job is not None and verb != "add" else " jobs"
-        raise NotAllowed(f"{name_of(by)} may not {verb}{about}.")
+        if job is None or verb == "add":
+            raise NotAllowed(said(_("%(who)s may not %(verb)s jobs."), who=name_of(by), verb=verb))
+        text = _("%(who)s may not %(verb)s job %(job)r.")
+        raise NotAllowed(said(text, who=name_of(by), verb=verb, job=job.pk))
 
 
 def _hook() -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
+from django.utils.translation import gettext_noop as _
 
 from jobstore import conf
 from jobstore.api import access, audit, building
@@ -18,6 +19,7 @@ from jobstore.database.notifications import notify
 from jobstore.declarations.offers import Offer
 from jobstore.jobstores import initial_values
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
+from jobstore.sentences import changed, said, told
 from jobstore.storage import edits, replacement
 
 
@@ -126,7 +128,7 @@ def arguments_of(offer: Offer, values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return offer.arguments(values)
     except ValueError as error:
-        raise InvalidArguments(f"{error}.") from error
+        raise InvalidArguments(changed(told(error), "{}.".format)) from error
 
 
 def _store(
@@ -148,11 +150,11 @@ def _store(
         DjangoJobExecution.objects.db_manager(using).cancel_waiting(jobs, REPLACED)
         return before
     if stored.declaration:
-        raise AlreadyExists(
-            f"The code declares a job {job.id!r}; change that one, or choose another id."
-        )
+        text = _("The code declares a job %(job)r; change that one, or choose another id.")
+        raise AlreadyExists(said(text, job=job.id))
     if not replace_existing:
-        raise AlreadyExists(f"There is a job {job.id!r}; change that one, or choose another id.")
+        text = _("There is a job %(job)r; change that one, or choose another id.")
+        raise AlreadyExists(said(text, job=job.id))
     edited, values["on_lost"] = edits.keep(job, values["on_lost"], stored)
     replacement.keep_schedule(job, stored)
     if stored.next_run_time is None:

@@ -12,6 +12,7 @@ from apscheduler.job import Job
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.util import convert_to_datetime, ref_to_obj
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from jobstore import conf, models
 from jobstore.api.errors import InvalidArguments, InvalidOption, InvalidSchedule, NotSchedulable
@@ -22,6 +23,7 @@ from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import first_run_time
+from jobstore.sentences import Sentence, changed, said, told
 from jobstore.storage import replacement, serializer
 from jobstore.texts import flattened
 from jobstore.util import as_aware
@@ -45,7 +47,10 @@ def _as(kind: type[Exception]) -> Iterator[None]:
     except kind:
         raise
     except Exception as error:
-        raise kind(_sentence(flattened(error) or type(error).__name__)) from error
+        text = told(error)
+        if not isinstance(text, Sentence):
+            text = flattened(error) or type(error).__name__
+        raise kind(changed(text, _sentence)) from error
 
 
 def _sentence(text: str) -> str:
@@ -72,14 +77,21 @@ def _check_cron_fields(fields: Mapping[str, Any]) -> None:
     """Name the field that is unknown or wrong, which APScheduler does not."""
     known = (*CronTrigger.FIELD_NAMES, "start_date", "end_date", "timezone", "jitter")
     if unknown := next((name for name in fields if name not in known), None):
-        raise InvalidSchedule(f"{unknown} is not a field of cron, which takes {', '.join(known)}.")
+        text = _("%(name)s is not a field of cron, which takes %(known)s.")
+        raise InvalidSchedule(said(text, name=unknown, known=", ".join(known)))
     for name in CronTrigger.FIELD_NAMES:
         if isinstance(fields.get(name), str | int):
             try:
                 CronTrigger(timezone=dt.UTC, **{name: fields[name]})
             except ValueError as error:
                 text = flattened(error).rpartition(": ")[2].rstrip(".")
-                raise InvalidSchedule(f"{name}={fields[name]!r} is wrong: {text}.") from None
+                wrong = said(
+                    _("%(name)s=%(value)r is wrong: %(why)s."),
+                    name=name,
+                    value=fields[name],
+                    why=text,
+                )
+                raise InvalidSchedule(wrong) from None
 
 
 def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime:
@@ -94,9 +106,11 @@ def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime
         with validation.limited():
             first = first_run_time(trigger, now)
         if first is None:
-            raise InvalidSchedule(f"The schedule {flattened(trigger)} never fires.")
+            text = _("The schedule %(schedule)s never fires.")
+            raise InvalidSchedule(said(text, schedule=flattened(trigger)))
         if grace is not None and (now - first).total_seconds() > grace:
-            raise InvalidSchedule(f"The schedule {flattened(trigger)} lies in the past.")
+            text = _("The schedule %(schedule)s lies in the past.")
+            raise InvalidSchedule(said(text, schedule=flattened(trigger)))
         _check_frequency(trigger, first)
     return first
 
@@ -105,13 +119,16 @@ def _check_frequency(trigger: Any, first: dt.datetime) -> None:
     least = conf.get("SCHEDULER_MIN_INTERVAL_SECONDS")
     if not least:
         return
-    exact, _ = replacement.without_jitter(trigger)
+    exact, _jitter = replacement.without_jitter(trigger)
     times = [one.timestamp() for one in times_from(exact, first, LOOKED_AT)]
     shortest = min((later - time for time, later in itertools.pairwise(times)), default=0)
     if len(times) > 1 and shortest < least:
+        text = _(
+            "The schedule %(schedule)s fires again after %(shortest)g s, and no less than "
+            "%(least)g s are allowed here (SCHEDULER_MIN_INTERVAL_SECONDS)."
+        )
         raise InvalidSchedule(
-            f"The schedule {flattened(trigger)} fires again after {shortest:g} s, and no less than "
-            f"{least:g} s are allowed here (SCHEDULER_MIN_INTERVAL_SECONDS)."
+            said(text, schedule=flattened(trigger), shortest=shortest, least=least)
         )
 
 
@@ -137,9 +154,9 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
     """
     with _as(InvalidArguments):
         if isinstance(args, str) or not isinstance(args, Sequence):
-            raise InvalidArguments("The positional arguments are a list or a tuple.")
+            raise InvalidArguments(said(_("The positional arguments are a list or a tuple.")))
         if not isinstance(kwargs, Mapping):
-            raise InvalidArguments("The named arguments are a dict.")
+            raise InvalidArguments(said(_("The named arguments are a dict.")))
         validation.check_arguments({"args": tuple(args), "kwargs": dict(kwargs)})
         try:
             signature = inspect.signature(func)
@@ -149,7 +166,8 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
             signature.bind(*args, **kwargs)
         except TypeError as error:
             name = getattr(func, "__qualname__", flattened(func))
-            raise InvalidArguments(f"{name}{signature} is called wrongly: {error}.") from None
+            text = _("%(call)s is called wrongly: %(error)s.")
+            raise InvalidArguments(said(text, call=f"{name}{signature}", error=error)) from None
 
 
 def find_function(func: Callable[..., Any] | str) -> Any:
@@ -163,11 +181,14 @@ def find_function(func: Callable[..., Any] | str) -> Any:
             func = ref_to_obj(func)
         except (LookupError, ValueError, TypeError) as error:
             text = flattened(error).rstrip(".")
-            raise NotSchedulable(f"There is no function {func!r}: {text}.") from error
+            sentence = said(_("There is no function %(name)r: %(why)s."), name=func, why=text)
+            raise NotSchedulable(sentence) from error
     if not callable(func):
-        raise NotSchedulable(f"{flattened(repr(func))} cannot be called; name a function.")
+        text = _("%(object)s cannot be called; name a function.")
+        raise NotSchedulable(said(text, object=flattened(repr(func))))
     if fault := functions.fault_of(func):
-        raise NotSchedulable(f"{flattened(func)} cannot be a job: {fault}.")
+        text = _("%(object)s cannot be a job: %(fault)s.")
+        raise NotSchedulable(said(text, object=flattened(func), fault=fault))
     return functions.importable(func)
 
 
@@ -180,7 +201,7 @@ def make_job(
     :raises InvalidOption: if one of them makes no sense.
     """
     if not isinstance(job_id, str) or not job_id.strip():
-        raise InvalidOption("A job's id is a text that is not empty.")
+        raise InvalidOption(said(_("A job's id is a text that is not empty.")))
     _check_switch(options)
     with _as(InvalidOption):
         job = Job(
@@ -215,13 +236,14 @@ def check_options(job: Job, scheduler: DjangoScheduler) -> None:
         validation.check_limits(job, scheduler)
         values = serializer.values(job)  # raises for what cannot be stored
         if len(values["job_state"]) > validation.MAX_STATE_BYTES:
-            raise InvalidOption("The arguments are larger than 3 MB; pass a key, and look them up.")
+            text = _("The arguments are larger than 3 MB; pass a key, and look them up.")
+            raise InvalidOption(said(text))
 
 
 def _check_switch(options: Mapping[str, Any]) -> None:
     # APScheduler takes any value for a yes or a no.
     if not isinstance(options.get("coalesce", True), bool):
-        raise InvalidOption("coalesce is True or False.")
+        raise InvalidOption(said(_("coalesce is True or False.")))
 
 
 def check_on_lost(on_lost: str) -> None:
@@ -230,8 +252,9 @@ def check_on_lost(on_lost: str) -> None:
     :raises InvalidOption: with those that there are.
     """
     if on_lost not in DjangoJob.OnLost.values:
-        known = " or ".join(map(repr, DjangoJob.OnLost.values))
-        raise InvalidOption(f"on_lost is {known}, not {on_lost!r}.")
+        first, second = DjangoJob.OnLost.values
+        text = _("on_lost is %(first)r or %(second)r, not %(value)r.")
+        raise InvalidOption(said(text, first=first, second=second, value=on_lost))
 
 
 def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
@@ -240,14 +263,14 @@ def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
     :raises InvalidSchedule: if it is none.
     """
     if value is None:
-        raise InvalidSchedule("A job that is not to run next is paused: use that, with a reason.")
+        text = _("A job that is not to run next is paused: use that, with a reason.")
+        raise InvalidSchedule(said(text))
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value)
         except ValueError:
-            raise InvalidSchedule(
-                f"{value!r} is not a date and time; write it as '2030-01-31 08:00'."
-            ) from None
+            text = _("%(value)r is not a date and time; write it as '2030-01-31 08:00'.")
+            raise InvalidSchedule(said(text, value=value)) from None
     with _as(InvalidSchedule):
         found: dt.datetime = convert_to_datetime(value, scheduler.timezone, "next_run_time")
         return found

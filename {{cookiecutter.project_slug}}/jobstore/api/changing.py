@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from jobstore.api import access, building
 from jobstore.api.columns import UNSET, Unset, definition, in_service, warn_of_weekdays
 from jobstore.api.errors import (
@@ -15,6 +17,7 @@ from jobstore.api.transaction import changing
 from jobstore.declarations.declaration import DeclarationError
 from jobstore.declarations.validation import build, set_first_run
 from jobstore.models import DjangoJob
+from jobstore.sentences import said, told
 from jobstore.storage import edits, replacement
 
 
@@ -85,7 +88,7 @@ def change(
     given = {key: value for key, value in options.items() if value is not UNSET}
     others = (args, kwargs, on_lost, next_run_time)
     if not given and all(one is UNSET for one in others):
-        raise InvalidOption("Nothing is given that should change.")
+        raise InvalidOption(said(_("Nothing is given that should change.")))
     scheduler = building.stand_in()
     with changing(job_id, "change", "edit", by, expected=expected) as under_way:
         row = under_way.row
@@ -118,12 +121,12 @@ def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
     with changing(job_id, "reset", "edit", by) as under_way:
         row = under_way.row
         if declaration is None:
-            raise NotDeclared(f"The code does not declare a job {job_id!r}.")
+            raise NotDeclared(said(_("The code does not declare a job %(job)r."), job=job_id))
         try:
             job = build(declaration, building.stand_in())
             set_first_run(job, declaration, building.now(under_way.using))
         except DeclarationError as error:
-            raise NotDeclared(str(error)) from error
+            raise NotDeclared(told(error)) from error
         replacement.keep_schedule(job, row)
         under_way.write(
             **in_service(job),
@@ -137,5 +140,6 @@ def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
 
 def _moved(row: DjangoJob, next_run_time: Any, scheduler: Any) -> Any:
     if row.next_run_time is None:
-        raise InvalidSchedule(f"Job {row.pk!r} is paused; resume it, and then move its next run.")
+        text = _("Job %(job)r is paused; resume it, and then move its next run.")
+        raise InvalidSchedule(said(text, job=row.pk))
     return building.given_time(next_run_time, scheduler)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from jobstore.api.errors import InvalidOption
 from jobstore.schedules.wording import weekday_question
+from jobstore.sentences import told
 from jobstore.storage import serializer
 from jobstore.storage.serializer import UnreadableState
 from jobstore.util import get_django_internal_datetime
@@ -34,7 +35,7 @@ def definition(job: Any) -> dict[str, Any]:
     try:
         values = serializer.values(job)
     except (ValueError, UnreadableState) as error:
-        raise InvalidOption(str(error)) from error
+        raise InvalidOption(told(error)) from error
     return {"next_run_time": get_django_internal_datetime(job.next_run_time), **values}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import router
 from django.db.models import F, Q, QuerySet
+from django.utils.translation import gettext_noop as _
 
 from jobstore import registry
 from jobstore.api import building
@@ -17,6 +18,7 @@ from jobstore.declarations.declaration import Declaration, DeclarationError
 from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.sentences import said, told
 from jobstore.storage import edits, masking, serializer
 from jobstore.texts import flattened
 
@@ -69,7 +71,7 @@ def get(job_id: str) -> DjangoJob:
     """
     row = DjangoJob.all_objects.filter(pk=job_id).first()
     if row is None:
-        raise NoSuchJob(f"There is no job {job_id!r}.")
+        raise NoSuchJob(said(_("There is no job %(job)r."), job=job_id))
     return row
 
 
@@ -80,7 +82,7 @@ def get_run(run_id: int) -> DjangoJobExecution:
     """
     run = DjangoJobExecution.objects.filter(pk=run_id).first()
     if run is None:
-        raise NoSuchRun(f"There is no run {run_id} in the history.")
+        raise NoSuchRun(said(_("There is no run %(run)s in the history."), run=run_id))
     return run
 
 
@@ -103,7 +105,8 @@ def find(
     :raises InvalidOption: for a state that there is not.
     """
     if state and state not in STATES:
-        raise InvalidOption(f"There is no state {state!r}, only {', '.join(STATES)}.")
+        text = _("There is no state %(state)r, only %(known)s.")
+        raise InvalidOption(said(text, state=state, known=", ".join(STATES)))
     jobs = DjangoJob.all_objects.filter(STATES[state] if state else IN_SERVICE)
     if text:
         jobs = jobs.filter(
@@ -148,7 +151,8 @@ def restore(row: DjangoJob) -> Any:
     try:
         return serializer.restore(row)
     except serializer.UnreadableState as error:
-        raise Unreadable(f"Job {row.pk!r} cannot be restored: {error}") from error
+        text = _("Job %(job)r cannot be restored: %(error)s")
+        raise Unreadable(said(text, job=row.pk, error=told(error))) from error
 
 
 def fingerprint(row: DjangoJob) -> str:
@@ -168,7 +172,8 @@ def next_run_times(job: DjangoJob | str | Any, number: int = 10) -> list[dt.date
     :raises InvalidOption: for another number.
     """
     if not 1 <= number <= MOST_TIMES:
-        raise InvalidOption(f"From 1 to {MOST_TIMES} times can be asked for, not {number}.")
+        text = _("From 1 to %(most)s times can be asked for, not %(number)s.")
+        raise InvalidOption(said(text, most=MOST_TIMES, number=number))
     if hasattr(job, "get_next_fire_time"):
         return preview(job, number)
     restored = restore(job if isinstance(job, DjangoJob) else get(job))
@@ -209,10 +214,15 @@ def offered(key: str) -> Offer:
     if key in found:
         return found[key]
     similar = difflib.get_close_matches(key, found, n=1, cutoff=0.5)
-    hint = f"; did you mean {similar[0]}?" if similar else "."
-    raise NotSchedulable(
-        f"The code offers no function {flattened(key, 80)!r}, by @schedulable or @scheduled{hint}"
-    )
+    shown = flattened(key, 80)
+    if similar:
+        text = _(
+            "The code offers no function %(name)r, by @schedulable or @scheduled; did you mean "
+            "%(similar)s?"
+        )
+        raise NotSchedulable(said(text, name=shown, similar=similar[0]))
+    text = _("The code offers no function %(name)r, by @schedulable or @scheduled.")
+    raise NotSchedulable(said(text, name=shown))
 
 
 def offer_for(job: DjangoJob) -> Offer | None:

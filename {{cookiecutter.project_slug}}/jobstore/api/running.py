@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import router, transaction
+from django.utils.translation import gettext_noop as _
 
 from jobstore.api import access, audit, building
 from jobstore.api.errors import (
@@ -21,6 +22,7 @@ from jobstore.api.reading import restore
 from jobstore.api.transaction import changing
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.schedules.wording import first_run_time
+from jobstore.sentences import changed, said, told
 from jobstore.storage import quarantine, run_arguments, serializer
 from jobstore.texts import described, flattened
 from jobstore.util import get_django_internal_datetime
@@ -37,13 +39,16 @@ def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str
         for job_id in job_ids:
             row = rows.get(job_id)
             if row is None:
-                raise NoSuchJob(f"Job {job_id!r} is retired, or there is none; it does not run.")
+                text = _("Job %(job)r is retired, or there is none; it does not run.")
+                raise NoSuchJob(said(text, job=job_id))
             access.check(by, "run", row)
             if row.quarantined_at is not None:
-                raise Quarantined(
-                    f"Job {job_id!r} is in quarantine and does not run: "
-                    f"{flattened(row.quarantine_reason)} Repair it, and resume it."
+                text = _(
+                    "Job %(job)r is in quarantine and does not run: %(reason)s Repair it, and "
+                    "resume it."
                 )
+                reason = flattened(row.quarantine_reason)
+                raise Quarantined(said(text, job=job_id, reason=reason))
         yield using, rows
 
 
@@ -51,7 +56,7 @@ def _run(run: DjangoJobExecution | int, using: str) -> DjangoJobExecution:
     key = run.pk if isinstance(run, Run) else run
     found = Run.objects.using(using).filter(pk=key).first()
     if found is None:
-        raise NoSuchRun(f"There is no run {key} in the history.")
+        raise NoSuchRun(said(_("There is no run %(run)s in the history."), run=key))
     return found
 
 
@@ -90,21 +95,23 @@ def resume(job_id: str, *, by: access.By = None) -> bool:
             try:
                 next_run_time = first_run_time(job.trigger, now)
             except Exception as error:  # a trigger is anybody's code
-                raise InvalidSchedule(
-                    f"The trigger of job {job_id!r} raised {described(error)}."
-                ) from error
+                text = _("The trigger of job %(job)r raised %(error)s.")
+                raised = said(text, job=job_id, error=described(error))
+                raise InvalidSchedule(raised) from error
             if next_run_time is None:
-                raise InvalidSchedule(f"The trigger of job {job_id!r} has no run time left.")
+                text = _("The trigger of job %(job)r has no run time left.")
+                raise InvalidSchedule(said(text, job=job_id))
             stored = get_django_internal_datetime(next_run_time)
             change.write(next_run_time=stored, pause_reason="")
         if row.quarantined_at is not None:
             try:
                 change.is_done |= quarantine.release(row)
             except serializer.UnreadableState as error:
-                raise Unreadable(f"Job {job_id!r} cannot be restored: {error}") from error
+                text = _("Job %(job)r cannot be restored: %(error)s")
+                raise Unreadable(said(text, job=job_id, error=told(error))) from error
             except ValueError as error:
-                text = f"Job {job_id!r} stays in quarantine: {error}."
-                raise InvalidSchedule(text) from error
+                text = _("Job %(job)r stays in quarantine: %(error)s.")
+                raise InvalidSchedule(said(text, job=job_id, error=told(error))) from error
     return change.is_done
 
 
@@ -150,7 +157,7 @@ def run_now(
             try:
                 signer = run_arguments.signer(job, args, kwargs)
             except ValueError as error:
-                raise InvalidArguments(f"{error}.") from error
+                raise InvalidArguments(changed(told(error), "{}.".format)) from error
         run = Run.objects.db_manager(using).request(job_id, access.name_of(by), arguments=signer)
         audit.record("run", job_id, by, using=using, after=audit.of_run(run), run_id=run.pk)
     return run
@@ -188,13 +195,15 @@ def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJ
     """
     using = router.db_for_write(Run)
     former = _run(run, using)
-    with _runnable([former.job_id], by) as (using, _):
+    with _runnable([former.job_id], by) as (using, _rows):
         if former.status in Run.UNFINISHED:
-            raise NotEnded(f"Run {former.pk} of job {former.job_id!r} has not ended yet.")
+            text = _("Run %(run)s of job %(job)r has not ended yet.")
+            raise NotEnded(said(text, run=former.pk, job=former.job_id))
         try:
             signer = run_arguments.signer_again(former)
         except serializer.UnreadableState as error:
-            raise Unreadable(f"Run {former.pk} cannot be repeated: {error}") from error
+            text = _("Run %(run)s cannot be repeated: %(error)s")
+            raise Unreadable(said(text, run=former.pk, error=told(error))) from error
         again = Run.objects.db_manager(using).request(
             former.job_id, access.name_of(by), arguments=signer
         )
@@ -219,11 +228,11 @@ def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobE
         if not found.cancel(access.name_of(by)):
             found.refresh_from_db(using=using)
             if found.status == Run.RUNNING:
-                raise CannotCancel(
-                    f"Run {found.pk} of job {found.job_id!r} is running; a thread cannot be "
-                    "interrupted."
-                )
-            raise CannotCancel(f"Run {found.pk} of job {found.job_id!r} has ended: {found.status}")
+                text = _("Run %(run)s of job %(job)r is running; a thread cannot be interrupted.")
+                raise CannotCancel(said(text, run=found.pk, job=found.job_id))
+            text = _("Run %(run)s of job %(job)r has ended: %(status)s")
+            status = said(found.status)
+            raise CannotCancel(said(text, run=found.pk, job=found.job_id, status=status))
         before = audit.of_run(found)
         found.refresh_from_db(using=using)
         after = audit.of_run(found)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import DataError, router, transaction
+from django.utils.translation import gettext_noop as _
 
 from jobstore.api import access, audit
 from jobstore.api.errors import Conflict, InvalidOption, NoSuchJob
 from jobstore.api.reading import fingerprint
 from jobstore.models import DjangoJob
+from jobstore.sentences import said
 from jobstore.texts import flattened
 
 
@@ -29,8 +31,8 @@ class Change:
             with transaction.atomic(using=self.using):
                 jobs.update(**values)
         except DataError as error:
-            text = f"Job {self.row.pk!r} cannot be stored: {flattened(error)}"
-            raise InvalidOption(text) from error
+            text = _("Job %(job)r cannot be stored: %(error)s")
+            raise InvalidOption(said(text, job=self.row.pk, error=flattened(error))) from error
         self.is_done = True
 
 
@@ -53,12 +55,14 @@ def changing(
         rows = DjangoJob.all_objects.using(using)
         row = rows.select_for_update().filter(pk=job_id).first()
         if row is None:
-            raise NoSuchJob(f"There is no job {job_id!r}.")
+            raise NoSuchJob(said(_("There is no job %(job)r."), job=job_id))
         access.check(by, permission, row)
         if row.retired_at is not None and verb != "retire":
-            raise NoSuchJob(f"Job {job_id!r} is retired; add it again to have it run.")
+            text = _("Job %(job)r is retired; add it again to have it run.")
+            raise NoSuchJob(said(text, job=job_id))
         if expected and fingerprint(row) != expected:
-            raise Conflict(f"Job {job_id!r} was changed since you looked at it; look again.")
+            text = _("Job %(job)r was changed since you looked at it; look again.")
+            raise Conflict(said(text, job=job_id))
         before = audit.snapshot(row)
         change = Change(row, using)
         yield change

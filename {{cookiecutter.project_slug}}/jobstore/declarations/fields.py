@@ -10,19 +10,22 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
+from jobstore.sentences import said
 from jobstore.storage import masking
 from jobstore.texts import flattened
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 WANTED = {
-    "text": "text",
-    "whole": "a whole number",
-    "number": "a number",
-    "switch": "true or false",
-    "date": "a date such as 2030-01-31",
-    "moment": "a moment such as 2030-01-31 08:00",
-    "decimal": "a decimal number such as 12.50",
-    "any": "a value",
+    "text": _("text"),
+    "whole": _("a whole number"),
+    "number": _("a number"),
+    "switch": _("true or false"),
+    "date": _("a date such as 2030-01-31"),
+    "moment": _("a moment such as 2030-01-31 08:00"),
+    "decimal": _("a decimal number such as 12.50"),
+    "any": _("a value"),
 }
 
 
@@ -47,16 +50,18 @@ class Field:
     @property
     def wanted(self) -> str:
         """What is expected, in words that follow "must be"."""
-        wanted = WANTED.get(self.kind) or " or ".join(self.choices)
-        if self.least is not None:
-            wanted += (
-                f" from {self.least:g}" if self.most is not None else f" of at least {self.least:g}"
-            )
-        if self.most is not None:
-            wanted += (
-                f" to {self.most:g}" if self.least is not None else f" of at most {self.most:g}"
-            )
-        return wanted
+        if self.kind not in WANTED:
+            return _chosen([*self.choices])
+        wanted = said(WANTED[self.kind])
+        if self.least is None and self.most is None:
+            return wanted
+        if self.most is None:
+            text = _("%(wanted)s of at least %(least)g")
+        elif self.least is None:
+            text = _("%(wanted)s of at most %(most)g")
+        else:
+            text = _("%(wanted)s from %(least)g to %(most)g")
+        return said(text, wanted=wanted, least=self.least, most=self.most)
 
     @property
     def is_secret(self) -> bool:
@@ -71,13 +76,20 @@ class Field:
         if given is None or (given == "" and self.kind != "text"):
             if self.is_optional:
                 return None
-            raise ValueError(f"{self.name} is missing; it must be {self.wanted}")
+            text = _("%(name)s is missing; it must be %(wanted)s")
+            raise ValueError(said(text, name=self.name, wanted=self.wanted))
         try:
             value = self._read(given)
         except (ValueError, TypeError, KeyError, ArithmeticError):
-            shown = "what was given" if self.is_secret else repr(flattened(given, 80))
-            raise ValueError(f"{self.name} is {shown}; it must be {self.wanted}") from None
+            raise ValueError(self._refused(given)) from None
         return value
+
+    def _refused(self, given: Any) -> str:
+        if self.is_secret:
+            text = _("%(name)s is what was given; it must be %(wanted)s")
+            return said(text, name=self.name, wanted=self.wanted)
+        text = _("%(name)s is %(value)r; it must be %(wanted)s")
+        return said(text, name=self.name, value=flattened(given, 80), wanted=self.wanted)
 
     def text_of(self, value: Any) -> Any:
         """Return a value as a file of jobs holds it: `value_of` returns the same again."""
@@ -143,6 +155,14 @@ def _date(given: Any) -> dt.date:
     if isinstance(given, dt.date) and not isinstance(given, dt.datetime):
         return given
     return dt.date.fromisoformat(given)
+
+
+def _chosen(names: list[str]) -> str:
+    """Return choices as people list them."""
+    found = names[0] if names else ""
+    for name in names[1:]:
+        found = said(_("%(first)s or %(second)s"), first=found, second=name)
+    return found
 
 
 READERS: dict[str, Callable[[Any], Any]] = {

@@ -10,8 +10,11 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from django.utils.translation import gettext_noop as _
+
 from jobstore.declarations.declaration import Place, Problem, name_of
 from jobstore.declarations.fields import Field
+from jobstore.sentences import said
 from jobstore.texts import flattened
 
 KINDS: dict[Any, str] = {
@@ -60,14 +63,16 @@ class Offer:
         """
         known = {field.name: field for field in self.fields}
         if unknown := next((name for name in values if name not in known), None):
-            takes = ", ".join(known) or "no argument"
-            raise ValueError(f"{self.key} takes {takes}, and not {unknown!r}")
+            takes = ", ".join(known) or said(_("no argument"))
+            text = _("%(key)s takes %(takes)s, and not %(unknown)r")
+            raise ValueError(said(text, key=self.key, takes=takes, unknown=unknown))
         found = {}
         for name, field in known.items():
             if name in values:
                 found[name] = field.value_of(values[name])
             elif field.is_required:
-                raise ValueError(f"{name} is missing; it must be {field.wanted}")
+                text = _("%(name)s is missing; it must be %(wanted)s")
+                raise ValueError(said(text, name=name, wanted=field.wanted))
         return found
 
 
@@ -132,7 +137,7 @@ def _kind(annotation: Any) -> tuple[str, dict[str, Any], bool]:
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType) and type(None) in inside and len(inside) == 2:
         [other] = [one for one in inside if one is not type(None)]
-        kind, choices, _ = _kind(other)
+        kind, choices, _optional = _kind(other)
         return kind, choices, True
     if origin is Literal:
         return "choice", {str(one): one for one in inside if one is not None}, None in inside

@@ -16,6 +16,7 @@ from apscheduler.util import convert_to_datetime
 from django.db import connections, router
 from django.db.models import Model, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from jobstore import conf
 from jobstore.declarations.declaration import (
@@ -33,6 +34,7 @@ from jobstore.declarations.schedule_checks import check_schedule, unknown_trigge
 from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.wording import first_run_time, interval_question, weekday_question
+from jobstore.sentences import said
 from jobstore.storage import serializer
 from jobstore.texts import flattened
 
@@ -170,8 +172,9 @@ def limited() -> Iterator[None]:
         yield
         return
 
-    def end(*_: object) -> None:
-        raise TimeoutError(f"its trigger finds no run time within {TRIGGER_SECONDS:g} s")
+    def end(*_signal: object) -> None:
+        text = _("its trigger finds no run time within %(seconds)g s")
+        raise TimeoutError(said(text, seconds=TRIGGER_SECONDS))
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, TRIGGER_SECONDS)
@@ -230,13 +233,15 @@ def check_arguments(options: dict[str, Any]) -> None:
     """
     for key in options.get("kwargs", {}):
         if not isinstance(key, str):
-            raise TypeError(f"the key {key!r} of kwargs is not the name of an argument")
+            text = _("the key %(key)r of kwargs is not the name of an argument")
+            raise TypeError(said(text, key=key))
     values = (*options.get("args", ()), *options.get("kwargs", {}).values())
     if kind := next(filter(None, map(_kept_rows, values)), ""):
-        raise TypeError(
-            f"an argument holds a {kind}, which would be stored with the rows as they are now; "
+        text = _(
+            "an argument holds a %(kind)s, which would be stored with the rows as they are now; "
             "pass primary keys, and look the rows up in the job"
         )
+        raise TypeError(said(text, kind=kind))
 
 
 def _kept_rows(value: Any) -> str:
@@ -266,10 +271,11 @@ def make_trigger(given: Any, fields: dict[str, Any], scheduler: Any) -> Any:
     for part in _parts(trigger):
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length <= dt.timedelta(0):
-            raise ValueError(f"an interval of {length.total_seconds():g} s is not above 0")
+            text = _("an interval of %(seconds)g s is not above 0")
+            raise ValueError(said(text, seconds=length.total_seconds()))
         jitter = getattr(part, "jitter", None)
         if isinstance(jitter, int | float) and jitter < 0:
-            raise ValueError(f"a jitter of {jitter} s is below 0")
+            raise ValueError(said(_("a jitter of %(jitter)s s is below 0"), jitter=jitter))
     return trigger
 
 
@@ -289,15 +295,17 @@ def check_limits(job: Job, scheduler: Any) -> None:
     for name in ("max_instances", "misfire_grace_time"):
         value = getattr(job, name)
         kind = DjangoJob._meta.get_field(name).get_internal_type()
-        _, highest = connection.ops.integer_field_range(kind)
+        _lowest, highest = connection.ops.integer_field_range(kind)
         if value is not None and highest is not None and value > highest:
-            raise ValueError(
-                f"{name}={value} is more than {connection.display_name} holds ({highest})"
-            )
+            text = _("%(name)s=%(value)s is more than %(database)s holds (%(highest)s)")
+            database = connection.display_name
+            raise ValueError(said(text, name=name, value=value, database=database, highest=highest))
     longest = DjangoJob._meta.get_field("executor").max_length
     if len(job.executor) > (longest or 0):
-        raise ValueError(f"the name of its executor is longer than {longest} characters")
+        text = _("the name of its executor is longer than %(longest)s characters")
+        raise ValueError(said(text, longest=longest))
     known = {"default", *scheduler._executors}
     if job.executor not in known:
         names = ", ".join(sorted(known))
-        raise ValueError(f"there is no executor {flattened(job.executor)!r}, only {names}")
+        text = _("there is no executor %(executor)r, only %(known)s")
+        raise ValueError(said(text, executor=flattened(job.executor), known=names))

@@ -9,12 +9,16 @@ import datetime as dt
 import itertools
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.util import astimezone
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
+
+from jobstore.sentences import Sentence, changed, said, told
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # As cron counts them, and as APScheduler does.
@@ -52,12 +56,15 @@ class Field:
     def _item(self, item: str) -> Iterable[int]:
         found = ITEM.fullmatch(item)
         if not found:
-            raise ValueError(f"{self.name} {item!r} is not understood{self._hint(item)}")
+            raise ValueError(self._not_understood(item))
         step = self._step(item, found["step"])
         if found["first"] == "*":
             if found["last"]:
                 raise ValueError(
-                    f"{self.name} {item!r} is not understood: * cannot be a part of a range"
+                    self._said(
+                        _("%(field)s %(item)r is not understood: * cannot be a part of a range"),
+                        item=item,
+                    )
                 )
             first, last = self.least, self.most
         else:
@@ -68,47 +75,60 @@ class Field:
                 last = self.most
         if first > last:
             if self.names != WEEKDAYS:
-                raise ValueError(
-                    f"{self.name} {item!r} goes backwards; write two ranges, "
-                    f"{first}-{self.most},{self.least}-{last}"
-                )
+                text = _("%(field)s %(item)r goes backwards; write two ranges, %(ranges)s")
+                ranges = f"{first}-{self.most},{self.least}-{last}"
+                raise ValueError(self._said(text, item=item, ranges=ranges))
             last += 7
         if step > 1 and step > last - first:
-            raise ValueError(
-                f"{self.name} {item!r} has a step that is longer than its range, so only {first} "
-                f"would be left; write {first} if that is what you mean"
+            text = _(
+                "%(field)s %(item)r has a step that is longer than its range, so only %(first)s "
+                "would be left; write %(first)s if that is what you mean"
             )
+            raise ValueError(self._said(text, item=item, first=first))
         return range(first, last + 1, step)
 
     def _number(self, text: str) -> int:
         if text in self.names:
             return self.names.index(text) + (self.names == MONTHS)
         if not text.isdecimal():
-            raise ValueError(f"{self.name} {text!r} is not understood{self._hint(text)}")
+            raise ValueError(self._not_understood(text))
         if not self.least <= int(text) <= self.most:
-            raise ValueError(f"{self.name} {text} is not from {self.least} to {self.most}")
+            sentence = _("%(field)s %(item)s is not from %(least)s to %(most)s")
+            raise ValueError(self._said(sentence, item=text))
         return int(text)
 
     def _step(self, item: str, text: str | None) -> int:
         if text is None:
             return 1
         if not text.isdecimal() or int(text) == 0:
-            raise ValueError(f"{self.name} {item!r} has a step that is not a number above 0")
+            sentence = _("%(field)s %(item)r has a step that is not a number above 0")
+            raise ValueError(self._said(sentence, item=item))
         return int(text)
 
-    def _hint(self, text: str) -> str:
-        if "?" in text:
-            return ": write * instead of ?"
-        if self.names:
-            return f": it takes {self.least}-{self.most} and the names {', '.join(self.names)}"
-        return f": it takes {self.least}-{self.most}, with lists, ranges and steps"
+    def _not_understood(self, item: str) -> Sentence:
+        if "?" in item:
+            text = _("%(field)s %(item)r is not understood: write * instead of ?")
+        elif self.names:
+            text = _(
+                "%(field)s %(item)r is not understood: it takes %(least)s-%(most)s and the names "
+                "%(names)s"
+            )
+        else:
+            text = _(
+                "%(field)s %(item)r is not understood: it takes %(least)s-%(most)s, with lists, "
+                "ranges and steps"
+            )
+        return self._said(text, item=item, names=", ".join(self.names))
+
+    def _said(self, text: str, **values: Any) -> Sentence:
+        return said(text, field=said(self.name), least=self.least, most=self.most, **values)
 
 
-MINUTE = Field("minute", 0, 59)
-HOUR = Field("hour", 0, 23)
-DAY = Field("day of month", 1, 31)
-MONTH = Field("month", 1, 12, MONTHS)
-WEEKDAY = Field("day of week", 0, 7, WEEKDAYS)
+MINUTE = Field(_("minute"), 0, 59)
+HOUR = Field(_("hour"), 0, 23)
+DAY = Field(_("day of month"), 1, 31)
+MONTH = Field(_("month"), 1, 12, MONTHS)
+WEEKDAY = Field(_("day of week"), 0, 7, WEEKDAYS)
 
 
 def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTrigger:
@@ -131,17 +151,21 @@ def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTri
     try:
         fields = MACROS.get(text, text).split()
         if text == "@reboot":
-            raise ValueError("@reboot is not a time; declare the job with run_at_start=True")
+            sentence = _("@reboot is not a time; declare the job with run_at_start=True")
+            raise ValueError(said(sentence))
         if text.startswith("@") and text not in MACROS:
-            raise ValueError(f"{text} is not known; there are {', '.join(MACROS)}")
+            sentence = _("%(text)s is not known; there are %(known)s")
+            raise ValueError(said(sentence, text=text, known=", ".join(MACROS)))
         if len(fields) != 5:
-            raise ValueError(
-                f"it has {len(fields)} fields instead of five (minute, hour, day of month, month, "
-                "day of week); for seconds or years use CronTrigger"
+            sentence = _(
+                "it has %(number)s fields instead of five (minute, hour, day of month, month, day "
+                "of week); for seconds or years use CronTrigger"
             )
+            raise ValueError(said(sentence, number=len(fields)))
         return _trigger(fields, known_zone(timezone))
     except ValueError as error:
-        raise ValueError(f"crontab({expression!r}): {error}.") from None
+        about = f"crontab({expression!r}): "
+        raise ValueError(changed(told(error), lambda text: f"{about}{text}.")) from None
 
 
 def weekday_names(numbers: Iterable[int]) -> str:
@@ -164,12 +188,14 @@ def _trigger(fields: list[str], zone: dt.tzinfo) -> BaseTrigger:
     weekdays, positions = _weekdays(weekday)
     if day.startswith("*") or weekday.startswith("*"):  # as in cron: then both must be so
         if positions and days != "*":
-            raise ValueError(
-                f"day of month {day!r} and day of week {weekday!r} cannot be combined; declare "
-                "two jobs"
+            text = _(
+                "day of month %(day)r and day of week %(weekday)r cannot be combined; declare two "
+                "jobs"
             )
+            raise ValueError(said(text, day=day, weekday=weekday))
         if days != "*" and not _occurs(days, months):
-            raise ValueError(f"no month of {month!r} has a day {day}, so it would never run")
+            text = _("no month of %(month)r has a day %(day)s, so it would never run")
+            raise ValueError(said(text, month=month, day=day))
         choices = [{"day": days, "day_of_week": weekdays}] if weekdays else []
         choices += [{"day": positions}] if positions else []
     elif "*" in (days, weekdays):
@@ -205,7 +231,8 @@ def _weekdays(text: str) -> tuple[str, str]:
         [day] = WEEKDAY.values(found["day"])
         number = found["number"]
         if number is not None and number not in "12345":
-            raise ValueError(f"day of week {item!r}: a month has the first to the fifth, #1 to #5")
+            text = _("day of week %(item)r: a month has the first to the fifth, #1 to #5")
+            raise ValueError(said(text, item=item))
         positions.append(f"{POSITIONS[int(number) - 1] if number else 'last'} {WEEKDAYS[day % 7]}")
     return weekday_names(map(MONDAY_FIRST.index, days)), ",".join(positions)
 
@@ -231,8 +258,8 @@ def _text(values: set[int], field: Field) -> str:
 def _runs(numbers: list[int], name: Callable[[int], str]) -> str:
     """Return sorted numbers as a list of ranges."""
     parts: list[str] = []
-    for _, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        run = [number for _, number in group]
+    for _step, group in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _place, number in group]
         if len(run) > 2:
             parts.append(f"{name(run[0])}-{name(run[-1])}")
         else:
@@ -248,7 +275,7 @@ def known_zone(zone: dt.tzinfo | str | None) -> dt.tzinfo:
     try:
         return astimezone(zone or settings.TIME_ZONE)  # type: ignore[no-any-return]
     except Exception:  # whatever a name that is a path, or an object of another kind, leads to
-        raise ValueError(
-            f"the time zone {zone or settings.TIME_ZONE!r} is not known; it is a name such as "
-            "'Europe/Berlin', or a tzinfo"
-        ) from None
+        text = _(
+            "the time zone %(zone)r is not known; it is a name such as 'Europe/Berlin', or a tzinfo"
+        )
+        raise ValueError(said(text, zone=zone or settings.TIME_ZONE)) from None

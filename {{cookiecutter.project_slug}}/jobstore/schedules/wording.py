@@ -9,9 +9,11 @@ from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.crontab import weekday_names
+from jobstore.sentences import said
 
 # Seconds. The start of a run, its record and a row of history take some milliseconds.
 SHORT_INTERVAL = 0.1
@@ -77,11 +79,12 @@ def weekday_question(trigger: Any) -> str:
     if not numbers or meant == "*":
         return ""
     given = ",".join(map(str, numbers))
-    return (
-        f"day_of_week={given!r} means {meant}, since APScheduler counts weekdays from Monday and "
-        f"cron from Sunday; write day_of_week={meant!r}, or use crontab() of jobstore.registry, "
+    text = _(
+        "day_of_week=%(given)r means %(meant)s, since APScheduler counts weekdays from Monday and "
+        "cron from Sunday; write day_of_week=%(meant)r, or use crontab() of jobstore.registry, "
         "which counts as cron does"
     )
+    return said(text, given=given, meant=meant)
 
 
 def interval_question(trigger: Any) -> str:
@@ -89,10 +92,11 @@ def interval_question(trigger: Any) -> str:
     for part in trigger_defaults.parts(trigger):
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length.total_seconds() < SHORT_INTERVAL:
-            return (
-                f"an interval of {length.total_seconds():g} s is shorter than starting and "
-                "recording a run takes, so most of its times are skipped; loop inside one run"
+            text = _(
+                "an interval of %(seconds)g s is shorter than starting and recording a run takes, "
+                "so most of its times are skipped; loop inside one run"
             )
+            return said(text, seconds=length.total_seconds())
     return ""
 
 

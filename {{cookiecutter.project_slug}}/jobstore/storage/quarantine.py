@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Iterable
 
 from django.db import router, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from jobstore.batches import batched
 from jobstore.models import DjangoJob, JobQuerySet, database_now
+from jobstore.sentences import said
 from jobstore.storage import serializer
 from jobstore.storage.rows import DueJob
 from jobstore.texts import described, one_line
@@ -73,7 +75,9 @@ def release(row: DjangoJob) -> bool:
     try:
         job.trigger.get_next_fire_time(None, timezone.localtime(timezone=serializer.zone_of(job)))
     except Exception as error:  # a trigger is anybody's code
-        raise ValueError(f"its trigger raised {described(error)}") from error
+        raise ValueError(
+            said(gettext_noop("its trigger raised %(error)s"), error=described(error))
+        ) from error
     kept = quarantined(using).filter(pk=row.pk)
     return bool(kept.update(quarantined_at=None, quarantine_reason=""))
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.job import Job
+from django.utils.translation import gettext_noop as _
 
+from jobstore.sentences import said
 from jobstore.storage import serializer, signing
 from jobstore.util import as_aware
 
@@ -28,11 +30,13 @@ def signer(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Columns:
     try:
         pickled = pickle.dumps((tuple(args), dict(kwargs)), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        raise ValueError(
-            f"The arguments cannot be stored ({error}); pass plain values, such as a primary key"
-        ) from error
+        text = _(
+            "The arguments cannot be stored (%(error)s); pass plain values, such as a primary key"
+        )
+        raise ValueError(said(text, error=error)) from error
     if len(pickled) > LARGEST * 3 // 4:
-        raise ValueError("The arguments are larger than 3 MB; pass a key, and look them up")
+        text = _("The arguments are larger than 3 MB; pass a key, and look them up")
+        raise ValueError(said(text))
     return lambda run_time: _columns(job.id, run_time, shown, pickled)
 
 
