@@ -109,6 +109,12 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         return self.loop_age > float(conf.get("SCHEDULER_HUNG_SECONDS"))
 
     def _main_loop(self) -> None:
+        try:
+            self._turn_until_stopped()
+        finally:  # a stop may have come while declared jobs were stored, beside the job store
+            release_connections()
+
+    def _turn_until_stopped(self) -> None:
         until = time.monotonic() + MAX_SLEEP_SECONDS
         while self.state != STATE_STOPPED:
             remaining = max(until - time.monotonic(), 0.0)

@@ -146,3 +146,27 @@ def test_a_scheduler_says_at_once_which_runs_it_will_abandon_and_when(
     eventually(lambda: "are abandoned and recorded as lost: report (run" in caplog.text)
     callables.release.set()
     stopping.join()
+
+
+def test_a_stop_while_declared_jobs_are_stored_leaves_no_connection(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Any] = []
+    go_on = threading.Event()
+
+    def store_slowly(*_: object) -> None:
+        DjangoJob.objects.count()
+        used.append(connections["default"])
+        go_on.wait(10)
+        DjangoJob.objects.count()
+        raise lease.NotHolder
+
+    process = SchedulerProcess()
+    monkeypatch.setattr(process.declared, "sync", store_slowly)
+    process.start()
+    try:
+        eventually(lambda: used)
+    finally:
+        threading.Timer(0.5, go_on.set).start()
+        process.stop()
+    assert used[0].connection is None
