@@ -14,22 +14,6 @@ from servers import answers
 
 pytestmark = pytest.mark.project
 
-# What depends on the drivers that are installed, and on what .env says.
-OF_SURROUNDINGS = (
-    "jobstore/tests/claims/test_interleavings.py",
-    "jobstore/tests/admin/test_admin.py",
-    "jobstore/tests/checks/test_configuration.py",
-    "jobstore/tests/process/test_commands.py",
-    "config/tests/test_environment.py",
-    "jobstore/tests/health/test_answers.py",
-    "tests/test_jobs.py",
-    "jobstore/tests/test_migrations.py",
-    "jobstore/tests/declarations/test_registry.py",
-    "jobstore/tests/claims/test_scheduling.py",
-    "config/tests/test_settings.py",
-    "jobstore/tests/test_time.py",
-    "config/tests/test_web.py",
-)
 # Windows between a read and a claim in which everything else may happen (test_interleavings.py says
 # how to look at ten thousand, which takes a quarter of an hour).
 MANY = "200"
@@ -83,16 +67,6 @@ def test_production_settings_are_safe(installed: Baked) -> None:
     assert "no issues" in done.stdout
 
 
-def test_its_tests_pass_on_sqlite_without_a_driver_and_whatever_its_env_says(
-    bake: Callable[..., Baked],
-) -> None:
-    # All of them pass on SQLite in `make test-all`, in place.
-    other = bake(database="sqlite", proxy="caddy", time_zone="Pacific/Auckland", domain_name="a.example")
-    other.install()
-    assert "psycopg" not in other.python("-m", "pip", "freeze").stdout
-    assert passed(other, *OF_SURROUNDINGS, INTERLEAVINGS=MANY) > 0
-
-
 def test_its_tests_pass_on_postgresql(installed: Baked, postgresql: tuple[str, str]) -> None:
     container, url = postgresql
     # In another zone than on SQLite: what is stored in one may not be read in another.
@@ -110,9 +84,9 @@ def test_its_tests_pass_on_mariadb(installed_for_mariadb: Baked, mariadb: tuple[
     assert answers("exec", container, "grep", "-q", "test_app", "/tmp/log")
 
 
-def passed(project: Baked, *options: str, **variables: str) -> int:
+def passed(project: Baked, **variables: str) -> int:
     """Run the project's own tests, which must succeed, and return how many passed."""
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", *options)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2")
     done = project.python(*command, timeout=1500, **variables)
     found = re.search(r"(\d+) passed", done.stdout)
     assert found, done.stdout

@@ -13,16 +13,20 @@ pytestmark = [pytest.mark.project, pytest.mark.timeout(900)]
 
 NEWEST_DJANGO = "6.1.3"
 
-# These compute for long, and with APScheduler alone, which is the same there.
-PURE = (
-    "jobstore/tests/schedules/test_catch_up.py",
-    "jobstore/tests/schedules/test_crontab.py",
+# These compute for long, wait for processes, or do with APScheduler, threads and processes what is the
+# same there. The rest asks of Django whatever the project asks of it.
+FAR_FROM_DJANGO = (
     "jobstore/tests/claims/test_dst.py",
     "jobstore/tests/claims/test_interleavings.py",
     "jobstore/tests/claims/test_plan.py",
     "jobstore/tests/claims/test_properties.py",
+    "jobstore/tests/execution",
+    "jobstore/tests/history/test_bounded.py",
+    "jobstore/tests/history/test_listener.py",
+    "jobstore/tests/process/test_loop.py",
+    "jobstore/tests/schedules",
 )
-LEFT_OUT = [f"--ignore={name}" for name in PURE]
+LEFT_OUT = [f"--ignore={name}" for name in FAR_FROM_DJANGO]
 
 SCRIPT = f"""
 set -e

@@ -7,8 +7,4 @@ from jobstore.tests.conftest import pytest_runtest_setup, web
 __all__ = ["pytest_runtest_setup", "web"]
 
 # They only ask whether a database answers: SQLite's turn tells all that there is to know.
-collect_ignore = (
-    []
-    if connection.vendor == "sqlite"
-    else ["test_environment.py", "test_settings.py", "test_web.py"]
-)
+collect_ignore_glob = [] if connection.vendor == "sqlite" else ["test_*.py"]

@@ -22,12 +22,22 @@ __all__ = ["files"]
 
 # What asks no database, or asks it nothing of its own: SQLite's turn tells all there is to know.
 WITHOUT_SERVER = (
-    "checks/test_fresh_start.py",
-    *("declarations/test_declarations.py", "process/test_ending.py", "schedules/test_catch_up.py"),
-    *("schedules/test_wording.py", "storage/test_replacement.py", "test_testing.py"),
-    *("claims/test_plan.py", "declarations/test_discovery.py", "health/test_server.py"),
-    *("health/test_throttle.py", "history/test_bounded.py", "process/test_signals.py"),
-    *("schedules/test_crontab.py", "test_logs.py", "test_texts.py"),
+    *("admin/test_admin_sites.py", "checks/test_fresh_start.py"),
+    *("claims/test_plan.py", "declarations/test_bad_jobs.py", "declarations/test_declarations.py"),
+    *("declarations/test_discovery.py", "declarations/test_offers.py"),
+    *("health/test_probe_port.py", "health/test_server.py", "health/test_throttle.py"),
+    *("history/test_bounded.py", "process/test_ending.py", "process/test_signals.py"),
+    *("schedules/test_catch_up.py", "schedules/test_crontab.py", "schedules/test_wording.py"),
+    *("schedules/test_words.py", "storage/test_replacement.py", "test_logs.py"),
+    *("test_testing.py", "test_texts.py"),
+)
+# What one server tells of any other: connections, processes and pages around the same statements.
+WITHOUT_MARIADB = (
+    *("admin/test_job_editor.py", "admin/test_schedule_editor.py", "admin/test_shown.py"),
+    *("claims/test_dst.py", "claims/test_properties.py"),
+    *("execution/test_children.py", "execution/test_coroutines.py", "execution/test_forks.py"),
+    *("health/test_probe_load.py", "history/test_listener.py", "leadership/test_fitness.py"),
+    *("management/test_jobs_command.py", "process/test_connections.py"),
 )
 ONLY_ON_SERVERS = (
     *("claims/test_late_commit", "claims/test_locked"),
@@ -38,10 +48,21 @@ ONLY_ON_SERVERS = (
 collect_ignore = {
     "postgresql": [*WITHOUT_SERVER],
     "mysql": [
-        *(*WITHOUT_SERVER, "database/test_notifications.py", "history/test_recorder_plan.py"),
+        *(*WITHOUT_SERVER, *WITHOUT_MARIADB),
+        *("database/test_notifications.py", "history/test_recorder_plan.py"),
     ],
     "sqlite": [f"{name}.py" for name in ONLY_ON_SERVERS],
 }[connection.vendor]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out on servers what is marked `any_database`."""
+    if connection.vendor == "sqlite":
+        return
+    left_out = [item for item in items if item.get_closest_marker("any_database")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -72,6 +72,7 @@ def test_the_result_of_a_coroutine_is_kept(start_scheduler: StartScheduler) -> N
     assert run_once(start_scheduler(), callables.count_later).result == "1"
 
 
+@pytest.mark.any_database
 def test_a_result_that_no_process_can_send_is_an_error(start_scheduler: StartScheduler) -> None:
     scheduler = start_scheduler()
     scheduler.add_executor(ProcessPoolExecutor(1), "processes")
@@ -83,6 +84,7 @@ def test_a_result_that_no_process_can_send_is_an_error(start_scheduler: StartSch
     assert [event.job_id for event in heard] == [run.job_id]
 
 
+@pytest.mark.any_database
 def test_a_pool_whose_process_dies_fails_the_run_and_goes_on(
     start_scheduler: StartScheduler,
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_run_never_seems_to_start_too_early_or_to_end_before_it_starts() -> No
 HARMS = ["MemoryError", "SystemExit", "KeyboardInterrupt", "ValueError", "number", "recursion"]
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", HARMS)
 @pytest.mark.parametrize("func", [misdeeds.return_hostile, misdeeds.return_hostile_later])
 def test_a_result_whose_text_cannot_be_made_leaves_the_run_executed(
@@ -121,6 +124,7 @@ def test_a_result_whose_text_cannot_be_made_leaves_the_run_executed(
     assert "could not be made" in str(run.result)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", HARMS)
 @pytest.mark.parametrize("func", [misdeeds.raise_hostile, misdeeds.raise_hostile_later])
 def test_an_exception_whose_text_cannot_be_made_leaves_the_run_failed(
@@ -147,6 +151,7 @@ def test_a_result_may_query_the_database_as_part_of_its_run(
     assert run_once(scheduler, misdeeds.raise_hostile, args=("query",)).status == Run.ERROR
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("func", [misdeeds.return_hostile, misdeeds.raise_hostile])
 def test_a_text_that_takes_for_ever_keeps_its_own_worker_alone(
     start_scheduler: StartScheduler, func: Callable[..., Any]
@@ -163,6 +168,7 @@ def test_a_text_that_takes_for_ever_keeps_its_own_worker_alone(
     assert stuck.duration > 0.3
 
 
+@pytest.mark.any_database
 def test_each_failure_of_a_process_pool_is_booked_on_its_own_run(
     start_scheduler: StartScheduler, tmp_path: Path
 ) -> None:

@@ -455,6 +455,7 @@ def test_a_repeated_failure_is_logged_once_and_counted(
     assert caplog.text.count("The scheduling loop continues after an error") == 1
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 def test_a_bad_release_leaves_the_jobs_to_the_standby(tmp_path: Path) -> None:
     """In real processes: the bad one takes the lease first, and gives it up."""

@@ -364,6 +364,7 @@ def test_each_mistake_has_one_sentence_and_a_code(
     assert "\n" not in text
 
 
+@pytest.mark.any_database
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("code", "arguments", "said"),

@@ -65,6 +65,7 @@ def test_declared_jobs_are_stored_at_the_start(command: SchedulerCommand) -> Non
     eventually(lambda: declared <= set(DjangoJob.objects.values_list("pk", flat=True)), 20)
 
 
+@pytest.mark.any_database
 def test_check_validates_without_a_database(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "runapscheduler", "--check"],
@@ -119,6 +120,7 @@ def test_impossible_timing_is_refused(settings: object) -> None:
         call_command("runapscheduler", "--check")
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 def test_a_loop_that_hangs_does_not_keep_the_process_from_stopping(
     command: SchedulerCommand,

@@ -270,6 +270,7 @@ def test_a_trigger_may_raise_after_its_first_time(scheduler: Any) -> None:
     assert_it_goes_on(scheduler)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])
 @pytest.mark.parametrize("func", [hazards.leave, hazards.leave_later])
 def test_a_job_may_raise_what_ends_programs(
@@ -281,6 +282,7 @@ def test_a_job_may_raise_what_ends_programs(
     assert_it_goes_on(scheduler)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     "func",
     [
@@ -338,6 +340,7 @@ def test_a_job_may_change_in_the_middle_of_a_claim(
         assert "slept" not in callables.calls
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("func", [callables.die, callables.return_what_cannot_travel])
 def test_a_run_that_a_process_pool_fails_to_carry_out_is_an_error(
     scheduler: Any, func: Callable[[], Any]

@@ -457,6 +457,7 @@ def deploys(transactional_db: None, tmp_path: Path) -> Iterator[Deploys]:
         one.current.kill()
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_key_is_rotated_in_real_processes_and_no_job_is_lost(
@@ -481,6 +482,7 @@ def test_a_key_is_rotated_in_real_processes_and_no_job_is_lost(
     assert not DjangoJob.all_objects.filter(quarantined_at__isnull=False).exists()
 
 
+@pytest.mark.any_database
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_key_that_was_changed_without_a_fallback_stops_a_real_process_before_it_does_harm(
