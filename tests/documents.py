@@ -9,6 +9,7 @@ the language `text` is there to be looked at.
 import ast
 import itertools
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from terminals import Answers, converse
 
 # What a name in a test begins with, for a document of the generated project.
 PROJECT = "project/"
-DOCUMENTS = ("README.md", f"{PROJECT}README.md", f"{PROJECT}docs/*.md")
+DOCUMENTS = ("*.md", "benchmarks/*.md", "docs/*.md", f"{PROJECT}README.md", f"{PROJECT}docs/*.md")
+# Has `make` use the Python that runs the tests, instead of installing one into .venv.
+WITH_TOOLBOX = f"-o .venv/installed BIN={Path(sys.executable).parent}"
 ANSWERS = {"project_name": "My Project", "project_slug": "my_project", "domain_name": "localhost"}
 
 
@@ -96,7 +99,8 @@ def documents() -> Iterator[tuple[str, str]]:
     environment = jinja2.Environment(line_statement_prefix="#%", undefined=jinja2.StrictUndefined)  # noqa: S701
     for pattern in DOCUMENTS:
         if not pattern.startswith(PROJECT):
-            yield from ((name, (ROOT / name).read_text(encoding="utf-8")) for name in [pattern])
+            for file in sorted(ROOT.glob(pattern)):
+                yield file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")
             continue
         for file in sorted(TEMPLATE.glob(pattern.removeprefix(PROJECT))):
             template = environment.from_string(file.read_text(encoding="utf-8"))

@@ -1,11 +1,8 @@
 """A benchmark counts right, says what it found and what it did not, and its harness works."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +15,9 @@ import bench
 import machine
 import measure
 import report
-from baking import ROOT, Baked, clean_environment
+from baking import ROOT, clean_environment
 from databases import Sqlite
+from documents import WITH_TOOLBOX, Block
 from rows import Results
 
 pytestmark = pytest.mark.benchmark
@@ -247,31 +245,18 @@ def test_a_scenario_without_this_size_or_not_there_is_skipped(
     assert missing["skipped"] == "not there yet"
 
 
-@pytest.fixture
-def folder(installed: Baked, bake: Callable[..., Baked]) -> Iterator[Path]:
-    """Return a folder for a benchmark on SQLite, in which the environment is there already."""
-    folder = ROOT / "build" / f"bench-test-{os.getpid()}"
-    environment = folder / "ours" / "sqlite" / "my_project" / ".venv"
-    # It has a driver more than this needs, which harms nobody and saves half a minute.
-    shutil.copytree(installed.path / ".venv", environment, symlinks=True)
-    locks = sorted((bake(database="sqlite").path / "requirements").glob("*.txt"))
-    (environment / "installed").write_text(machine.fingerprint(*locks))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.mark.project
 @pytest.mark.timeout(300)
-def test_a_small_burst_is_measured_from_end_to_end(folder: Path) -> None:
-    options = ("--database", "sqlite", "--size", "smoke", "--only", "burst,scale", "--contenders", "ours")
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "bench.py", *options],
-        env=clean_environment(BENCH_FOLDER=folder.name),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+def test_a_small_burst_is_measured_from_end_to_end_by_the_documented_command(
+    workshop: Callable[[str], Path], documented: Callable[[str, str], Block]
+) -> None:
+    folder = workshop("ours/sqlite/my_project")
+    small = "DATABASE=sqlite SIZE=smoke ONLY=burst,scale CONTENDERS=ours"
+    documented("benchmarks/README.md", "make bench  ").run(
+        ROOT,
+        clean_environment(BENCH_FOLDER=folder.name),
+        replace={"make bench": f"make {WITH_TOOLBOX} bench {small}"},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads((folder / "results" / "sqlite-smoke" / "results.json").read_text())
     [row] = written["scenarios"]["burst"]["rows"]
     assert (row["contender"], row["ran"], row["twice"], row["missed"]) == ("ours", row["jobs"], 0, 0)

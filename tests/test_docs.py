@@ -1,6 +1,7 @@
 """What the documents point at exists: files, and the tests that they call proof."""
 
 import ast
+import functools
 import re
 import urllib.parse
 from collections import Counter
@@ -18,6 +19,7 @@ OURS = ("jobstore", "config")
 PROOF = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
+@functools.cache
 def cases(file: Path) -> set[str]:
     """Return the names of the tests in a file, those in classes as well."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -38,7 +40,7 @@ DOCUMENTED = "".join(document.read_text(encoding="utf-8") for document in DOCUME
 PROOFS = PROOF.findall(DOCUMENTED)
 
 
-@pytest.mark.parametrize(("file", "case"), sorted(set(PROOFS)), ids="::".join)
+@pytest.mark.parametrize(("file", "case"), sorted(set(PROOFS)))
 def test_a_test_that_is_called_proof_exists(file: str, case: str) -> None:
     assert place_of(file).is_file()
     assert case in cases(place_of(file))
@@ -66,9 +68,48 @@ def test_a_link_to_a_file_leads_to_it(document: Path) -> None:
         assert path.exists(), f"{document.name} links to {target}"
 
 
+WALK = (TEMPLATE / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
 def test_the_walk_through_the_job_store_names_files_that_are_there() -> None:
-    text = (TEMPLATE / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:\w+/)*\w+\.py|\w+/)`", text)
+    named = re.findall(r"`((?:\w+/)*\w+\.py|\w+/)`", WALK)
     assert len(named) > 15
     places = (TEMPLATE / "jobstore", TEMPLATE, TEMPLATE / "jobstore" / "tests")
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def defined(file: Path) -> set[str]:
+    """Return the classes and functions of a file, methods as Class.method."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    top = [node for node in ast.parse(file.read_text()).body if isinstance(node, kinds)]
+    inner = [(one, node) for one in top for node in ast.walk(one) if isinstance(node, kinds[:2])]
+    return {one.name for one in top} | {f"{one.name}.{node.name}" for one, node in inner}
+
+
+def test_the_walk_names_functions_that_are_there() -> None:
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`,\s+`([\w.]+)`", WALK)
+    assert len(named) > 10
+    gone = [pair for pair in named if pair[1] not in defined(TEMPLATE / "jobstore" / pair[0])]
+    assert gone == []
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what a link into a document can name, as GitHub makes it of the headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    titles = [re.sub(r"[`*]", "", title).strip().lower() for title in re.findall(r"^#+ (.+)$", text, re.M)]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_link_to_a_section_leads_to_it(document: Path) -> None:
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        path, _, section = target.partition("#")
+        if section and not re.match(r"[a-z]+:", target):
+            led_to = document.parent / urllib.parse.unquote(path) if path else document
+            assert section in anchors(led_to), f"{document.name} links to {target}"
+
+
+def test_the_anchors_are_those_of_headings(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# How *it* works, in `one` page\n```\n# no heading\n```\n## On the wrong day\n")
+    assert anchors(document) == {"how-it-works-in-one-page", "on-the-wrong-day"}

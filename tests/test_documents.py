@@ -2,14 +2,18 @@
 
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import bench
+import chaos
 from baking import ROOT, Baked, clean_environment
-from documents import Block, all_blocks, claims
+from contenders import CONTENDERS
+from documents import WITH_TOOLBOX, Block, all_blocks, claims
 from terminals import converse
 
 Bake = Callable[..., Baked]
@@ -74,6 +78,53 @@ def test_the_test_command_is_the_one_that_continuous_integration_calls(documente
     """It takes minutes and would run this very test: so .ci/run runs it, and this test looks there."""
     [command] = re.findall(r"^make \S+", documented("README.md", "make test").text(ROOT), re.M)
     assert re.search(rf"^{command} ", (ROOT / ".ci" / "run").read_text(), re.M)
+
+
+def given_to(program: str, lines: str) -> list[list[str]]:
+    """Return the arguments that `make` gives a program for each line that calls it."""
+    found = []
+    for line in lines.splitlines():
+        make, *words = shlex.split(line, comments=True)
+        command = [make, "--dry-run", *shlex.split(WITH_TOOLBOX), *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        _, name, *arguments = shlex.split(done.stdout.replace("\\\n", " "))
+        assert name == program
+        found.append(arguments)
+    return found
+
+
+def test_the_benchmark_takes_what_its_page_compares(
+    documented: Documented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = documented("benchmarks/README.md", "make bench ONLY=").text(ROOT)
+    for arguments in given_to("benchmarks/bench.py", lines):
+        monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
+        given = bench.arguments()
+        assert {*given.only.split(",")} < {*bench.SCENARIOS}
+        assert {*given.contenders.split(",")} < {*CONTENDERS}
+        assert given.repeats > 1
+
+
+def test_the_benchmark_takes_each_variable_of_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").partition("## ")[0]
+    values = dict.fromkeys(re.findall(r"^\| `([A-Z]+)`", table, re.M), "1")
+    values |= {"DATABASE": "sqlite", "SIZE": "smoke"}
+    words = " ".join(f"{name}={value}" for name, value in values.items())
+    [arguments] = given_to("benchmarks/bench.py", f"make bench {words}")
+    monkeypatch.setattr(sys, "argv", ["bench.py", *arguments])
+    expected = {name.lower(): value for name, value in values.items()}
+    assert vars(bench.arguments()) == expected | {"repeats": 1, "publish": True}
+
+
+def test_the_mix_of_faults_takes_what_its_page_gives_it(
+    documented: Documented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = documented("docs/faults.md", "make chaos DATABASE=").text(ROOT)
+    for arguments in given_to("tools/chaos.py", lines):
+        monkeypatch.setattr(sys, "argv", ["chaos.py", *arguments])
+        given = chaos.arguments()
+        assert given.database in {*chaos.KINDS} - {"postgresql"}
+        assert (given.minutes, given.seed) == (5, 7)
 
 
 def test_the_job_in_the_readme_runs(bake: Bake, documented: Documented) -> None:

@@ -32,7 +32,7 @@ from servers import MariaDB, PostgreSQL, Server  # noqa: E402
 
 Number = TypeVar("Number", int, float)
 
-CHAOS = ROOT / "build" / "chaos"
+CHAOS = ROOT / "build" / os.environ.get("CHAOS_FOLDER", "chaos")
 KINDS: dict[str, type[Server] | None] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": None}
 # Jobs that run each second, beside some others; SQLite has one writer at a time.
 JOBS = {"postgresql": 100, "mariadb": 100, "sqlite": 30}
