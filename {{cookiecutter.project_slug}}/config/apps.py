@@ -1,4 +1,4 @@
-"""The application that holds how the project is wired; it registers the checks of its variables."""
+"""The app of the project's own parts; it registers the system checks of the environment."""
 
 from django.apps import AppConfig
 

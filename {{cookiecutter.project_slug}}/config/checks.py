@@ -1,4 +1,4 @@
-"""System checks of the environment: likely mistakes with which the project starts all the same."""
+"""System checks of the environment: likely mistakes that do not keep the project from starting."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ from django.core.checks import CheckMessage, Warning, register
 
 from .env import Environment
 
-# As many as Django's own check wants, in which a key that was made as documented never fails.
+# Characters, as in Django's own check. A key that is made as documented is longer.
 KEY_LENGTH = 50
 
 
 @register()
 def unknown_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A misspelt variable would be ignored, and the default used in its place."""
+    """Warn about variables that nothing reads: a misspelt one would leave the default in force."""
     env: Environment | None = getattr(settings, "ENVIRONMENT", None)
     return [
         Warning(
@@ -28,7 +28,7 @@ def unknown_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def cut_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A key that lost a part on its way is another key: what the whole one signed is refused."""
+    """Warn about a secret key that looks cut off: it would reject what the whole key has signed."""
     keys = {"DJANGO_SECRET_KEY": [settings.SECRET_KEY]}
     keys["DJANGO_SECRET_KEY_FALLBACKS"] = list(settings.SECRET_KEY_FALLBACKS)
     return [
@@ -47,7 +47,7 @@ def cut_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def exposed_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A copy of the project without the modes of its files shows its secrets to this machine."""
+    """Warn about files of secrets that other users of this machine can read."""
     env: Environment | None = getattr(settings, "ENVIRONMENT", None)
     files = [file for file in (env.files if env else {}).values() if exposed(file)]
     return [
@@ -57,7 +57,7 @@ def exposed_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="config.W003",
         )
         for file in files
-        # Elsewhere, as in /run/secrets of a container, modes are not ours to judge.
+        # Modes elsewhere, as in a container's /run/secrets, are not this project's.
         if file.is_relative_to(settings.BASE_DIR)
     ]
 
@@ -65,6 +65,6 @@ def exposed_secrets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def exposed(file: Path) -> bool:
     """Whether users other than its owner can read a file and enter its folder."""
     mine, folder = file.stat(), file.parent.stat()
-    # What is mounted by itself lies in another folder on the host.
+    # A file that is mounted by itself lies in another folder on the host.
     together = mine.st_dev == folder.st_dev
     return together and any(mine.st_mode & 4 * who and folder.st_mode & who for who in (0o10, 0o1))

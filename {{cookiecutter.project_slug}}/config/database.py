@@ -1,4 +1,4 @@
-"""Reads DATABASE_URL, and says what is wrong with one without showing its password."""
+"""Reads DATABASE_URL. Errors say what is wrong with it, and never show its password."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import environ
 
 SCHEMES = ("postgres", "postgresql", "mysql", "sqlite")
-# Names under which people look for the same databases.
+# Other schemes that people write, and the ones that they mean.
 MEANT = {
     **dict.fromkeys(("mariadb", "mysql2", "mysql+pymysql", "mysql+mysqldb"), "mysql"),
     **dict.fromkeys(("pgsql", "psql", "pg", "postgresql+psycopg", "postgis"), "postgres"),
@@ -24,9 +24,8 @@ ENCODE = f"characters such as these must be percent-encoded in its user and pass
 def parse(url: str, folder: Path) -> dict[str, Any]:
     """Return Django's settings of the database that a URL names.
 
-    :param folder: what a relative path of SQLite's is relative to.
-
-    Raises ValueError with a sentence that begins with what is wrong, and never shows the URL.
+    :param folder: the folder that a relative path of SQLite starts from.
+    :raises ValueError: with a sentence that begins with what is wrong; it never shows the URL.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or re.search(r"\s", url):
@@ -58,10 +57,10 @@ def _file(rest: str, folder: Path) -> dict[str, Any]:
 
 
 def keep_private(file: Path) -> None:
-    """Create a database file that only its owner can read; SQLite would let everybody.
+    """Create a file for SQLite that only its owner can read; SQLite itself would let everybody.
 
-    What SQLite puts beside it (-wal, -shm) takes its mode. A file that is there is left alone, and
-    one that cannot be made is told by a system check.
+    SQLite gives the files beside it (-wal, -shm) the same mode. An existing file is left alone. If
+    the file cannot be created, a system check reports it.
     """
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
-"""Reads the file `.env`, and refuses what Docker Compose would read otherwise.
+"""Reads the file `.env`, and refuses what Docker Compose would read differently.
 
 Compose reads the same file, and replaces `$name`, drops what follows ` #`, and takes a backslash
-for the beginning of an escape. A value that two programs read differently is two values: with
-another secret key, the scheduler in a container takes all jobs for forged. So only what both read
-alike is accepted. `manage.py`, gunicorn and the scheduler all say which line is wrong.
+for the beginning of an escape. If they read a value differently, programs
+disagree: with another secret key, a scheduler in a container would reject the signature of every
+job. So only values that both read alike are accepted. `manage.py`, gunicorn and the scheduler all
+say which line is wrong.
 """
 
 import re
@@ -16,9 +17,9 @@ LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)[ \t]*=(.*)", re.DO
 def read(file: Path, but: Container[str] = ()) -> tuple[dict[str, str], list[str]]:
     """Return the variables of a file, and one sentence for each line that is not accepted.
 
-    :param but: names that are left out, since the environment says something else.
+    A missing file has none.
 
-    A file that does not exist has none.
+    :param but: names to leave out, because the environment sets them.
     """
     try:
         text = file.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Reads what differs between machines from the environment and from `.env`.
 
-What is wrong is collected, so that one start names all of it: call `refuse_mistakes` when
+Mistakes are collected, so that one start reports all of them: call `refuse_mistakes` when
 everything has been read. No message shows a secret.
 """
 
@@ -20,7 +20,7 @@ from config import secretfile
 from config.dotenv import read
 from jobstore.conf import Setting, is_address
 
-# What begins like this is meant for this project, so a name that nothing reads is a mistake.
+# Names with these prefixes are meant for this project: one that nothing reads is a mistake.
 PREFIXES = ("APSCHEDULER_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_")
 # Read by Django itself, by its commands or by compose.yaml.
 ELSEWHERE = {
@@ -29,17 +29,17 @@ ELSEWHERE = {
     *("DJANGO_WATCHMAN_TIMEOUT", "WEB_PORT"),
 }
 SUPERUSER = re.compile(r"DJANGO_SUPERUSER_\w+")
-# What Kubernetes tells each container of services that are called "scheduler" or "database".
+# Variables that Kubernetes sets in each container for services named "scheduler" or "database".
 OF_KUBERNETES = re.compile(r"\w+_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 
-# Where Django looks, if it is there.
+# Where Django looks for time zones, if the folder exists.
 ZONES = Path("/usr/share/zoneinfo")
 
-# What a browser asks for, without what belongs to an address; a dot in front includes subdomains.
+# A host name as a browser sends it. A dot in front includes subdomains.
 HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]?#*]+)"
 ALLOWED_HOST = re.compile(rf"\*|{HOST}")
 ORIGIN = re.compile(rf"https?://(\*\.)?{HOST}(:\d+)?")
-# Of gunicorn, beside host:port.
+# What gunicorn takes beside host:port.
 OTHER_BIND = re.compile(r"unix:.+|fd://\d+")
 
 QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
@@ -47,7 +47,7 @@ QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """A variable that the settings read: its values in words, and its default as `.env` has it."""
+    """A variable that the settings read: its values in words, and its default as in `.env`."""
 
     wanted: str = "text"
     default: str = ""
@@ -60,11 +60,11 @@ class Environment:
         """Read the environment, and what `file` says and the environment does not."""
         self.known: dict[str, Variable] = {}
         self.problems: list[str] = []
-        # Names whose value could not be had, which has been said; and the files that were read.
+        # Names whose value could not be read (reported already), and the files that were read.
         self.missed: set[str] = set()
         self.files: dict[str, Path] = {}
         self.folder = file.parent
-        # NAME and NAME_FILE say one thing: either in the environment wins over both in the file.
+        # NAME and NAME_FILE are one variable: in the environment, either one overrides the file.
         said = {name.removesuffix("_FILE") for name in os.environ}
         values, problems = read(file, but=said | {f"{name}_FILE" for name in said})
         self.problems += problems
@@ -75,7 +75,7 @@ class Environment:
         """Return a variable, or the content of the file that NAME_FILE names; None if unset.
 
         :param empty: whether such a file may be empty.
-        :param exact: whether another program reads the file too, and drops line breaks alone.
+        :param exact: whether another program reads the file too, which strips line breaks only.
         """
         self.known.setdefault(name, Variable())
         place = self.variables.get(f"{name}_FILE", "").strip()
@@ -242,15 +242,16 @@ class Environment:
     def refuse_mistakes(self) -> None:
         """Raise ImproperlyConfigured, one line for each mistake, if there were any.
 
-        If not, programs that this process starts get the file's variables too. Django imports
-        settings that raised once more, and must find the same mistakes in the file.
+        If there were none, the file's variables are put into the environment, for programs that
+        this process starts. Otherwise they are not: Django imports settings that raised once more,
+        and must find the same mistakes in the file.
         """
         if self.problems:
             raise ImproperlyConfigured("\n".join(dict.fromkeys(self.problems)))
         os.environ.update(self._of_file)
 
     def unknown(self) -> dict[str, str]:
-        """Return names like this project's that nothing reads, each with what it probably means."""
+        """Return names with this project's prefixes that nothing reads, and what each may mean."""
         names = {*self.known} | ELSEWHERE
         return {
             name: next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.8)), "")

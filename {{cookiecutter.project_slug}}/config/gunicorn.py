@@ -9,18 +9,18 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# gunicorn puts the folder that it was started in there, which may be another.
+# gunicorn adds the folder that it was started in, which may be another one.
 sys.path.insert(0, str(BASE_DIR))
 
 from jobstore.logs import JsonFormatter, LineFormatter  # noqa: E402
 
-# Each worker would fail with a traceback, so what is wrong is told here, once, before they start.
+# Otherwise each worker would fail with a traceback. This reports it once, before they start.
 try:
     # Not by `import`: gunicorn takes the name `config` for a setting of its own.
     settings = importlib.import_module("config.settings")
 except ImproperlyConfigured as error:
     sys.exit(f"{error}")
-# Workers import them anew, so that those that SIGHUP starts have the code of then.
+# Workers import these again, so that workers that SIGHUP starts have the new code.
 for module in [name for name in sys.modules if name.split(".")[0] in ("config", "jobstore")]:
     del sys.modules[module]
 
@@ -32,15 +32,15 @@ worker_class = "config.worker.BufferingWorker"
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
 
-# Open at once in each process, with or without a request. Then the oldest that has sent no whole
-# one gives way. Far below the usual limit of 1024 files.
+# Open connections of each process, with or without a request. Beyond that, the oldest one without
+# a complete request is closed. Far below the usual limit of 1024 files.
 worker_connections = 400
 
 # The heartbeat file of a worker belongs in memory: a slow disk would look like a hung worker,
 # and a read-only container has no other place for it.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
-# It would be opened under $HOME, which the container's user does not have.
+# This socket would be created under $HOME, which the container's user does not have.
 control_socket_disable = True
 
 # A worker that leaks is replaced; jitter keeps two from being replaced at once.
@@ -54,7 +54,7 @@ timeout = 60
 # Whose X-Forwarded-Proto is believed: addresses or networks, comma-separated.
 forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 
-# From them, too, the path and the script's name are taken as they are in the request alone.
+# No header sets the path or the script's name, not even one from these proxies.
 forwarder_headers = ""
 
 accesslog = "-"

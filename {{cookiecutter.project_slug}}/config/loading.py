@@ -10,7 +10,7 @@ from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 from jobstore.texts import described
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-# Whoever calls these too early is at fault, not they.
+# The mistake is in the code that calls these too early, not in these.
 CALLED = ("manage.py", "jobstore/")
 TOO_EARLY = (
     " Django imports this file before any model: declare jobs, and import models, in another one."

@@ -12,11 +12,12 @@ WAIT = 0.2
 
 
 class LimitLogins:
-    """Lets only so many logins be tried at once; a further one is told to come back.
+    """Limits how many logins are checked at once; a further one gets 503 and can be repeated.
 
-    A password's hash takes a good part of a second of a processor, on purpose. Without a bound, a
-    crowd at the login keeps every thread busy. It keeps others from logging in; who has logged in
-    goes on. Against guessing of passwords it does nothing: limit addresses in your proxy for that.
+    Checking a password takes a large part of a second of CPU, on purpose. Without a limit, many
+    logins at once would keep every thread busy. With it they only delay other logins; people who
+    are logged in are served. It does not help against guessing of passwords: limit addresses in
+    your proxy for that.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -24,7 +25,7 @@ class LimitLogins:
         self._free = threading.BoundedSemaphore(settings.LOGINS_AT_ONCE)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer, and let the next one try."""
+        """Answer, and make room for the next login."""
         try:
             return self.get_response(request)
         finally:
@@ -32,7 +33,7 @@ class LimitLogins:
                 self._free.release()
 
     def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
-        """Refuse a login that would be one too many."""
+        """Refuse a login if too many others are being checked."""
         match = request.resolver_match
         if request.method != "POST" or match is None or match.url_name != "login":
             return None

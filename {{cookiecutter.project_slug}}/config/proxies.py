@@ -1,4 +1,4 @@
-"""Notices a proxy that is not believed: every page would be redirected to itself for ever."""
+"""Reports a proxy that is not trusted: every page would be redirected to itself forever."""
 
 import logging
 from collections.abc import Callable
@@ -10,15 +10,15 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyMiddleware:
-    """Says once in each process what to set, if a request that came by https is sent back to it."""
+    """Logs once in each process what to set, if a request that came by https is redirected."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        """Take the next layer."""
+        """Take the next middleware."""
         self.get_response = get_response
         self.has_spoken = False
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Look, and pass the request on."""
+        """Look at the request, and pass it on."""
         says_https = request.headers.get("X-Forwarded-Proto", "").lower() == "https"
         if says_https and settings.SECURE_SSL_REDIRECT and not request.is_secure():
             self._speak(request.META.get("REMOTE_ADDR", ""))

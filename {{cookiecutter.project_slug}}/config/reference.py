@@ -23,7 +23,7 @@ LINE = re.compile(r"(# )?([A-Z][A-Z_0-9]*)=(.*)")
 # Lines of an explanation that begin with such a word get a place of their own on the page.
 PART = re.compile(r"(Default|Production|Example): (.+)")
 READ_BY_COMPOSE = re.compile(r"\$\{([A-Z_]+)")
-# What the settings cannot be read without; nothing of it is opened.
+# Variables without which the settings cannot be read; nothing is opened.
 LEAST = {"DJANGO_SECRET_KEY": "x" * 50, "DATABASE_URL": "postgres://app@localhost/app"}
 
 INTRODUCTION = """\
@@ -56,8 +56,9 @@ class Entry:
 def variables(**environment: str) -> dict[str, Variable]:
     """Return what config/settings.py reads, with the defaults of an environment like this.
 
-    Neither `.env` nor the variables of this process count. Raises ImproperlyConfigured if a value
-    is not accepted.
+    Neither `.env` nor the variables of this process count.
+
+    :raises ImproperlyConfigured: if a value is not accepted.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -73,8 +74,8 @@ def variables(**environment: str) -> dict[str, Variable]:
 def parse(example: str) -> list[str | Entry]:
     """Return what `.env.example` consists of: titles of sections, entries, and lines of Jinja.
 
-    The latter are in the template alone, and are passed on, so that the page of a project that is
-    generated from it is the page that this project would write.
+    Lines of Jinja exist in the template only. They are kept, so that a generated project has the
+    page that it would write itself.
     """
     found: list[str | Entry] = []
     comment: list[str] = []

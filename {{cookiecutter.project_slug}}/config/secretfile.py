@@ -1,10 +1,10 @@
-"""Reads a value from a file of its own, such as a mounted secret; says what is wrong with one."""
+"""Reads a value from a file of its own, such as a mounted secret."""
 
 import errno
 import os
 from pathlib import Path
 
-# What helps where a file cannot be read, by the number of the error.
+# What to do about a file that cannot be read, by the number of the error.
 REMEDIES = {
     errno.EACCES: " for user {user}. In a container, give the file mode 644 so that this user "
     "can read it; mode 700 of its folder on the host keeps others out",
@@ -16,9 +16,8 @@ def read(file: Path, empty: bool = False, exact: bool = False) -> str:
     """Return what a file holds, without white space around it.
 
     :param empty: whether it may hold nothing.
-    :param exact: whether a database's container reads it too, which drops line breaks alone.
-
-    Raises ValueError with words that follow "which", and never shows what the file holds.
+    :param exact: whether a database's container reads it too, which strips line breaks only.
+    :raises ValueError: with words that follow "which"; they never show what the file holds.
     """
     try:
         # As bytes, since reading text would hide how its lines end.

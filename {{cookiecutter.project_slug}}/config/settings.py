@@ -4,7 +4,7 @@ Every value that differs between machines is read from the environment (or from 
 `.env.example` explains line by line). Secrets are read from files, which `docker inspect` does not
 show: `DJANGO_SECRET_KEY_FILE` takes the place of `DJANGO_SECRET_KEY`, and so on for every variable.
 
-A value that makes no sense is refused: the last lines name all that were found. Variables of your
+Wrong values are refused: the last lines of this file report all of them. Variables of your
 own are read with `env` above those lines.
 """
 
@@ -43,7 +43,7 @@ CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = env.whole(
     "DJANGO_HSTS_SECONDS", default=31_536_000 if HTTPS else 0, unit="seconds"
 )
-# Both bind names that this project knows nothing of, for a year or for ever: ask for them.
+# Both bind further host names, for a year or forever. So they are off unless you ask for them.
 SECURE_HSTS_INCLUDE_SUBDOMAINS = env.switch("DJANGO_HSTS_INCLUDE_SUBDOMAINS", default=False)
 SECURE_HSTS_PRELOAD = env.switch("DJANGO_HSTS_PRELOAD", default=False)
 if SECURE_HSTS_PRELOAD and not SECURE_HSTS_INCLUDE_SUBDOMAINS:
@@ -82,13 +82,13 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-# Used by config/gunicorn.py; read here, so that every command tells what is wrong with them.
+# Used by config/gunicorn.py; read here, so that every command reports a wrong value.
 WEB_BIND = env.binds("WEB_BIND", ["127.0.0.1:8000"])
 WEB_WORKERS = env.whole("WEB_WORKERS", default=2, least=1, most=1000, unit="processes")
 WEB_THREADS = env.whole("WEB_THREADS", default=4, least=1, most=1000, unit="threads")
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1"])
 
-# In each process; the other half of its threads goes on with pages.
+# Of each process. The other half of its threads keeps serving pages.
 LOGINS_AT_ONCE = max(1, WEB_THREADS // 2)
 
 ROOT_URLCONF = "config.urls"
@@ -120,8 +120,8 @@ SQLITE_OPTIONS = {
 
 BEHIND_POOLER = env.switch("DATABASE_POOLER", default=False)
 
-# A server that is gone, and a network that loses packets, are noticed before a lease has ended.
-# No statement is limited by these: a server that works on one answers to keep the connection.
+# So that a dead server, or a network that loses packets, is noticed before a lease ends. These do
+# not limit statements: a server that is working on one still answers keepalives.
 SERVER_OPTIONS: dict[str, dict[str, Any]] = {
     "django.db.backends.postgresql": {
         "connect_timeout": 5,
@@ -137,8 +137,8 @@ SERVER_OPTIONS: dict[str, dict[str, Any]] = {
 def default_database() -> dict[str, Any]:
     """Return the settings of the one database, from DATABASE_URL.
 
-    It must be set unless debug is on: a container that forgot it would otherwise keep its jobs in
-    a file that dies with it.
+    It must be set unless debug is on. A container without it would keep its jobs in a file that is
+    lost with the container.
     """
     settings: dict[str, Any] = {
         "ENGINE": "django.db.backends.sqlite3",
@@ -162,7 +162,7 @@ def default_database() -> dict[str, Any]:
         env.refuse("DATABASE_URL has a password in it, and DATABASE_PASSWORD is set: remove one.")
     settings["PASSWORD"] = password or settings.get("PASSWORD")
     options = SERVER_OPTIONS.get(settings["ENGINE"], {}) | settings.get("OPTIONS", {})
-    # A cursor on the server does not outlive the transaction where a pooler lends sessions.
+    # Behind a pooler in transaction mode a cursor on the server does not outlive its transaction.
     settings |= {
         "OPTIONS": options,
         "CONN_MAX_AGE": max_age,
@@ -172,7 +172,7 @@ def default_database() -> dict[str, Any]:
     if pool_size and not settings["ENGINE"].endswith("postgresql"):
         env.refuse("DATABASE_POOL_SIZE is for PostgreSQL alone; with this DATABASE_URL remove it.")
     elif pool_size:
-        # Seconds. By itself the pool waits for minutes before it looks for a lost server again.
+        # Seconds. By default the pool waits for minutes before it tries a lost server again.
         patience = {"timeout": 2, "reconnect_timeout": 1, "max_idle": 60}
         options["pool"] = {"min_size": 1, "max_size": pool_size} | patience
         settings["CONN_MAX_AGE"] = 0
@@ -224,7 +224,7 @@ LOGGING = {
     "filters": {"run": {"()": "jobstore.logs.RunFilter"}},
     "formatters": {
         "line": {
-            # One record, one line: an id or an exception must not forge others.
+            # One record, one line: an id or an exception must not forge further lines.
             "class": "jobstore.logs.LineFormatter",
             "format": "{asctime} {log_color}{levelname:<7}{reset} {name}: {message}",
             "style": "{",
@@ -248,7 +248,7 @@ LOGGING = {
 
 # --- The scheduler (jobstore/conf.py holds what each value means) -----------------------------
 
-# What a session keeps does not last behind a pooler.
+# Behind a pooler, what a database session keeps does not last.
 WITH_SESSIONS = dict.fromkeys(("SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN"), not BEHIND_POOLER)
 for name, setting in conf.SETTINGS.items():
     globals()[name] = env.get(name, setting, WITH_SESSIONS.get(name))

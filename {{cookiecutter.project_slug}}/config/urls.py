@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-# What the site calls itself: in a file of its own, since it may hold any character.
+# The site's name has a file of its own, since it may hold any character.
 SITE_NAME = Path(__file__).with_name("site_name.txt").read_text(encoding="utf-8").strip()
 admin.site.site_header = admin.site.site_title = SITE_NAME
 

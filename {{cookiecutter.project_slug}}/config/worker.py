@@ -1,11 +1,11 @@
-"""gunicorn's threaded worker, with requests that have arrived as a whole before a thread sees them.
+"""gunicorn's threaded worker, but a thread gets a request only when all of it has arrived.
 
-As it is, a thread waits for what its client has not sent: as many slow clients as there are threads
-silence the site. Here one loop collects what arrives, without a thread for it; whoever is too slow,
-or sends too much, is sent away. Probes have threads of their own, so that pages which take long do
-not make a process look dead.
+In gunicorn's own worker a thread waits for its client, so a few slow clients block the site. Here
+one loop collects what arrives, without a thread for each client. A client that is too slow, or
+sends too much, is disconnected. Probes have threads of their own, so that slow pages do not make a
+process look dead.
 
-It builds on methods of gunicorn's worker that are not meant for that. The pinned version is tested
+It overrides methods of gunicorn's worker that are not public. The pinned version is tested
 (config/tests/test_web.py); after an upgrade these tests say whether it still fits.
 """
 
@@ -28,11 +28,11 @@ ARRIVAL = 30.0
 ANSWER = 30.0
 # Seconds that a client has to hang up after its last answer, before that is done for it.
 LINGER = 2.0
-# Bytes of an answer that the system keeps for a client that reads slowly: no thread waits for less.
+# Bytes of an answer that the system buffers for a slow client; no thread waits for a shorter one.
 SEND_BUFFER = 256 * 1024
 # Bytes of a request: twice what Django takes of a form (DATA_UPLOAD_MAX_MEMORY_SIZE).
 MAX_REQUEST = 5 * 1024 * 1024
-# Bytes of all requests that are arriving; beyond, the oldest of them are cut.
+# Bytes of all requests that are arriving; beyond that, the oldest are disconnected.
 MAX_ARRIVING = 32 * 1024 * 1024
 # Bytes of a request's head.
 MAX_HEAD = 64 * 1024
@@ -58,7 +58,7 @@ class Connection(TConn):  # type: ignore[misc]
     hang_up: Callable[["Connection"], None]
 
     def begin(self, arrived: bytes) -> None:
-        """Expect a request, of which this much is there already."""
+        """Expect a request, of which these bytes have arrived."""
         self.arrived = bytearray(arrived)
         self.deadline = time.monotonic() + ARRIVAL
         self.searched, self.head, self.length = 0, 0, None
@@ -131,7 +131,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
         super().init_process()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection, if need be in the place of another that keeps its place idly."""
+        """Accept a connection; if there are too many, close an idle one first."""
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -214,9 +214,9 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]
             self._close(oldest)
 
     def _hang_up(self, conn: Connection) -> None:
-        """Say that nothing more will come, and close once the client has hung up.
+        """Send nothing more, and close once the client has hung up.
 
-        Closing at once, with something unread, would take the answer back. The connection does not
+        Closing at once, with something unread, would discard the answer. The connection does not
         count any more.
         """
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""APScheduler jobs and their history in the Django database, run by exactly one scheduler.
+"""APScheduler jobs and their history in the Django database, run by one active scheduler.
 
-For your code: `registry` (declare jobs), `api` (steer them), `runs` (which run is this?), `testing`
-(test them), `jobstores` (for any APScheduler 3 scheduler), `models`, `util`, `housekeeping`.
+For your code: `registry` (declare jobs), `api` (change them), `testing` (test them), `runs` (which
+run is this?), `jobstores` (for any APScheduler 3 scheduler), `models`, `util`, `housekeeping`.
 
 The path of a run, a folder for each station:
 

@@ -1,4 +1,4 @@
-"""Long lists in parts, so that no statement or transaction takes all of one."""
+"""Splits long lists, so that no statement or transaction takes all of one."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -7,6 +7,6 @@ T = TypeVar("T")
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Give a list in parts of `size`, the last one shorter; as itertools has it from 3.12 on."""
+    """Yield a list in parts of `size`, the last one shorter (in itertools from Python 3.12 on)."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -65,7 +65,7 @@ class Setting:
         return f"{number}{unit} from {self.least:g} to {int(self.most)}"
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value of Python's, as a settings module holds it, makes sense."""
+        """Return whether a Python value, as a settings module holds it, is accepted."""
         if self.kind == "switch":
             return isinstance(value, bool)
         if self.kind == "choice":
@@ -86,9 +86,11 @@ class Setting:
         return self.least <= value <= self.most
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text means. Raises ValueError if it means none that is accepted.
+        """Return the value that a text stands for.
 
-        Numbers are plain digits: "1_000", "1e3" and "nan" are typing errors more often than not.
+        Numbers are plain digits: "1_000", "1e3" and "nan" are usually typing errors.
+
+        :raises ValueError: if the text is not accepted.
         """
         text = text.strip()
         value: Any = text
@@ -140,9 +142,9 @@ def seconds(default: float, least: float = 0.05, most: float = DAY) -> Setting:
 SETTINGS: dict[str, Setting] = {
     # For how long a lease lives without being renewed: the longest gap after a power loss.
     "SCHEDULER_LEASE_SECONDS": seconds(10.0, most=YEAR),
-    # Between renewals; four of them may fail before the lease is lost.
+    # Between two renewals; four of them may fail before the lease is lost.
     "SCHEDULER_RENEW_SECONDS": seconds(2.0),
-    # Before the lease's end, when its holder stops trusting it.
+    # How long before the lease's end its holder stops relying on it.
     "SCHEDULER_MARGIN_SECONDS": seconds(2.0, least=0),
     # Between two looks at the lease by a process that does not hold it; half of that where the
     # session lock makes a look cheap.
@@ -152,24 +154,24 @@ SETTINGS: dict[str, Setting] = {
     # Whether the active scheduler keeps a lock in its session, so that its death is noticed at
     # once; useless behind a pooler in transaction mode.
     "SCHEDULER_SESSION_LOCK": Setting(kind="switch", default=True),
-    # After which the database ends a statement of the scheduler's own, or a transaction of its
-    # that idles because the process is paused. Jobs are not limited.
+    # When the database ends a statement of the scheduler's own, or a transaction that idles because
+    # the scheduler is frozen. Jobs are not limited.
     "SCHEDULER_STATEMENT_SECONDS": seconds(5.0),
     # Whether to listen for changes on PostgreSQL; needless behind a pooler in transaction mode.
     "SCHEDULER_LISTEN": Setting(kind="switch", default=True),
-    # Without a sign of life, after which a process counts as dead and its runs as lost.
+    # How long a process may give no sign of life before it counts as dead and its runs as lost.
     "SCHEDULER_DEAD_SECONDS": seconds(15.0, most=YEAR),
-    # For running jobs to finish after SIGTERM.
+    # How long running jobs may take to finish after SIGTERM.
     "SCHEDULER_DRAIN_SECONDS": seconds(30.0, least=0, most=7 * DAY),
-    # After which whoever sent SIGTERM kills the process: stop_grace_period in compose.yaml,
+    # How long after SIGTERM the process is killed: stop_grace_period in compose.yaml,
     # stopwaitsecs of supervisor, terminationGracePeriodSeconds of Kubernetes.
     "SCHEDULER_STOP_GRACE_SECONDS": seconds(40.0, most=8 * DAY),
     # What a start does about declared jobs that are wrong: "skip" leaves out those alone, "refuse"
     # ends with exit 1. At night a restart with one bad file must not stop all other jobs.
     "SCHEDULER_ON_BAD_JOBS": Setting(kind="choice", default="skip", choices=("skip", "refuse")),
-    # That a starting scheduler waits for its database before it gives up with exit 1.
+    # How long a starting scheduler waits for its database before it exits with 1.
     "SCHEDULER_DATABASE_WAIT_SECONDS": seconds(30.0, least=0),
-    # After which a silent scheduling loop counts as hung.
+    # How long the scheduling loop may be silent before it counts as hung.
     "SCHEDULER_HUNG_SECONDS": seconds(30.0),
     # Jobs that run at the same time.
     "SCHEDULER_THREADS": Setting(kind="whole", unit="threads", default=10, least=1, most=1000),
@@ -177,13 +179,13 @@ SETTINGS: dict[str, Setting] = {
     "SCHEDULER_VERSION": Setting(),
     # Where the scheduler process answers probes; empty for nowhere.
     "SCHEDULER_HEALTH_ADDRESS": Setting(kind="address", default="127.0.0.1:8001"),
-    # By which a run may be late before it is recorded as missed, of every job that is not given a
-    # misfire_grace_time, declared or added from code.
+    # How late a run may start before it is recorded as missed, unless its job has a
+    # misfire_grace_time of its own.
     "SCHEDULER_MISFIRE_GRACE_SECONDS": Setting(
         kind="whole", unit="seconds", default=3600, least=1, most=YEAR
     ),
-    # Below which no schedule that somebody sets by an operation may fire; 0 for no limit. Jobs that
-    # the code declares are the code's own affair.
+    # The shortest interval of a schedule that an operation may set; 0 for no limit. Declared jobs
+    # are not limited.
     "SCHEDULER_MIN_INTERVAL_SECONDS": Setting(
         kind="number", unit="seconds", default=0, least=0, most=YEAR
     ),
@@ -201,11 +203,11 @@ SETTINGS: dict[str, Setting] = {
     # History: age in days, and rows kept of each job. Zero would delete all of it.
     "JOB_HISTORY_DAYS": Setting(kind="number", unit="days", default=30, least=1, most=36_500),
     "JOB_HISTORY_PER_JOB": Setting(kind="whole", unit="rows", default=1000, least=1),
-    # Kept of what a job returns; 0 keeps nothing.
+    # How much of a job's result is kept; 0 keeps nothing.
     "JOB_HISTORY_RESULT_LENGTH": Setting(
         kind="whole", unit="characters", default=1000, most=1_000_000
     ),
-    # That the admin waits for a run that somebody asked for, before it shows it as running.
+    # How long the admin waits for a requested run before it shows it as running.
     "APSCHEDULER_RUN_NOW_TIMEOUT": seconds(5.0, least=0, most=3600),
     # A Django date format; empty for the site's own, with seconds.
     "APSCHEDULER_DATETIME_FORMAT": Setting(),
@@ -215,8 +217,8 @@ SETTINGS: dict[str, Setting] = {
 def get(name: str) -> Any:
     """Return the setting, or its default.
 
-    Raises KeyError for a name that is not in SETTINGS, and ImproperlyConfigured for a value that
-    makes no sense: nothing is deleted, and no lease is kept, by the rules of a typing error.
+    :raises KeyError: for a name that is not in SETTINGS.
+    :raises ImproperlyConfigured: for a wrong value, so that a typing error deletes nothing.
     """
     setting = SETTINGS[name]
     value = getattr(settings, name, setting.default)

@@ -1,4 +1,4 @@
-"""Which run is being carried out here: the one thing that is known everywhere in its thread."""
+"""The run that is being carried out here, which all code that it calls can ask for."""
 
 import contextvars
 from typing import Protocol

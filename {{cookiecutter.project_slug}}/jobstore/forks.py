@@ -56,7 +56,7 @@ def guard_handler(handler: Callable[..., Any]) -> None:
 
 
 def note_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
-    """Remember a database connection that was just made, of whatever thread."""
+    """Remember a database connection that was just made, on any thread."""
     socket = -1
     if connection.vendor in ("postgresql", "mysql"):
         with contextlib.suppress(AttributeError, OSError):

@@ -36,8 +36,7 @@ def prune(*, days: float, keep_per_job: int | None = None) -> Pruned:
 
     :param days: age beyond which a run is deleted.
     :param keep_per_job: of each job, the number of newest runs to keep; None for all.
-
-    Raises ValueError, and deletes nothing, if one of them is negative or no sensible number.
+    :raises ValueError: if one of them is negative or not a number; nothing is deleted then.
     """
     using = router.db_for_write(DjangoJobExecution)
     runs = DjangoJobExecution.objects.delete_old_job_executions(days * 86_400, keep_per_job)

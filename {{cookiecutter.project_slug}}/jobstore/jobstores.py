@@ -60,12 +60,12 @@ R = TypeVar("R")
 
 # Seconds until the next look at the database: without the lease, and while all workers are busy.
 STANDBY_LOOK_SECONDS = 5.0
-# How the texts begin that waiting runs of removed jobs are cancelled with.
+# How the text of a requested run begins that is cancelled because its job was removed.
 REMOVED = "The job was removed by the program"
 
 
 class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
-    """Keeps jobs in the Django database and runs each due time once, whoever else runs.
+    """Keeps jobs in the Django database and runs each due time once, however many schedulers run.
 
     :param int pickle_protocol: protocol of the job state's pickle.
     """
@@ -85,7 +85,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         )
         # When the scheduler last asked what is due, on this machine's monotonic clock.
         self._asked_at = time.monotonic()
-        # Jobs that could not be restored when somebody asked for them, and their versions then.
+        # Jobs that could not be restored, with the version that was reported.
         self._told_unreadable: dict[str, int] = {}
         self._is_shut_down = False
 
@@ -102,7 +102,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
     # --- Life ----------------------------------------------------------------------------------
 
     def start(self, scheduler: Any, alias: str) -> None:
-        """Begin to register this process. Its first look for due jobs competes for the lease."""
+        """Register this process. It competes for the lease from its first look for due jobs on."""
         super().start(scheduler, alias)
         self._is_shut_down = False
         if self._is_first:
@@ -186,8 +186,8 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
     def add_job(self, job: Job) -> None:
         """Store a job.
 
-        Raises ConflictingIdError if there is one with its id, and ValueError, saying what to do,
-        if it cannot be stored.
+        :raises ConflictingIdError: if there is a job with its id.
+        :raises ValueError: if it cannot be stored; the text says what to do.
         """
         trigger_defaults.settle_grace(job)
         outside_event_loop(self._add, job)
@@ -213,11 +213,13 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
             raise _unfit(job, error) from error
 
     def update_job(self, job: Job) -> None:
-        """Store a changed job. Raises JobLookupError if there is none with its id.
+        """Store a changed job.
 
         `add_job(replace_existing=True)`, which programs call at each start, does not undo what
         operators did: a paused job stays paused, and the next run time stays unless the trigger
         or an explicit `next_run_time` is new.
+
+        :raises JobLookupError: if there is no job with its id.
         """
         trigger_defaults.settle_grace(job)
         if not isinstance(job, ClaimedJob):  # whose next time the claim has written already
@@ -245,9 +247,9 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
                 raise JobLookupError(job.id)
 
     def remove_job(self, job_id: str) -> None:
-        """Take a job out of service, and take back the runs that wait; its history stays.
+        """Retire a job and cancel its requested runs; its history stays.
 
-        Raises JobLookupError if there is none.
+        :raises JobLookupError: if there is no such job.
         """
         outside_event_loop(self._remove, job_id)
 
@@ -256,7 +258,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
             raise JobLookupError(job_id)
 
     def remove_all_jobs(self) -> None:
-        """Take all jobs out of service, as `remove_job` does."""
+        """Retire all jobs, as `remove_job` does."""
         outside_event_loop(lambda: DjangoJob.objects.using(self.using).all().retire(REMOVED))
 
     def get_due_jobs(self, now: dt.datetime) -> list[Job]:
@@ -288,7 +290,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         if term is None and not dispatcher.is_looking_for_runs:
             return []
         if self.recorder is not None and self.recorder.is_full:
-            # Jobs wait: nothing could be said of how they end.
+            # Jobs wait: the end of further runs could not be kept.
             self._claiming.happened(f"{self.recorder.waiting} results wait to be written")
             self._backoff.longer()
             return []
@@ -311,7 +313,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
             self._claim_failed(elector, error)
             outside_event_loop(release_connections)
             self._backoff.longer()
-        # Whatever was taken before something failed is this process's to run.
+        # This process must run whatever was claimed before something failed.
         self._announce(taken)
         return taken.jobs
 
@@ -384,7 +386,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
     # --- Restoring ------------------------------------------------------------------------------
 
     def restore(self, row: DjangoJob | DueJob) -> Job | None:
-        """Return the job of a row, or None for one that cannot be restored, which is told once.
+        """Return the job of a row, or None for one that cannot be restored, which is logged once.
 
         Nothing is written: this process may have the wrong key, or older code.
         """
@@ -418,12 +420,12 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
 
 
 def initial_values() -> dict[str, Any]:
-    """Return what a new row begins with: nothing of a retired job's passes to one of its id."""
+    """Return the values of a new row: it takes over nothing from a retired job of the same id."""
     fields = DjangoJob._meta.concrete_fields
     return {
         one.attname: one.get_default()
         for one in fields
-        # The version goes on, so that claims under way notice.
+        # The version is not reset, so that a claim under way notices the change.
         if not one.primary_key and one.name != "version"
     }
 
@@ -440,18 +442,24 @@ def _unfit(job: Job, error: DataError) -> ValueError:
 class DjangoMemoryJobStore(DjangoResultStoreMixin, MemoryJobStore):  # type: ignore[misc]
     """Keeps jobs in memory and their history in the Django database.
 
-    The lease does not guard it: every scheduler runs its own. History is written as events occur,
-    and what occurs while the database is away is not in it. A run whose process died stays
+    The lease does not guard it: every scheduler runs its own jobs. History is written when events
+    occur; what occurs while the database is away is missing. A run whose process died stays
     "Started execution" until it is old enough to be pruned.
     """
 
     def add_job(self, job: Job) -> None:
-        """Keep a job. Raises ConflictingIdError if there is one with its id."""
+        """Keep a job.
+
+        :raises ConflictingIdError: if there is a job with its id.
+        """
         trigger_defaults.settle_grace(job)
         super().add_job(job)
 
     def update_job(self, job: Job) -> None:
-        """Keep a changed job. Raises JobLookupError if there is none with its id."""
+        """Keep a changed job.
+
+        :raises JobLookupError: if there is no job with its id.
+        """
         trigger_defaults.settle_grace(job)
         super().update_job(job)
 

@@ -1,4 +1,4 @@
-"""How the log is written: in lines that nobody can forge, or as JSON, with the run of each."""
+"""Formats of the log: lines that no text can forge, or JSON; both name the run of each record."""
 
 import contextlib
 import copy
@@ -20,7 +20,7 @@ COLOURS = {"DEBUG": "thin", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bo
 
 
 class RunFilter(logging.Filter):
-    """Tells in each record that is written inside a run which one that is.
+    """Adds the run to each record that is written inside one.
 
     Such a record has `job_id`, `run_id` (the id of its row in the history) and `epoch` (that of the
     lease). What a job does in another process is not inside its run.
@@ -34,7 +34,7 @@ class RunFilter(logging.Filter):
 
 
 def mark(error: BaseException, run: CurrentRun) -> None:
-    """Note in an exception which run raised it: APScheduler logs it when the run is over."""
+    """Note in an exception which run raised it, since APScheduler logs it after the run."""
     with contextlib.suppress(Exception):  # it is anybody's class
         error.__dict__["_jobstore_run"] = run
 
@@ -48,10 +48,10 @@ def _run_of(record: logging.LogRecord) -> CurrentRun | None:
 
 
 class LineFormatter(colorlog.ColoredFormatter):
-    """Puts each record on one line; what cannot be printed is written as Python writes it.
+    """Writes each record on one line; characters that cannot be printed are escaped as in Python.
 
-    A traceback has more lines than one. They are indented, so that none passes for a record. A
-    record of a run ends with the run. Colours are for terminals alone.
+    The lines of a traceback are indented, so that none passes for a record. A record of a run ends
+    with the run. Colours are for terminals alone.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Answers the web's own probes before hosts are checked and http is redirected.
 
-Under any host name, to anybody: with fixed words, and with at most one statement, or one look at
-the schedulers, a second in each process. Who may see more finds it in the admin.
+Anybody may ask, under any host name. The answer has fixed words and costs at most one statement,
+or one look at the schedulers, a second in each process. The admin shows more to those who may see
+it.
 """
 
 import logging

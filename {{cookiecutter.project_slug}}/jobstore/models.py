@@ -1,6 +1,6 @@
-"""What is stored: jobs, their runs, the lease and the processes that want it.
+"""The tables: jobs, their runs, the lease, and the processes that compete for it.
 
-Every time is written by the database's clock, so that the clocks of its clients do not matter.
+Every time is taken from the database's clock, so that the clocks of other machines do not matter.
 """
 
 import datetime as dt
@@ -19,15 +19,15 @@ from jobstore.database.notifications import notify
 
 # Rows that one statement deletes or cancels.
 BATCH_ROWS = 1000
-# How the texts begin that waiting runs are cancelled with.
+# How the texts begin that say why requested runs are cancelled.
 DELETED = "The job was deleted"
 REPLACED = "The job was replaced by a new one"
-# Seconds. No history is older, and no calendar of Python's or a database's ends within it.
+# Seconds. No history is older, and dates of Python and of every database reach further back.
 MAX_AGE_SECONDS = 36_525 * 86_400
 
 
 class IdField(models.CharField):  # type: ignore[type-arg]
-    """A text that is equal to another only if every character is, on every database.
+    """A text that equals another only if every character does, on every database.
 
     MariaDB and MySQL would otherwise take "Report" and "report " for one job.
     """
@@ -41,28 +41,28 @@ class IdField(models.CharField):  # type: ignore[type-arg]
         return parameters
 
     def get_prep_value(self, value: Any) -> Any:
-        """Return Django's value, as plain text: drivers take members of an Enum for their names."""
+        """Return Django's value as plain text: drivers would store the name of an Enum's member."""
         prepared = super().get_prep_value(value)
         return str.__str__(prepared) if isinstance(prepared, str) else prepared
 
 
 class JSONTextField(models.TextField):  # type: ignore[type-arg]
-    """JSON in a column of text, which nobody searches.
+    """JSON in a text column, for values that nobody searches.
 
-    A system check of Django's own field asks SQLite whether it knows JSON, and so cannot do without
-    a database; `manage.py check` has to.
+    A system check of Django's own JSONField asks SQLite whether it knows JSON, so it needs a
+    database. `manage.py check` must work without one.
     """
 
-    # What type checkers take it to hold.
+    # The types of its values, for type checkers.
     _pyi_private_set_type: Any
     _pyi_private_get_type: Any
 
     def from_db_value(self, value: str | None, *_: object) -> Any:
-        """Return what a stored text says."""
+        """Return the value of a stored text."""
         return None if value is None else json.loads(value)
 
     def to_python(self, value: Any) -> Any:
-        """Return a value as it is: only `from_db_value` meets texts."""
+        """Return a value as it is: only `from_db_value` gets texts."""
         return value
 
     def get_prep_value(self, value: Any) -> str | None:
@@ -75,15 +75,15 @@ class StaleJob(Exception):
 
 
 def first_version() -> int:
-    """Return a version that no job of the same id has had that was deleted before."""
+    """Return a version that no deleted job of the same id has had."""
     return time.time_ns() // 1000
 
 
 class JobQuerySet(models.QuerySet["DjangoJob"]):
-    """Jobs; every change made through it is noticed by a claim that is under way.
+    """Jobs. A claim that is under way notices every change that is made through this queryset.
 
-    A time that has run must not be put back by whoever read the job before: what writes objects
-    that were read compares their versions first.
+    Saving an object that was read before a claim must not put back a time that has run. So methods
+    that write objects compare versions first.
     """
 
     def update(self, **changes: Any) -> int:
@@ -115,7 +115,7 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
     def bulk_create(self, objs: Iterable["DjangoJob"], *args: Any, **options: Any) -> Any:
         """Create as Django does, and announce it.
 
-        :raises ValueError: if jobs that are there would be replaced without another version.
+        :raises ValueError: if existing jobs would be replaced without another version.
         """
         if options.get("update_conflicts") and "version" not in options["update_fields"]:
             raise ValueError(
@@ -128,11 +128,11 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
         return created
 
     def retire(self, why: str = "The job was retired") -> int:
-        """Take jobs out of service, and take back the runs that wait; return how many jobs were.
+        """Retire jobs and cancel their requested runs; return how many jobs were retired.
 
-        Rows stay, so that history keeps their names.
+        The rows stay, so that the history keeps their names.
 
-        :param why: how the text begins that runs are cancelled with.
+        :param why: how the text begins that says why runs are cancelled.
         """
         self._for_write = True
         with transaction.atomic(using=self.db):
@@ -155,7 +155,7 @@ class JobQuerySet(models.QuerySet["DjangoJob"]):
 
 
 class LiveJobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore[misc]
-    """Jobs that are in service: everything but the retired."""
+    """Jobs that are in service: all but the retired ones."""
 
     def get_queryset(self) -> JobQuerySet:
         """Leave out retired jobs."""
@@ -163,10 +163,10 @@ class LiveJobManager(models.Manager.from_queryset(JobQuerySet)):  # type: ignore
 
 
 class DjangoJob(models.Model):
-    """A job: APScheduler's own signed state, and what people look at beside it.
+    """A job: APScheduler's own state, signed, and beside it the columns that people look at.
 
-    `next_run_time` is the one source of truth for when the job runs next; NULL means paused
-    (or retired). The value inside `job_state` is ignored.
+    `next_run_time` alone says when the job runs next; NULL means paused (or retired). The value
+    inside `job_state` is ignored.
     """
 
     class OnLost(models.TextChoices):
@@ -196,7 +196,7 @@ class DjangoJob(models.Model):
     pause_reason = models.CharField(
         max_length=500, default="", db_default="", blank=True, help_text="Why the job is paused."
     )
-    # Which parts an operator has changed, and digests of what the code had said (storage/edits.py).
+    # The parts that an operator has changed, with digests of what was declared (storage/edits.py).
     edited = models.CharField(max_length=500, default="", db_default="", editable=False)
 
     version = models.BigIntegerField(default=first_version, editable=False)
@@ -216,7 +216,7 @@ class DjangoJob(models.Model):
     class Meta:
         ordering = ("next_run_time",)
         verbose_name = "job"
-        # In the order of a claim, which so reads what it takes and nothing more.
+        # In the order of a claim, so that it reads only the rows that it takes.
         indexes = (models.Index(fields=["next_run_time", "id"], name="jobstore_due"),)
         # History shows the names of retired jobs too.
         base_manager_name = "all_objects"
@@ -239,12 +239,12 @@ class DjangoJob(models.Model):
         return f"{self.id} (next run at: {get_local_dt_format(self.next_run_time)})"
 
     def save(self, *args: Any, **options: Any) -> None:
-        """Save as Django does, if nobody has changed the job since it was read; announce it.
+        """Save as Django does, if nobody has changed the job since it was read, and announce it.
 
-        A job that is new is inserted, and never replaces one that is there.
+        A new job is inserted, and never replaces an existing one.
 
-        :raises StaleJob: if it was changed: a claim has moved it on, for example, and saving it
-            would have the same time run again.
+        :raises StaleJob: if the job was changed. A claim may have moved it to its next time, and
+            saving it would run the same time again.
         """
         using = options.get("using") or router.db_for_write(type(self), instance=self)
         with transaction.atomic(using=using):
@@ -294,7 +294,7 @@ class DjangoJob(models.Model):
 
 
 class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
-    """History, and what keeps it from growing without bound."""
+    """The history, and the operations that keep it from growing without bound."""
 
     def request(
         self,
@@ -307,8 +307,8 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     ) -> "DjangoJobExecution":
         """Write a request for a run, which the active scheduler will start.
 
-        :param put_off: seconds before which it is not started.
-        :param arguments: returns the columns of arguments of this run's own, signed for its time.
+        :param put_off: seconds that must pass before it starts.
+        :param arguments: returns, for the run's time, the columns of its own signed arguments.
         """
         run_time = database_now(self.db) + dt.timedelta(seconds=put_off)
         while True:
@@ -324,11 +324,11 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
                         **(arguments(run_time) if arguments else {}),
                     )
             except IntegrityError:
-                # Somebody asked in the same microsecond; a run is known by its job and time.
+                # Somebody asked in the same microsecond, and job and time identify a run.
                 run_time += dt.timedelta(microseconds=1)
 
     def request_all(self, job_ids: Iterable[str], requested_by: str) -> dict[str, int]:
-        """Write a request for one run of each job; return their ids, by those of the jobs."""
+        """Write a request for one run of each job; return the runs' ids, by the jobs' ids."""
         job_ids = list(job_ids)
         run_time = database_now(self.db)
         while True:
@@ -352,17 +352,17 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
                 run_time += dt.timedelta(microseconds=1)  # as above
 
     def cancel_waiting(self, jobs: models.QuerySet["DjangoJob"], why: str) -> int:
-        """Take back all that was asked for of some jobs and has not started; return how many.
+        """Cancel the requested runs of some jobs that have not started; return how many.
 
-        :param why: how the text begins that they are cancelled with.
+        :param why: how the text begins that says why they are cancelled.
         """
         waiting = self.using(self.db).filter(status=DjangoJobExecution.REQUESTED)
-        # Read first: MySQL changes no rows that are chosen by others of their table.
+        # Read first: MySQL cannot change rows that a subquery on the same table chooses.
         of_jobs = waiting.filter(Exists(jobs.order_by().filter(pk=OuterRef("job"))))
         ids = list(of_jobs.order_by().values_list("pk", flat=True))
         cancelled = 0
         for batch in batched(ids, BATCH_ROWS):
-            # What was claimed since then runs.
+            # Runs that were claimed since then stay as they are.
             cancelled += waiting.filter(pk__in=batch).update(
                 status=DjangoJobExecution.CANCELLED,
                 finished=database_now(self.db),
@@ -373,13 +373,12 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
     def delete_old_job_executions(self, max_age: float, keep_per_job: int | None = None) -> int:
         """Delete finished history, in batches; return the number of rows deleted.
 
-        Runs of jobs in memory are deleted by age although nothing is known of their end.
+        Runs of jobs in memory are deleted by age, even if their end is not known.
 
         :param max_age: seconds; runs scheduled longer ago than this are deleted.
         :param keep_per_job: of each job, the number of newest runs to keep, and as many rows of
             times that were missed, skipped or cancelled; None for all.
-
-        Raises ValueError, and deletes nothing, if one of them is negative or no sensible number.
+        :raises ValueError: if one of them is negative or not a number; nothing is deleted then.
         """
         if not 0 <= max_age <= MAX_AGE_SECONDS:
             raise ValueError(
@@ -393,20 +392,20 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         using = router.db_for_write(DjangoJobExecution)
         finished = self.using(using).exclude(status__in=DjangoJobExecution.UNFINISHED)
         cutoff = database_now(using) - dt.timedelta(seconds=max_age)
-        # A row that times are still counted in is as young as the last of them.
+        # A row that counts several times is as old as the last of them.
         ended = finished.filter(Q(last_run_time=None) | Q(last_run_time__lte=cutoff))
-        # Nobody finds that a process is gone that left no row: one with jobs in memory.
+        # A process with jobs in memory has no row, so nobody finds out that it is gone.
         nobodys = self.using(using).filter(status=DjangoJobExecution.RUNNING, instance=None)
         old = ended | nobodys
         deleted = self._delete(old.filter(run_time__lte=cutoff).order_by())
         if keep_per_job is not None:
-            # Each kind on its own: what was skipped or missed must not push out what ran.
+            # Each kind on its own: skipped or missed times must not push out runs that ran.
             ran = Case(When(status__in=DjangoJobExecution.NOT_RUN, then=0), default=1)
             newest_first = Window(
                 RowNumber(), partition_by=[F("job_id"), F("ran")], order_by=F("run_time").desc()
             )
             numbered = finished.annotate(ran=ran, position=newest_first)
-            # Numbered once, however many are deleted: of each job, the newest that goes.
+            # Numbered once, however many rows are deleted: each job's newest row that goes.
             goes = numbered.order_by().filter(position=keep_per_job + 1)
             for job_id, has_run, run_time in list(goes.values_list("job_id", "ran", "run_time")):
                 kind = Q(status__in=DjangoJobExecution.NOT_RUN)
@@ -425,7 +424,7 @@ class DjangoJobExecution(models.Model):
     """One run of a job at one scheduled time. It outlives its job."""
 
     RUNNING = "Started execution"
-    # django-apscheduler's name of it.
+    # django-apscheduler's name for it.
     SENT = RUNNING
     SUCCESS = "Executed"
     MISSED = "Missed!"
@@ -471,7 +470,7 @@ class DjangoJobExecution(models.Model):
         null=True, editable=False, help_text="The last of the scheduled times, if there are more."
     )
     requested_by = models.CharField(max_length=150, default="", editable=False)
-    # Of this one run, in place of its job's: as people read them, and signed.
+    # The run's own arguments, in place of its job's: as text for people, and signed.
     arguments = models.TextField(default="", db_default="", editable=False)
     arguments_state = models.BinaryField(null=True, editable=False)
     attempt = models.PositiveSmallIntegerField(default=1, editable=False)
@@ -500,9 +499,9 @@ class DjangoJobExecution(models.Model):
         return f"{self.pk}: job '{self.job_id}' ({self.status})"
 
     def cancel(self, cancelled_by: str) -> bool:
-        """Take back a request that no scheduler has started; whether that was in time.
+        """Cancel a requested run; return whether no scheduler had started it.
 
-        :param cancelled_by: who or what does so, shown in the history.
+        :param cancelled_by: who or what cancels it, for the history.
         """
         using = router.db_for_write(DjangoJobExecution)
         requests = DjangoJobExecution.objects.using(using).filter(pk=self.pk, status=self.REQUESTED)
@@ -525,7 +524,7 @@ class AuditEntry(models.Model):
     """
 
     class Through(models.TextChoices):
-        """Which way an operation came in."""
+        """Where an operation was called."""
 
         ADMIN = "admin", "admin"
         COMMAND = "command", "command"
@@ -538,7 +537,7 @@ class AuditEntry(models.Model):
     who = models.CharField(max_length=150, default="")
     user_id = models.CharField("user's key", max_length=64, null=True)
     through = models.CharField(max_length=10, choices=Through.choices, default=Through.CODE)
-    # Only what differs; arguments with secret names are masked.
+    # Only the parts that differ; arguments with secret names are masked.
     before = JSONTextField(default=dict)
     after = JSONTextField(default=dict)
 
@@ -563,7 +562,7 @@ class SchedulerLease(models.Model):
     acquired_at = models.DateTimeField(null=True)
     renewed_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
-    # Whether its holder keeps the session lock, so that whoever gets that may take over.
+    # Whether the holder has the session lock: a process that gets the lock may then take over.
     session_lock = models.BooleanField(default=False)
 
     class Meta:
@@ -577,7 +576,7 @@ class SchedulerInstance(models.Model):
     """A scheduler process: where it runs, what it is, and when it last gave a sign of life."""
 
     class Role(models.TextChoices):
-        """What a scheduler process is."""
+        """What a scheduler process is doing."""
 
         STARTING = "starting", "starting"
         ACTIVE = "active", "active"
@@ -649,9 +648,9 @@ def _stale(job_ids: list[str]) -> str:
 
 
 def database_now(using: str) -> dt.datetime:
-    """Return the time by the clock of the database, aware, in UTC (naive local if not USE_TZ).
+    """Return the time of the database's clock, aware, in UTC (without USE_TZ: naive, in TIME_ZONE).
 
-    SQLite has no clock of its own: its only host's is used.
+    SQLite has no clock of its own; its host's is used.
     """
     from django.db import connections
 

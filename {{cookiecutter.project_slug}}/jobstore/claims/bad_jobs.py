@@ -1,4 +1,4 @@
-"""Due jobs that cannot be run: each is taken out of service, and says why."""
+"""Due jobs that cannot be run: each is quarantined, with the reason."""
 
 import datetime as dt
 import logging
@@ -18,10 +18,14 @@ logger = logging.getLogger("jobstore.store")
 
 
 class BadJobs:
-    """Collects, in one look at the database, what cannot be run, and quarantines it."""
+    """Collects the jobs that one look at the database finds unfit to run, and quarantines them."""
 
     def __init__(self, restore: Callable[[DjangoJob | DueJob], Job], using: str) -> None:
-        """Take how a row becomes a job, which raises UnreadableState, and where jobs are."""
+        """Prepare.
+
+        :param restore: returns the job of a row, or raises UnreadableState.
+        :param using: alias of the database that holds the jobs.
+        """
         self._restore, self._using = restore, using
         self._found: list[tuple[DjangoJob | DueJob, str]] = []
         self._has_foreign_key = False
@@ -58,7 +62,7 @@ class BadJobs:
         try:
             quarantine.put_all(found, fence, using)
         except DatabaseError as error:
-            # A row that somebody has locked must not hold up the other jobs.
+            # A locked row must not hold up the other jobs.
             if not connections[using].is_usable():
                 raise
             logger.warning("A job cannot be quarantined now: %s", flattened(error))

@@ -1,4 +1,4 @@
-"""How many more runs each executor can take in one claim: at once, and a little ahead."""
+"""How many more runs each executor can take in one claim: at once, and a little early."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -7,8 +7,8 @@ from typing import Any
 from jobstore.claims.prefetch import Prefetch
 from jobstore.execution.run import ActiveRun
 
-# Seconds of work that is claimed ahead of the free workers, so that a burst of short jobs does not
-# cost a claim for every few of them. What is claimed and has not begun is lost with the process.
+# Seconds of work that may be claimed before a worker is free, so that a burst of short jobs does
+# not need a claim for every few of them. If the process dies, runs are lost that had not begun.
 PREFETCH_SECONDS = 0.1
 # Jobs that one claim takes at most.
 MAX_CLAIMED_JOBS = 500
@@ -20,7 +20,7 @@ class Capacity:
     def __init__(
         self, executors: Mapping[str, Any], running: Iterable[ActiveRun], prefetch: Prefetch
     ) -> None:
-        """Count free workers, and what may be claimed ahead of them.
+        """Count free workers, and the runs that may be claimed before one is free.
 
         :param running: the runs that were claimed and are not finished.
         """
@@ -28,8 +28,8 @@ class Capacity:
         # Workers that have nothing to do; less than 0 while some runs wait for one.
         self._free = {alias: free_workers(one) for alias, one in executors.items()}
         self._room = {alias: workers + prefetch.ahead for alias, workers in self._free.items()}
-        # Seconds of work that the workers can take on and finish PREFETCH_SECONDS from now. A run
-        # that may take longer than that, for all that is known, keeps its worker all the time.
+        # Seconds of work that the workers can finish within PREFETCH_SECONDS. A run that is not
+        # known to be shorter than that counts as keeping its worker all the time.
         self._seconds = {
             alias: PREFETCH_SECONDS * workers_of(one) for alias, one in executors.items()
         }
@@ -58,7 +58,7 @@ class Capacity:
         return self._free.get(executor, 1) <= 0
 
     def admits(self, executor: str, func: str) -> bool:
-        """Tell whether a run may start. If not, none behind it may: it could wait for ever."""
+        """Tell whether a run may start. If not, no later one may either: it could wait forever."""
         if self._free[executor] <= 0 and (
             self._room[executor] <= 0 or self._seconds[executor] < self._expected(func)
         ):

@@ -1,9 +1,9 @@
 """The claim: take due runs and advance their jobs, in one transaction.
 
-It carries two invariants. I1: the lease must carry the claimer's epoch and be unexpired, read
-with a lock that makes a take-over wait until the claim is done. I2: a job advances by
-compare-and-set on its old time and version, and a (job, scheduled time) is unique, so a time is
-claimed at most once, even after history was pruned.
+It guarantees two things. At most one process claims: the lease must have the claimer's epoch and
+not have expired, and it is read with a lock that makes a take-over wait until the claim is done. A
+time is claimed at most once: a job advances by compare-and-set on its old time and version, and a
+(job, scheduled time) is unique. The first of these holds even after history was pruned.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class RunRow:
 
 
 class Written(list[RunRow]):
-    """The rows of history that a claim wrote, and which jobs it moved on."""
+    """The rows of history that a claim wrote, and the jobs that it moved to their next times."""
 
     def __init__(self, rows: Iterable[RunRow] = (), moved: Iterable[str] = ()) -> None:
         """Take both."""
@@ -52,9 +52,9 @@ class Written(list[RunRow]):
 def claim(plans: Sequence[Plan], term: Term, using: str) -> Written:
     """Write the plans; return the rows of history that resulted.
 
-    A job that somebody changed since it was read is left alone, and comes up again; so is one
-    whose row somebody has locked, where the database can tell. A time that already has a row is
-    not repeated.
+    A job that was changed since it was read is skipped, and is read again by the next claim. So is
+    a job whose row is locked, where the database can skip locked rows. A time that already has a
+    row is not repeated.
 
     :raises NotHolder: if the lease is not held with this epoch.
     """
@@ -78,7 +78,7 @@ def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
         requests = DjangoJobExecution.objects.using(using).filter(
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         )
-        # A row that somebody has locked must not hold up the others.
+        # A locked row must not hold up the others.
         locked = requests.select_for_update(skip_locked=outcomes.can_skip_locked(using))
         taken = set(locked.values_list("pk", flat=True))
         requests.filter(pk__in=taken).update(
@@ -88,7 +88,7 @@ def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
 
 
 def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str) -> Written:
-    """Claim in one statement, so that no pause of this process can keep a lock.
+    """Claim in one statement, so that this process cannot freeze while it keeps a lock.
 
     FOR SHARE, since FOR KEY SHARE would let a take-over pass. Being a single statement, it also
     works through a pooler in transaction mode.
@@ -293,7 +293,7 @@ def _advance(plans: Sequence[Plan], now: dt.datetime, using: str) -> None:
 
 
 def _reschedule(plans: Sequence[Plan], using: str) -> None:
-    """Move jobs on by one statement that is composed here: Django takes half of a claim for it."""
+    """Move jobs to their next times, in plain SQL: Django would take half of a claim for it."""
     connection = connections[using]
     ids = [plan.job.id for plan in plans]
     choices: list[Any] = []

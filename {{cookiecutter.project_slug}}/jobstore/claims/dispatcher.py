@@ -36,12 +36,12 @@ from jobstore.util import (
 
 logger = logging.getLogger("jobstore.store")
 
-# Scheduled times that one claim settles at most, of all jobs together: it must not hold its locks
-# for long, nor take longer than a statement may.
+# Scheduled times of all jobs together that one claim decides at most, so that it does not hold its
+# locks for long, or exceed the limit of a statement.
 MAX_SETTLED_TIMES = 1_000
 # Seconds until the next look at the database while something waits for a worker.
 BUSY_LOOK_SECONDS = 1.0
-# Seconds until a job that was left alone, locked or just changed, is tried again: first, at most.
+# Seconds until a job is tried again that a claim skipped (locked or changed): at first, at most.
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 1.0
 
 
@@ -69,7 +69,7 @@ class Store(Protocol):
 
 
 class Dispatcher:
-    """Claims for one store in one scheduler, and knows what it has claimed and not finished."""
+    """Claims runs for one store in one scheduler, and knows those that have not finished."""
 
     def __init__(self, store: Store, elector: Elector) -> None:
         self.runs: dict[tuple[str, dt.datetime], ActiveRun] = {}
@@ -88,13 +88,13 @@ class Dispatcher:
         )
         # Executors whose last worker went to a requested run: due jobs come first there.
         self._due_first: set[str] = set()
-        # Jobs that the last claims left alone, and how often: their rows were locked or changed.
+        # Jobs that the last claims skipped (locked or changed), and how often.
         self._left: collections.Counter[str] = collections.Counter()
         # Claim again once no more than this many runs are unfinished.
         self._refill_at = 0
         self._store = store
         self._elector = elector
-        # The epoch that this process has begun: all jobs are signed by the present key.
+        # The epoch for which `_begin` has run: all jobs are signed with the current key.
         self._begun_epoch: int | None = None
         self._connection: BaseDatabaseWrapper | None = None
         self._failures = ExecutorFailures(store.executor_failed)
@@ -125,9 +125,10 @@ class Dispatcher:
         return executors
 
     def close_connection(self) -> None:
-        """Close the connection of APScheduler's thread, which may end without coming back here.
+        """Close the connection of APScheduler's thread, which may end without closing it.
 
-        The scheduler holds its lock on job stores during a shutdown: that thread is not using it.
+        During a shutdown the scheduler holds its lock on job stores, so the thread is not using the
+        connection.
         """
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -144,7 +145,7 @@ class Dispatcher:
 
     @property
     def look_within(self) -> float | None:
-        """Seconds after which to look again although no job is due by then; None if none waits."""
+        """Seconds until the next look if something waits, even if no job is due; otherwise None."""
         if self._requested.has_more:
             return 0.0
         if self._left:
@@ -155,14 +156,19 @@ class Dispatcher:
         return BUSY_LOOK_SECONDS if waits else None
 
     def take(self, term: Term | None, taken: ClaimResult) -> None:
-        """Claim what is due and what was asked for; note it in `taken` as soon as it is certain."""
+        """Claim due and requested runs; put them into `taken` as soon as they are certain.
+
+        :param term: the right to claim; None if this process does not hold the lease.
+        :raises NotHolder: if the lease is no longer held with this epoch.
+        :raises LacksKeys: if too few keys of the stored jobs are known here.
+        """
         self._connection = connections[self.using]
         renew_idle_connection(self.using)
         set_session_timeouts(self.using)
         self.known_first = None
         now = self._elector.now()
         self._prefetch.look(len(self.runs))
-        # Counted before runs are taken up whose claim's reply was lost: those have their workers.
+        # Counted before runs are taken up whose claim had no reply: these count as having workers.
         capacity = Capacity(self._executors, self.running, self._prefetch)
         if self._lost_replies.since is not None:
             self._recover(self._lost_replies.since, taken)
@@ -181,15 +187,15 @@ class Dispatcher:
         before = self._lost_replies.claim_is_sent(now)
         try:
             self._claim(term, now, capacity, taken)
-        except NotHolder:  # which is a reply, too
+        except NotHolder:  # this is a reply, too
             self._lost_replies.claim_is_answered(before)
             raise
         self._lost_replies.claim_is_answered(before)
 
     def _begin(self, term: Term) -> None:
-        """Before the first claim of an epoch, see that what is stored can be run, now and later.
+        """Before the first claim of an epoch, sign jobs with the current key and end quarantines.
 
-        :raises LacksKeys: if this process would take most jobs out of service.
+        :raises LacksKeys: if this process would quarantine most jobs.
         """
         if problem := key_rotation.problem(self.using):
             raise LacksKeys(problem)
@@ -204,8 +210,8 @@ class Dispatcher:
 
     def _claim(self, term: Term, now: dt.datetime, capacity: Capacity, taken: ClaimResult) -> None:
         has_rivals = bool(self.saturated) or self._is_expected(now)
-        # Where both wait for workers, they take turns, by places given and not by looks: looks at
-        # busy workers must use up nobody's turn.
+        # If due and requested runs both wait for workers, they take turns. A turn is used up when a
+        # run gets a worker, not when a look finds all workers busy.
         yielding = set(self._due_first)
         if not yielding.issuperset(self._executors):
             places = capacity.places
@@ -219,7 +225,7 @@ class Dispatcher:
         self._note_left({one.job.id for one in plans} - written.moved)
         if yielding:
             self._claim_requested(term, now, capacity, capacity.places, taken)
-        # Half of those that were claimed ahead, as of now: many may have ended meanwhile.
+        # Half of those that wait for a worker now; many may have ended during the claim.
         queued = len(self.runs) - sum(map(workers_of, self._executors.values()))
         self._refill_at = len(self.runs) - max(queued // 2, 1)
 
@@ -249,7 +255,7 @@ class Dispatcher:
         now: dt.datetime,
         taken: ClaimResult,
     ) -> None:
-        """Note what a claim has brought."""
+        """Put what a claim has written into `taken`."""
         rows: dict[str, list[claim.RunRow]] = {}
         for row in written:
             rows.setdefault(row.job_id, []).append(row)
@@ -270,7 +276,7 @@ class Dispatcher:
                 taken.ended.append(one.job.id)
 
     def _explain(self, plans: list[Plan], now: dt.datetime) -> None:
-        """Look up what rows of missed and skipped times go on from, and why they are skipped."""
+        """Look up which rows count further missed or skipped times, and why times are skipped."""
         settled = [one for one in plans if one.missed or one.skipped]
         previous = outcomes.previous_rows([one.job.id for one in settled], self.using)
         skipped = [one.job.id for one in settled if one.skipped]
@@ -280,7 +286,7 @@ class Dispatcher:
             one.reason = reasons.get(one.job.id, "")
 
     def _note_left(self, left: set[str]) -> None:
-        """Remember jobs that were left alone, and say so if that goes on."""
+        """Remember jobs that were skipped, and log those that are skipped again and again."""
         for job_id in set(self._left) - left:
             del self._left[job_id]
         self._left.update(left)
@@ -293,7 +299,7 @@ class Dispatcher:
         return planned is not None and planned <= now
 
     def _finds_nothing(self, now: dt.datetime) -> bool:
-        """Tell, by one narrow statement, that no job is due, where none was expected to be."""
+        """Tell with one small statement whether no job is due, when none is expected."""
         if self._is_expected(now) or self.saturated or self._left or self._elector.requested:
             return False
         first = self.first_run_time()
@@ -303,7 +309,7 @@ class Dispatcher:
         return True
 
     def _recover(self, since: dt.datetime, taken: ClaimResult) -> None:
-        """Take up runs of a claim whose reply was lost although the database had committed it."""
+        """Take up runs of a claim that was committed, but whose reply was lost."""
         found = self._lost_replies.unknown_runs(self._elector.id, self.running, self.using)
         jobs = DjangoJob.all_objects.using(self.using).in_bulk({row.job_id for row, _ in found})
         for row, one in found:
@@ -332,7 +338,7 @@ class Dispatcher:
         return job
 
     def _plans(self, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
-        """Plan as many due jobs as can start now or soon; note which executors have none left."""
+        """Plan as many due jobs as can start now or soon; note which executors are full."""
         limit = capacity.places
         full = set(capacity.blocked)
         rows = self._due_rows(now, limit + 1, full) if limit else []
@@ -347,7 +353,7 @@ class Dispatcher:
             if not capacity.admits(row.executor, row.func):
                 continue
             if times_left <= 0:
-                break  # the others stay due, and come up in the next claim, which follows at once
+                break  # the others stay due for the next claim, which follows at once
             if (job := self._bad_jobs.restore(row)) is None:
                 continue
             try:
@@ -375,7 +381,7 @@ class Dispatcher:
         return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
 
     def _ended(self) -> list[int]:
-        """Return runs that have ended and wait to be written: after an outage, often many."""
+        """Return runs that have ended but are not written yet: after an outage, often many."""
         recorder = self._store.recorder
         return recorder.unwritten() if recorder is not None else []
 

@@ -1,7 +1,7 @@
-"""What is due, and what is first: the questions that each look at the database begins with.
+"""Which jobs are due, and when the next one is: the first questions of each look at the database.
 
 They are asked all day, and Django takes longer to compose them (3 and 1.5 ms) than a database to
-answer. So they are written down, in words that every database understands.
+answer. So they are written in plain SQL that every database understands.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ from jobstore.storage.rows import DueJob
 from jobstore.storage.signing import SHOWN
 from jobstore.util import get_django_internal_datetime
 
-# Written behind the table's name, where no database takes one of them for a word of SQL.
+# With the table's name in front, so that no database takes one of them for a word of SQL.
 SHOWN_COLUMNS = ", ".join(f"job.{name}" for name in SHOWN)
 
 
@@ -26,7 +26,7 @@ def due_jobs(
     """Return the jobs that are due and not in quarantine, the longest due first.
 
     :param without: executors whose jobs are not wanted.
-    :param ended: runs that are over although their rows do not say so yet.
+    :param ended: runs that have ended although their rows do not say so yet.
     """
     connection = connections[using]
     at: Any = get_django_internal_datetime(now)
@@ -85,6 +85,6 @@ def _not_in(column: str, values: Collection[object]) -> str:
 
 
 def _as_read(value: Any, connection: BaseDatabaseWrapper) -> Any:
-    """Return a time as the ORM reads it, which has it converted where the driver does not do so."""
+    """Return a time as Django's ORM reads it: converted, where the driver does not do so."""
     convert = getattr(connection.ops, "convert_datetimefield_value", None)
     return convert(value, None, connection) if convert else value

@@ -1,4 +1,4 @@
-"""Runs that an executor fails to carry out, of which APScheduler only writes to the log."""
+"""Runs that an executor fails to carry out. APScheduler itself would only log them."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -11,15 +11,18 @@ from jobstore.execution.run import ActiveRun, runs_of
 
 
 class ExecutorFailures:
-    """Hears from executors which runs never came to their function."""
+    """Reports runs whose function an executor never called."""
 
     def __init__(self, report: Callable[[list[ActiveRun], BaseException], None]) -> None:
-        """Take whom to tell."""
+        """Prepare.
+
+        :param report: called with the runs and the error.
+        """
         self._report = report
         self._watched: set[Any] = set()
 
     def watch(self, executor: Any) -> None:
-        """Hear from an executor; from the second call on this does nothing."""
+        """Begin to report failures of an executor; further calls for it do nothing."""
         if executor in self._watched:
             return
         log, submit = executor._run_job_error, executor.submit_job
@@ -28,9 +31,9 @@ class ExecutorFailures:
             try:
                 submit(job, run_times)
             except MaxInstancesReachedError:
-                raise  # of which APScheduler tells listeners itself
+                raise  # APScheduler tells listeners of this itself
             except BaseException as error:
-                # A pool without room for a thread has queued it all the same.
+                # A pool that cannot start another thread has queued the job all the same.
                 refused = [run for run in runs_of(job.id) if run.take()]
                 self._report(refused, error)
                 raise

@@ -1,4 +1,4 @@
-"""Claims whose reply was lost: the database may have committed them all the same, or still may."""
+"""Claims whose reply was lost: the database may have committed them, or may still do so."""
 
 import collections
 import datetime as dt
@@ -15,26 +15,26 @@ from jobstore.util import as_aware, get_django_internal_datetime
 def late_commit() -> dt.timedelta:
     """Return for how long a server may still commit a claim after it answers again.
 
-    It works on a statement until it writes the reply, and for no longer than its own limit
-    (database/timeouts.py), nor than the lease lives, which a claim must find valid.
+    A server notices that nobody waits only when it writes the reply. But a statement has a limit
+    (database/timeouts.py), and a claim needs a lease that has not expired.
     """
     statement = 2 * float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
     return dt.timedelta(seconds=max(statement, float(conf.get("SCHEDULER_LEASE_SECONDS"))))
 
 
 class LostReplies:
-    """Knows since when a claim has had no reply, and finds the runs that it began.
+    """Knows since when a claim has had no reply, and finds the runs that it wrote.
 
-    Nobody else will start them: this process lives, so they are not lost.
+    Only this process can start them: it is alive, so nobody marks them as lost.
     """
 
     def __init__(self) -> None:
-        # When a claim was sent whose reply has not come: its runs may have been committed, or may
-        # still be, by a server that has not noticed that nobody waits any more.
+        # When a claim was sent that has had no reply. The server may have committed its runs, or
+        # may still do so.
         self.since: dt.datetime | None = None
         self._look_until: dt.datetime | None = None
-        # What was started last. A run stays "started" in the database while its result waits to be
-        # written, which must not make it look like one whose claim's reply was lost.
+        # The runs that were started last. Their rows stay "started" while their results wait to be
+        # written, so they must not be taken for runs whose claim had no reply.
         self._started: collections.deque[int] = collections.deque(maxlen=2 * MAX_WAITING_RESULTS)
 
     @property
@@ -47,7 +47,7 @@ class LostReplies:
         self._started.append(run.execution_id)
 
     def claim_is_sent(self, now: dt.datetime) -> tuple[dt.datetime | None, dt.datetime | None]:
-        """Take the reply for lost until `claim_is_answered`, which is given what this returns."""
+        """Treat the reply as lost until `claim_is_answered` is called with what this returns."""
         before = self.since, self._look_until
         self.since, self._look_until = self.since or now, None
         return before
@@ -57,7 +57,7 @@ class LostReplies:
         self.since, self._look_until = before
 
     def looked(self, now: dt.datetime) -> None:
-        """Note a look at the database; the last one comes when no late commit is possible."""
+        """Note a look at the database; after the last one, no late commit is possible."""
         if self._look_until is None:
             self._look_until = now + late_commit()
         elif now >= self._look_until:
@@ -68,8 +68,8 @@ class LostReplies:
     ) -> list[tuple[DjangoJobExecution, list[ActiveRun]]]:
         """Return the runs that were claimed since then and that nobody has taken up.
 
-        Claims are made by one thread, so runs of this process that it does not know are those. Each
-        comes with its row; those of one job that have its arguments come together.
+        One thread makes all claims, so they are the runs of this process that it does not know.
+        Runs of one job with the job's own arguments come together; each group has its first row.
         """
         ids = {run.execution_id for run in known} | set(self._started)
         rows = DjangoJobExecution.objects.using(using).filter(

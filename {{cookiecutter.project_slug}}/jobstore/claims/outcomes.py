@@ -1,7 +1,7 @@
-"""What a claim writes into the history for one job: a row for each run, one for times in a row.
+"""What a claim writes into the history: a row for each run, and one for consecutive lost times.
 
-Times that are missed or skipped one after the other are counted in one row, within a claim and
-across claims, so that a job that hangs does not push real runs out of the history.
+Consecutive times that are missed or skipped are counted in one row, within a claim and across
+claims, so that a job that hangs does not push real runs out of the history.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ RUNNING, MISSED, SKIPPED = (
     DjangoJobExecution.MISSED,
     DjangoJobExecution.MAX_INSTANCES,
 )
-# Seconds without a sign of life after which a skip names the process as its reason; it gives one
-# every two to five.
+# Seconds without a heartbeat after which a skip names the silent process as its reason. A process
+# writes a heartbeat every two to five seconds.
 SILENT_SECONDS = 7.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One row to write, or some times to add to one; all times are in UTC."""
+    """One row to write, or times to add to a row; all times are in UTC."""
 
     job_id: str
     status: str
     times: Sequence[dt.datetime]
     text: str | None = None
-    # The row that they are added to if it is as it was.
+    # The row that they are added to, unless it was changed.
     previous: Previous | None = None
 
     @property
@@ -62,8 +62,8 @@ def of(plan: Plan) -> list[Outcome]:
         if not times:
             continue
         if previous is not None and previous.newest >= times[0]:
-            # Somebody has sent the job back, or asked for a run meanwhile. Times that have a row
-            # already are not repeated.
+            # The job was set back, or a run was requested meanwhile. Times that have a row already
+            # are not repeated.
             found += [Outcome(job_id, status, [time], text) for time in times]
             continue
         goes_on = previous is not None and previous.status == status and not found
@@ -72,7 +72,7 @@ def of(plan: Plan) -> list[Outcome]:
 
 
 def previous_rows(job_ids: Collection[str], using: str) -> dict[str, Previous]:
-    """Return the newest row of each job's schedule; runs that were asked for are not of it."""
+    """Return the newest row of each job's schedule; requested runs do not count."""
     if not job_ids:
         return {}
     runs = DjangoJobExecution.objects.using(using)
@@ -99,7 +99,7 @@ def previous_rows(job_ids: Collection[str], using: str) -> dict[str, Previous]:
 
 
 def reasons(job_ids: Collection[str], now: dt.datetime, using: str) -> Mapping[str, str]:
-    """Return why jobs are skipped whose run belongs to a process that seems to be dead.
+    """Return why jobs are skipped, for those whose run belongs to a process that seems dead.
 
     :param now: the database's time.
     """
@@ -127,7 +127,7 @@ def reasons(job_ids: Collection[str], now: dt.datetime, using: str) -> Mapping[s
 
 
 def add_to(outcome: Outcome, now: dt.datetime, using: str) -> bool:
-    """Count times in the row of those before; False if that row is not as it was any more."""
+    """Add times to the row of the times before them; False if that row was changed."""
     before = outcome.previous
     if before is None or before.id is None:
         return False
@@ -147,7 +147,7 @@ def add_to(outcome: Outcome, now: dt.datetime, using: str) -> bool:
 
 
 def as_rows(outcomes: Collection[Outcome]) -> list[dict[str, Any]]:
-    """Return outcomes for a statement that takes them as JSON."""
+    """Return outcomes as dicts, for a statement that takes them as JSON."""
     return [
         {
             "job_id": one.job_id,
@@ -165,5 +165,5 @@ def as_rows(outcomes: Collection[Outcome]) -> list[dict[str, Any]]:
 
 
 def can_skip_locked(using: str) -> bool:
-    """Tell whether the database can leave out rows that somebody has locked."""
+    """Tell whether the database can skip locked rows."""
     return bool(connections[using].features.has_select_for_update_skip_locked)

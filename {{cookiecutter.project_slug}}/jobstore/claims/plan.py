@@ -1,8 +1,8 @@
 """What becomes of a due job: which times run, which were missed, when it is due again.
 
-Pure computation, with the results that APScheduler's own stores and executors give. Triggers are
-asked in their own time zone; everything that leaves here is in UTC, since Python compares two
-times of one zone by the clock on the wall, which repeats an hour once a year.
+Pure computation, with the same results as APScheduler's own stores and executors. Triggers are
+asked in their own time zone. Results are in UTC, since Python compares two times of one zone by
+local time, which repeats an hour once a year.
 """
 
 import copy
@@ -16,19 +16,19 @@ from jobstore.schedules import catch_up
 from jobstore.texts import described
 from jobstore.util import is_storable
 
-# A job that does not coalesce and was away for long catches up in portions of this size.
+# Times that a job that does not coalesce catches up with in one claim.
 MAX_RUN_TIMES = 1000
 
 
 class UnusableTrigger(Exception):
-    """A trigger that raises, or does not move on; its text says which."""
+    """A trigger raises, or does not advance; the text says which."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Previous:
-    """The newest row of a job's schedule: what more times of its kind may be counted in.
+    """The newest row of a job's schedule, to which further times of its status may be added.
 
-    `newest` is the latest time that any row of the job stands for, whoever asked for it.
+    `newest` is the latest time of any row of the job, requested runs included.
     """
 
     id: int | None
@@ -48,7 +48,7 @@ class Plan:
     missed: list[dt.datetime]
     skipped: list[dt.datetime]
     next_run_time: dt.datetime | None
-    # Set only where times are missed or skipped; and why, if it is not for jobs that run.
+    # Set only if times are missed or skipped. The reason is set if it is not max_instances.
     previous: Previous | None = None
     reason: str = ""
 
@@ -62,7 +62,7 @@ def plan(
     saturated_since: dt.datetime | None = None,
     most: int = MAX_RUN_TIMES,
 ) -> Plan:
-    """Decide about a job that is due at `now`, a time in the scheduler's zone.
+    """Decide about a job that is due. `now` is in the scheduler's zone.
 
     :param running: how many claims of this job are running, in every process.
     :param saturated_since: since when jobs have been waiting for a free worker, if they have.
@@ -85,9 +85,9 @@ def plan(
 def _run_times(
     job: Job, now: dt.datetime, most: int
 ) -> tuple[list[dt.datetime], dt.datetime | None]:
-    """Return the due times (the last alone when they coalesce) and the first that is not due.
+    """Return the due times (only the last one if they coalesce) and the first that is not due.
 
-    Each time is asked for once: with jitter, a trigger gives another answer to the same question.
+    Each time is asked for once: with jitter, a trigger answers the same question differently.
     """
     run_times: list[dt.datetime] = []
     zoned: dt.datetime | None = job.next_run_time
@@ -137,7 +137,7 @@ def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | No
 def _in_the_hour_meant(
     trigger: Any, following: dt.datetime, previous: dt.datetime, now: dt.datetime
 ) -> dt.datetime:
-    """Undo that a trigger adds jitter by the clock on the wall, which may lead an hour back."""
+    """Correct a trigger that adds jitter in local time, which may lead an hour back."""
     if following.fold or following.replace(fold=1).utcoffset() == following.utcoffset():
         return following
     exact = copy.copy(trigger)
@@ -148,10 +148,10 @@ def _in_the_hour_meant(
 def _is_misfire(
     job: Job, time: dt.datetime, now: dt.datetime, saturated_since: dt.datetime | None
 ) -> bool:
-    """Tell whether a run is too late to be of use.
+    """Tell whether a run is too late to start.
 
-    Waiting for a free worker under a scheduler that was there is a delay, not a misfire: then
-    lateness counts up to the moment since when all workers have been busy.
+    Waiting for a free worker while a scheduler is active is a delay, not a misfire: lateness counts
+    only up to the moment since which all workers have been busy.
     """
     if job.misfire_grace_time is None:
         return False

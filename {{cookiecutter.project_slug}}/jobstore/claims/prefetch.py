@@ -1,9 +1,9 @@
-"""How fast runs end in this process, and so how many can be claimed ahead of free workers."""
+"""How fast runs end in this process, and so how many can be claimed before a worker is free."""
 
 import math
 import time
 
-# By how much a function's longest duration counts less after each shorter run; its influence halves
+# A function's longest duration is multiplied by this after each shorter run, so it counts for half
 # after about 14 runs.
 DECAY = 0.95
 # Lower bound for the measuring interval, so that a few instant runs do not give an absurd rate.
@@ -11,19 +11,19 @@ MIN_INTERVAL_SECONDS = 0.005
 
 
 class Prefetch:
-    """What the runs of this process took so far.
+    """The durations of the runs of this process so far.
 
-    Only functions that have run are known. One that was short with some arguments and is long with
-    others is found out by its first long run.
+    Only functions that have run are known. A function that is short with some arguments and long
+    with others counts as short until its first long run.
     """
 
     def __init__(self, seconds: float, most: int) -> None:
         """Prepare.
 
-        :param seconds: of work that may be claimed ahead.
-        :param most: runs that may be claimed ahead, however short they are.
+        :param seconds: seconds of work that may be claimed early.
+        :param most: how many runs may be claimed early, however short they are.
         """
-        # Runs that will begin within `seconds` beside those that workers are busy with.
+        # How many runs beyond the free workers will begin within `seconds`.
         self.ahead = 0
         self._seconds = seconds
         self._most = most
@@ -36,7 +36,7 @@ class Prefetch:
         self._is_idle = True
 
     def expected(self, func: str) -> float:
-        """Return how many seconds a run of this function will take; infinity if nobody knows."""
+        """Return how many seconds a run of this function will take; infinity if unknown."""
         return self._longest.get(func, math.inf)
 
     def claimed(self, runs: int) -> None:
@@ -54,9 +54,9 @@ class Prefetch:
             self._longest[func] = max(seconds, DECAY * self._longest.get(func, 0.0))
 
     def look(self, unfinished: int) -> None:
-        """Work out `ahead`, given how many claimed runs have not finished.
+        """Compute `ahead`, given how many claimed runs have not finished.
 
-        Only time with something to do counts: workers that wait for a claim are not slow.
+        Only busy time counts: workers that wait for a claim are not slow.
         """
         now, finished = time.monotonic(), self._claimed - unfinished
         until = now if unfinished else self._ended_at

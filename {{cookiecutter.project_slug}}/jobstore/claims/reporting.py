@@ -1,4 +1,4 @@
-"""What becomes of runs, told to the listeners of a scheduler and to the recorder of the history."""
+"""Passes on what becomes of runs: to the listeners of a scheduler, and to the recorder."""
 
 import collections
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger("jobstore.store")
 
 
 class ReportingMixin(DjangoResultStoreMixin):
-    """Passes events of runs on to listeners and to the recorder of the history."""
+    """Passes events of runs on to listeners, and results to the recorder of the history."""
 
     elector: Elector | None
     recorder: Recorder | None
@@ -38,7 +38,7 @@ class ReportingMixin(DjangoResultStoreMixin):
         # How many runs of this process ended with each status.
         self.outcomes: collections.Counter[str] = collections.Counter()
         self._counting = threading.Lock()
-        # The thread that tells of what needs no recording, while others report what ended.
+        # The thread that announces what the claim itself has recorded; it is not recorded again.
         self._announcer: int | None = None
 
     def _wake(self) -> None:
@@ -46,7 +46,7 @@ class ReportingMixin(DjangoResultStoreMixin):
         raise NotImplementedError
 
     def _announce(self, taken: ClaimResult) -> None:
-        """Tell listeners of runs that the claim itself settled, and of jobs that it retired."""
+        """Tell listeners of times that the claim itself recorded, and of jobs that it retired."""
         self._announcer = threading.get_ident()
         try:
             for settled in taken.settled:
@@ -62,7 +62,7 @@ class ReportingMixin(DjangoResultStoreMixin):
         zoned = [get_apscheduler_datetime(time_, self._scheduler) for time_ in settled.times]
         self._count(settled.status, len(zoned))
         before = settled.total - len(zoned)
-        # The first of a row, and then each time that their number has one digit more.
+        # The first time, and then whenever the count has one digit more.
         if not before or len(str(settled.total)) > len(str(before)):
             what = "missed" if settled.status == DjangoJobExecution.MISSED else "skipped"
             often = f", {settled.total} times in a row so far" if settled.total > 1 else ""
@@ -98,14 +98,14 @@ class ReportingMixin(DjangoResultStoreMixin):
                 if details is None or (event.code == events.EVENT_JOB_ERROR and not run.failed):
                     details = describe_event(event)
                 if event.code == events.EVENT_JOB_ERROR:
-                    # Whoever logged the exception may have had its text query the database again.
+                    # Logging the exception made its text, which may have used the database.
                     outside_event_loop(release_connections)
                 self.finish(run, STATUS[event.code], **details)
         if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
     def executor_failed(self, failed: list[ActiveRun], error: BaseException) -> None:
-        """Tell listeners, the history's among them, of runs that never came to their function."""
+        """Tell listeners, the history's among them, of runs whose function was never called."""
         for run in failed:
             zoned = get_apscheduler_datetime(run.run_time, self._scheduler)
             self._scheduler._dispatch_event(
@@ -115,14 +115,14 @@ class ReportingMixin(DjangoResultStoreMixin):
             )
 
     def _settle_unsubmitted(self, dispatcher: Dispatcher) -> None:
-        """Record runs that APScheduler could not hand to their executor: it raises no event."""
+        """Record runs that APScheduler could not hand to an executor, since it sends no event."""
         for run in [run for run in dispatcher.running if not run.submitted]:
-            if run.take():  # so that nobody starts it from now on
+            if run.take():  # nobody can start it from now on
                 if dispatcher.end(run.job_id, run.run_time):
                     text = "The executor did not accept this run; the scheduler's log says why."
                     self.finish(run, DjangoJobExecution.ERROR, exception=text)
             elif run.details is not None and dispatcher.end(run.job_id, run.run_time):
-                # A worker had it all the same, and no event tells of its end.
+                # A worker had the run all the same, and no event announces its end.
                 status = DjangoJobExecution.ERROR if run.failed else DjangoJobExecution.SUCCESS
                 self.finish(run, status, **run.details)
 

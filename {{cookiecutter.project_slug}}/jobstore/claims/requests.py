@@ -1,4 +1,4 @@
-"""Runs that somebody asked for: claimed as fast as scheduled ones, unless they are stale."""
+"""Requested runs: claimed as fast as scheduled ones, unless they have waited too long."""
 
 import datetime as dt
 from collections.abc import Callable, Collection
@@ -14,13 +14,13 @@ from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.storage import run_arguments, serializer
 from jobstore.util import as_aware, get_django_internal_datetime
 
-# What was started together counts as one: the times that one claim took of a job run one after
-# the other. Runs that were asked for are started on their own.
+# Runs that started together count as one: the times that one claim took of a job run one after the
+# other. A requested run starts on its own.
 STARTED_TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
-# What a request's time may be ahead of this process's knowledge of the database's clock.
+# How far a request's time may be ahead of the database's clock as this process knows it.
 A_MOMENT = dt.timedelta(seconds=1)
-# Seconds that a request may wait for a scheduler at least, however small its job's own grace is.
+# Seconds that a request may wait for a scheduler, even if its job's own grace is smaller.
 MIN_GRACE_SECONDS = 300.0
 
 Restore = Callable[[DjangoJob], Job | None]
@@ -35,7 +35,7 @@ class RequestedRuns:
         """Prepare.
 
         :param restore: returns the job of a row, or None if it cannot be restored.
-        :param quarantine: takes those that could not be restored out of service.
+        :param quarantine: quarantines the jobs that could not be restored.
         :param ended: returns runs that have ended although their rows do not say so yet.
         """
         self._using = using
@@ -44,7 +44,7 @@ class RequestedRuns:
         self._ended = ended
         # Since when requests have been waiting for a free worker under this scheduler.
         self.waiting_since: dt.datetime | None = None
-        # Whether there are more than could be looked at.
+        # Whether there are more requests than one look reads.
         self.has_more = False
 
     def claim(
@@ -55,7 +55,7 @@ class RequestedRuns:
         most: int,
         without: Collection[str] = (),
     ) -> list[tuple[Job, DjangoJobExecution]]:
-        """Claim requests, the oldest first, and take their places; end what cannot run.
+        """Claim requests, the oldest first, and reserve their workers; end those that cannot run.
 
         :param most: how many may be started.
         :param without: executors whose requests are left alone.
@@ -64,7 +64,7 @@ class RequestedRuns:
         places = capacity.places
         requests = self._requests(now, capacity.blocked | {*without}, places + 1)
         rows = DjangoJob.all_objects.using(self._using).in_bulk({one.job_id for one in requests})
-        # A job that ended with a run that was lost is out of service, but owes that run.
+        # A job may have ended with a run that was lost. It is retired, but that run is still due.
         again = [rows[one.job_id] for one in requests if one.attempt > 1 and one.job_id in rows]
         owing = ended_by_themselves(again, self._using)
         running = self._running_claims(set(rows))
@@ -106,7 +106,7 @@ class RequestedRuns:
     ) -> list[DjangoJobExecution]:
         requests = DjangoJobExecution.objects.using(self._using).filter(
             status=DjangoJobExecution.REQUESTED,
-            # Those that were put off lie further ahead; clocks are known to within a moment.
+            # Requests that were put off lie further ahead; the clock is known to within A_MOMENT.
             run_time__lte=get_django_internal_datetime(now + A_MOMENT),
         )
         if blocked:
@@ -118,7 +118,7 @@ class RequestedRuns:
     def _objection(
         job: Job | None, running: dict[str, int], capacity: Capacity
     ) -> tuple[str, str] | None:
-        """Return what a request ends with, and why, if its run cannot start now or later."""
+        """Return the final status of a request whose run can never start, and why."""
         if job is None:
             return DjangoJobExecution.ERROR, "The job is out of service or cannot be restored."
         if not capacity.knows(job.executor):
@@ -132,9 +132,9 @@ class RequestedRuns:
     def _staleness(
         self, job: Job | None, request: DjangoJobExecution, now: dt.datetime
     ) -> tuple[str, str] | None:
-        """Return how a request ends that waited too long for a scheduler, and why.
+        """Return the final status of a request that waited too long for a scheduler, and why.
 
-        As with a scheduled run, waiting for a free worker under this scheduler does not count.
+        As for a scheduled run, waiting for a free worker of this scheduler does not count.
         """
         if job is None or job.misfire_grace_time is None:
             return None
@@ -167,7 +167,7 @@ class RequestedRuns:
 
 
 def _give_arguments(job: Job | None, request: DjangoJobExecution) -> tuple[str, str] | None:
-    """Give a job the arguments of this run alone, if any; return how it ends if that fails."""
+    """Give a job the run's own arguments, if it has any; return its status if that fails."""
     if job is None:
         return None
     try:

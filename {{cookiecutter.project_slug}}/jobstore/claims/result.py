@@ -1,4 +1,4 @@
-"""What one look at the database brings to a job store."""
+"""What one claim returns to the job store."""
 
 import dataclasses
 import datetime as dt
@@ -10,7 +10,7 @@ from jobstore.leadership.lease import NotHolder
 
 @dataclasses.dataclass
 class Settled:
-    """Times of a job that a claim recorded as missed or skipped; its row stands for `total`."""
+    """Times of a job that a claim recorded as missed or skipped; their row now counts `total`."""
 
     job_id: str
     status: str
@@ -19,12 +19,12 @@ class Settled:
 
 
 class LacksKeys(NotHolder):
-    """Too few keys of the stored jobs are known here for a claim; its text says what to do."""
+    """The process knows too few keys of the stored jobs to claim; the text says what to do."""
 
 
 @dataclasses.dataclass
 class ClaimResult:
-    """Jobs to start, times that were settled, and jobs that have come to their end."""
+    """Jobs to start, times that were missed or skipped, and ids of jobs without a next time."""
 
     jobs: list[Job] = dataclasses.field(default_factory=list)
     settled: list[Settled] = dataclasses.field(default_factory=list)

@@ -1,7 +1,7 @@
-"""The database's time, which decides, as one process knows it between two looks.
+"""The database's time, which decides everything, as one process knows it between two answers.
 
-It goes on by the monotonic clock, so that neither a wrong nor a jumping wall clock of this machine
-matters.
+In between it advances by the monotonic clock, so a wrong or jumping clock of this machine does not
+matter.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ REPORTED_SKEW_SECONDS = 1.0
 
 
 class DatabaseClock:
-    """Keeps the time that the database showed last."""
+    """Keeps the time that the database last showed."""
 
     def __init__(self) -> None:
         # Seconds by which the database's clock is ahead of this machine's monotonic one.
@@ -25,9 +25,9 @@ class DatabaseClock:
         self._is_skewed = False
 
     def now(self) -> dt.datetime:
-        """Return the database's time: not ahead of it, and behind by part of a fast round trip.
+        """Return the database's time: never ahead of it, and behind it by less than a round trip.
 
-        Before the database was ever reached this is the machine's own time.
+        Before the database first answers, this is the machine's own time.
         """
         if self._ahead is None:
             return dt.datetime.now(dt.UTC)
@@ -36,7 +36,7 @@ class DatabaseClock:
     def read(self, shown: dt.datetime, asked_at: float, answered_at: float) -> None:
         """Take in a time that the database showed between two moments of the monotonic clock.
 
-        What is known stays unless this rules it out, so that a slow answer does no harm
+        The known offset changes only if the answer rules it out, so a slow answer does no harm
         (F. Cristian, "Probabilistic clock synchronization", 1989).
         """
         earliest = as_aware(shown).timestamp() - answered_at
@@ -50,7 +50,7 @@ class DatabaseClock:
         return (dt.datetime.now(dt.UTC) - self.now()).total_seconds()
 
     def report_skew(self) -> None:
-        """Say when this machine's clock begins or ceases to differ from the database's."""
+        """Log when this machine's clock begins or ceases to differ from the database's."""
         was_skewed, skew = self._is_skewed, self.skew
         self._is_skewed = abs(skew) >= REPORTED_SKEW_SECONDS
         if self._is_skewed and not was_skewed:

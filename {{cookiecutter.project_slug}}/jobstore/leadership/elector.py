@@ -67,11 +67,11 @@ class Elector(Membership, StepThread):
         self._next_key_look = 0.0
         self._campaigning = False
         self._leaving = False
-        # Whether runs that it leaves still go on after it was stopped.
+        # Returns whether runs that this process leaves are still running after it was stopped.
         self._goes_on: Callable[[], bool] | None = None
-        # Whether a lease that was won in the middle of leaving may still be this process's.
+        # Whether this process may still hold a lease that it won while it was leaving.
         self._owes_release = False
-        # What the row of this process says about it.
+        # The problem that this process's row names.
         self._written_problem = ""
         self._listener = Listener(using)
         self.requested = False
@@ -92,7 +92,7 @@ class Elector(Membership, StepThread):
         return term.epoch if term else None
 
     def distrust_lease(self) -> None:
-        """Take the lease for lost until another look, which follows at once: a claim said so."""
+        """Treat the lease as lost, as a claim found it; a renewal follows at once."""
         self._trusted_until = 0.0
         self._listener.wake()
 
@@ -164,9 +164,9 @@ class Elector(Membership, StepThread):
     # --- Life ----------------------------------------------------------------------------------
 
     def campaign(self) -> None:
-        """Begin to compete for the lease: called once there is somebody who would run jobs.
+        """Begin to compete for the lease; called once the scheduler would run jobs.
 
-        A scheduler that was started paused, only to add jobs for example, never calls this.
+        A scheduler that was started paused, for example to add jobs only, never calls this.
         """
         if not self._campaigning and not self._leaving:
             self._campaigning = True
@@ -180,10 +180,10 @@ class Elector(Membership, StepThread):
         self._campaigning, self._leaving = False, True
         self._term, self._trusted_until = None, 0.0
         self.role = Role.DRAINING
-        # An acquisition that is under way would win a lease that nobody gives up again.
+        # An acquisition that is under way would win a lease that nobody releases.
         has_lock = self._lock.acquire(timeout=DRAIN_LOCK_SECONDS)
         try:
-            # By its holder: one that was won in the meantime is given up as well.
+            # By holder, not by epoch: a lease that was won in the meantime is released, too.
             self._owes_release = True
             lease.release(self.id, self.using)
             self._owes_release = not has_lock
@@ -203,11 +203,11 @@ class Elector(Membership, StepThread):
         """Leave: give the lease up, sign off, end the thread.
 
         :param reason: what the history says of runs that this process leaves unfinished.
-        :param goes_on: whether threads of this process still run jobs. Then it signs off, and
-            gives their runs up, as soon as they do not any more, or is found dead after its end.
+        :param goes_on: returns whether threads of this process still run jobs. The process then
+            signs off when they have ended; if it ends before, it is found dead later.
         """
         if self._stop.is_set():
-            self._sign_off()  # in case that it failed before
+            self._sign_off()  # in case it failed before
             return
         if not self._leaving:
             self.drain()
@@ -278,7 +278,7 @@ class Elector(Membership, StepThread):
             self._reap()
 
     def _watch_fitness(self) -> None:
-        """Give the lease up if this process cannot run jobs, and say in its row what it cannot."""
+        """Give the lease up if this process cannot run jobs, and write the reason into its row."""
         before, self.fitness.loop_problem = self.fitness.loop_problem, self._loop_problem()
         if self.fitness.loop_problem and not before:
             logger.error("This process cannot run jobs: %s", self.fitness.loop_problem)
@@ -299,7 +299,7 @@ class Elector(Membership, StepThread):
             self._written_problem = shown
 
     def _look_at_keys(self) -> None:
-        """See, before competing, whether this process could read most of the jobs."""
+        """Before competing, see whether this process could verify most of the jobs."""
         if time.monotonic() < self._next_key_look:
             return
         problem = key_rotation.problem(self.using)
@@ -315,7 +315,7 @@ class Elector(Membership, StepThread):
         asked_at = time.monotonic()
         has_lock = self._session_lock.try_hold()
         self._without_lock = 0 if has_lock else self._without_lock + 1
-        if self._without_lock > 1:  # whoever was only about to let it go has done so by now
+        if self._without_lock > 1:  # a process that was about to let it go has done so by now
             self._session_lock.evict()
         view = lease.renew(
             term,
@@ -350,13 +350,13 @@ class Elector(Membership, StepThread):
         )
         self._absorb(view, asked_at)
         if self._term is None:
-            # The lease's holder does not have the session lock yet, and will ask for it.
+            # The holder of the lease does not have the session lock yet, and will ask for it.
             self._session_lock.let_go()
             self._observed.note(view, asked_at, is_watched=self._watches)
         self._after_competing()
 
     def _absorb(self, view: LeaseView, asked_at: float) -> None:
-        """Take in what the lease showed, as seen at `asked_at` on the monotonic clock."""
+        """Take in a view of the lease that was asked for at `asked_at` on the monotonic clock."""
         trust = conf.get("SCHEDULER_LEASE_SECONDS") - conf.get("SCHEDULER_MARGIN_SECONDS")
         self._reached_at = time.monotonic()
         self.clock.read(view.now, asked_at, self._reached_at)
@@ -367,13 +367,13 @@ class Elector(Membership, StepThread):
         ):  # otherwise the answer is no longer true
             self.clock.report_skew()
         if not (self._campaigning and self.fitness.may_compete):
-            # What was won while somebody decided to leave or to hold back must not stay taken.
+            # A lease that was won while this process began to leave or hold back must be released.
             self._owes_release = self._owes_release or view.term is not None
             return
         was_trusted = self.term is not None
         self._term = view.term
         self._renewed_at = asked_at
-        # From before the question: the lease began to run at some moment after it.
+        # From before the question was sent: the lease began at some moment after that.
         self._trusted_until = asked_at + trust if view.term else 0.0
         if view.term is None:
             return
@@ -385,12 +385,12 @@ class Elector(Membership, StepThread):
         is_earlier = first is not None and (
             self.planned_wake is None or as_aware(first) < self.planned_wake
         )
-        # A loop that found the lease not trusted, after an outage, has not planned anything.
+        # After an outage the loop has planned nothing, since it found no lease that it could use.
         if view.requested or is_earlier or not was_trusted:
             self._wake()
 
     def _after_competing(self) -> None:
-        # Whoever drains this process may take it back at any moment.
+        # A thread that drains this process may set it to None at any moment.
         if (term := self._term) is not None:
             self._note_former_holder()
             self._become(Role.ACTIVE)
@@ -408,7 +408,7 @@ class Elector(Membership, StepThread):
             logger.error("Surplus: %s", self.reason)
 
     def _has_waited(self) -> bool:
-        """Tell whether a take-over from a dead holder would have happened by now."""
+        """Tell whether this process would have taken over from a dead holder by now."""
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + 2 * conf.get("SCHEDULER_POLL_SECONDS")
         return bool(time.monotonic() - self._started > patience)
 
@@ -449,7 +449,7 @@ class Elector(Membership, StepThread):
 
 
 def holder(using: str) -> tuple[SchedulerLease | None, SchedulerInstance | None]:
-    """Return the lease and the process that holds it, valid or not."""
+    """Return the lease and the process that holds it, even if the lease has expired."""
     current = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT).first()
     if current is None or current.holder is None:
         return current, None

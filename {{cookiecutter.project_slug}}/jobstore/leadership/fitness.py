@@ -1,8 +1,8 @@
-"""Whether this process can run jobs: what it cannot do, it must leave to another.
+"""Whether this process can run jobs. If it cannot, it must leave them to another process.
 
-A process whose preparation raises, whose scheduling loop is dead, stuck or fails all the time, or
-who does not know the keys of most jobs, is not ready and does not keep the lease. It tries again by
-itself, after longer and longer pauses in which a standby has had its chance.
+A process is unfit if its preparation raises, if its scheduling loop is dead, stuck or fails all the
+time, or if it does not know the keys of most jobs. It is then not ready, and does not keep the
+lease. It tries again by itself after pauses that grow, in which a standby can take over.
 """
 
 import time
@@ -12,14 +12,14 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0
 
 
 class Fitness:
-    """What keeps this process from running jobs, by its own fault. Any thread may ask and tell."""
+    """What keeps this process itself from running jobs. Safe in any thread."""
 
     def __init__(self) -> None:
-        # What the loop's watchdog sees; gone as soon as it sees nothing any more.
+        # What is wrong with the scheduling loop; cleared as soon as nothing is.
         self.loop_problem = ""
-        # Why the stored jobs are not this process's to run; gone as soon as another look finds so.
+        # Why this process must not run the stored jobs; cleared once a look finds that it may.
         self.key_problem = ""
-        # Why nobody answers probes here. The jobs run all the same.
+        # Why this process cannot answer probes. Its jobs run all the same.
         self.probe_problem = ""
         self._failure = ""
         self._setbacks = 0
@@ -32,22 +32,22 @@ class Fitness:
 
     @property
     def shown(self) -> str:
-        """What people are to see beside this process: what is wrong, be it only with probes."""
+        """What is shown beside this process: what is wrong with it, or else with its probes."""
         return self.problem or self.probe_problem
 
     @property
     def may_compete(self) -> bool:
-        """Whether this process may hold the lease now, be it only to try again."""
+        """Whether this process may hold the lease now, if only to try again."""
         is_able = not self.loop_problem and not self.key_problem
         return is_able and time.monotonic() >= self._again_at
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until it may compete again, as far as they are known."""
+        """Seconds until it may compete again; 0 if that does not depend on time."""
         return max(self._again_at - time.monotonic(), 0.0)
 
     def failed(self, reason: str) -> bool:
-        """Note that it could not do its work; whether that is news."""
+        """Note that it could not do its work; return whether the reason is new."""
         is_new = reason != self._failure
         self._failure = reason
         pause = min(FIRST_PAUSE_SECONDS * 2.0**self._setbacks, LONGEST_PAUSE_SECONDS)
@@ -56,7 +56,7 @@ class Fitness:
         return is_new
 
     def succeeded(self) -> bool:
-        """Note that it could do its work; whether it could not before."""
+        """Note that it did its work; return whether it had failed before."""
         had_failed = bool(self._failure)
         self._failure, self._setbacks, self._again_at = "", 0, 0.0
         return had_failed

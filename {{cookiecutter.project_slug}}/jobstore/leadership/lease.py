@@ -1,8 +1,8 @@
 """The lease: at most one process at a time may claim runs.
 
-Invariant I1 rests on two facts. The epoch changes by compare-and-set only, so two processes never
-hold the same epoch; and a claim checks the epoch inside its own transaction (claim.py). Nothing
-here rests on the clock of a client: times are the database's.
+This rests on two facts. The epoch changes by compare-and-set only, so two processes never hold the
+same epoch. A claim checks the epoch inside its own transaction (claims/claim.py). No client's clock
+matters: all times are the database's.
 """
 
 import dataclasses
@@ -48,10 +48,10 @@ class LeaseView:
     session_lock: bool = False
     next_run_time: dt.datetime | None = None
     requested: bool = False
-    # Whether another process has given no sign of life for too long, or has left runs behind; None
-    # if that was not asked.
+    # Whether another process has been silent for too long, or has left runs behind; None if that
+    # was not asked.
     silent: bool | None = None
-    # Whose lease was taken although it had not ended: its database session had.
+    # The former holder, if its lease had not expired but its database session had ended.
     former: uuid.UUID | None = None
 
 
@@ -63,15 +63,15 @@ def acquire(
     silent: tuple[int, dt.datetime | None] | None = None,
     above: int = 0,
 ) -> LeaseView:
-    """Take the lease if it is free, has expired, or its holder is gone; else say who holds it.
+    """Take the lease if it is free, has expired, or its holder is gone; otherwise say who holds it.
 
-    :param session_lock: whether this process has the session lock. A holder that says that it
-        has it is gone then.
-    :param silent: epoch and end of a lease that was seen not to be renewed for longer than a lease
-        lives; its end lies in a future that a clock which was set back has made. If it is still the
-        same its holder is gone.
-    :param above: the highest epoch that was ever seen; a database that lost its last commits, in a
-        change of its primary, may know of lower ones only.
+    :param session_lock: whether this process has the session lock. If the lease says that its
+        holder has the lock, the holder is gone.
+    :param silent: epoch and expiry of a lease that has not been renewed for longer than a lease
+        lives, but has not expired, because the database's clock was set back. If the lease is still
+        the same, its holder is gone.
+    :param above: the highest epoch that was ever seen. After a failover that lost the last commits,
+        the database may know only lower ones.
     """
     leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
     lease = leases.first()
@@ -90,7 +90,7 @@ def acquire(
             session_lock=lease.session_lock,
         )
     epoch = max(lease.epoch, above) + 1
-    # The expiry that was seen is compared as well: a renewal in the meantime must win.
+    # The expiry is compared, too: a renewal in the meantime must win.
     won = leases.filter(epoch=lease.epoch, expires_at=lease.expires_at).update(
         epoch=epoch,
         holder=instance,
@@ -116,13 +116,13 @@ def renew(
     saturated: str = "",
     suspect: uuid.UUID | None = None,
 ) -> LeaseView:
-    """Prolong the lease, and give a sign of life; the view has no term when it is lost.
+    """Prolong the lease and write the heartbeat; the view has no term if the lease is lost.
 
-    The same round trip brings the earliest run time, so that a change made anywhere, by any
-    means, is noticed at the next renewal without a statement of its own.
+    The same round trip returns the earliest run time, so that every change, made anywhere, is
+    noticed at the next renewal without a further statement.
 
-    :param saturated: what the holder's row says of executors without a free worker.
-    :param suspect: a process that counts as silent unless it has been heard of under this term.
+    :param saturated: the executors without a free worker, for the holder's row.
+    :param suspect: a process that counts as silent unless it has written a heartbeat in this term.
     """
     life = conf.get("SCHEDULER_LEASE_SECONDS")
     if connections[using].vendor == "postgresql":
@@ -220,7 +220,7 @@ def _renew_postgresql(
 
 
 def release(holder: uuid.UUID, using: str) -> bool:
-    """Let this process's lease expire now, whatever its epoch, so that another need not wait."""
+    """Let this process's lease expire now, whatever its epoch; return whether it held it."""
     now = database_now(using)
     held = SchedulerLease.objects.using(using).filter(
         name=SchedulerLease.DEFAULT, holder=holder, expires_at__gt=now
@@ -229,13 +229,13 @@ def release(holder: uuid.UUID, using: str) -> bool:
 
 
 def name_of(instance: uuid.UUID | None, using: str) -> str:
-    """Return a process as people know it, host:pid, or its id if it left no row."""
+    """Return a process as host:pid, or its id if it has no row."""
     known = SchedulerInstance.objects.using(using).filter(pk=str(instance)).first()
     return str(known or instance)
 
 
 def waiting_jobs(using: str) -> JobQuerySet:
-    """Return the jobs that a claim may take once their time has come."""
+    """Return the jobs that a claim may take when they are due."""
     jobs: JobQuerySet = DjangoJob.objects.using(using).filter(
         next_run_time__isnull=False, quarantined_at__isnull=True
     )
@@ -243,7 +243,7 @@ def waiting_jobs(using: str) -> JobQuerySet:
 
 
 def assert_holder(term: Term, using: str) -> dt.datetime:
-    """Lock the lease against a take-over until the transaction ends; return the time.
+    """Lock the lease against a take-over until the transaction ends; return the database's time.
 
     :raises NotHolder: if the lease is not held with this epoch.
     """
@@ -251,7 +251,7 @@ def assert_holder(term: Term, using: str) -> dt.datetime:
         name=SchedulerLease.DEFAULT, holder=term.instance, epoch=term.epoch
     )
     set_transaction_timeout(using)
-    # Locked by writing, since SQLite cannot upgrade a transaction that began by reading.
+    # Locked by a write, since SQLite cannot upgrade a transaction that began with a read.
     lease.update(epoch=term.epoch)
     now = database_now(using)
     if not lease.filter(expires_at__gt=now).exists():

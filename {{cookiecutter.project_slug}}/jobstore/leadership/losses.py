@@ -33,7 +33,8 @@ Role = SchedulerInstance.Role
 
 # Attempts at a lost run, the first included, where its job asks for another after a loss.
 MAX_ATTEMPTS = 3
-# Seconds by which a request is put off that must not begin while a thread still runs the lost run.
+# Seconds that a repeated run is put off, so that it does not begin while a thread still runs the
+# lost one.
 PUT_OFF_SECONDS = 3.0
 
 
@@ -42,9 +43,9 @@ def mark_lost(
 ) -> int:
     """Mark the unfinished runs of processes as lost; return how many there were.
 
-    Where a job asks for it, another run is requested in the same transaction.
+    If a job asks for it, another run is requested in the same transaction.
 
-    :param put_off: seconds before which such a run does not begin.
+    :param put_off: seconds that must pass before such a run starts.
     """
     manager = DjangoJobExecution.objects.db_manager(using)
     unfinished = manager.filter(instance_id__in=instances, status=DjangoJobExecution.RUNNING)
@@ -58,7 +59,7 @@ def mark_lost(
         rerun = DjangoJob.all_objects.using(using).filter(on_lost=DjangoJob.OnLost.RERUN)
         jobs = rerun.in_bulk({run.job_id for run in lost})
         goes_on = {job.pk for job in jobs.values() if job.next_run_time is not None}
-        # Nobody has stopped those that came to their end.
+        # Jobs that have no further time were not stopped by anybody.
         goes_on |= ended_by_themselves(jobs.values(), using)
         for run in lost:
             if run.job_id in goes_on and run.attempt < MAX_ATTEMPTS:
@@ -80,9 +81,9 @@ def _request_again(
 
 
 def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:
-    """Return those that are out of service because their last run was claimed.
+    """Return the ids of jobs that were retired because their last run was claimed.
 
-    Jobs that somebody retired are not among them, nor those that left the code.
+    Jobs that somebody retired, or whose declaration is gone, are not among them.
     """
     retired = [job.pk for job in jobs if job.retired_at is not None]
     if not retired:
@@ -95,20 +96,20 @@ def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Suspect:
-    """The former holder of the lease, whose database session has ended: dead, or cut off."""
+    """The former holder of the lease, whose database session has ended: it is dead or cut off."""
 
     instance: uuid.UUID
-    # When its successor took over, as Django stores it. Any later sign of life acquits it.
+    # When its successor took over, as Django stores it. A later heartbeat proves that it lives.
     since: dt.datetime
 
     def is_due(self, now: dt.datetime) -> bool:
-        """Whether it has had the time of two renewals to come back."""
+        """Return whether two renewals have passed, in which it could have come back."""
         grace = 2 * conf.get("SCHEDULER_RENEW_SECONDS")
         return now > self.since + dt.timedelta(seconds=grace)
 
 
 def anybody_is_gone(me: uuid.UUID, using: str, now: dt.datetime, suspect: Suspect | None) -> bool:
-    """Tell, in one statement, whether `reap_dead_instances` would find anything to do."""
+    """Tell with one statement whether `reap_dead_instances` would find anything to do."""
     gone = ~Q(pk=me) & (_is_silent(now, suspect) | _has_left_runs())
     return SchedulerInstance.objects.using(using).filter(gone).exists()
 
@@ -116,18 +117,18 @@ def anybody_is_gone(me: uuid.UUID, using: str, now: dt.datetime, suspect: Suspec
 def reap_dead_instances(
     me: uuid.UUID, term: Term | None, using: str, now: dt.datetime, suspect: Suspect | None
 ) -> int:
-    """Mark processes that are gone as lost, and their runs. For the holder of the lease alone.
+    """Mark processes that are gone as lost, and their runs. Only the lease's holder may call it.
 
-    A process that is only paused is marked as well; its late results will touch nothing.
+    A process that is only frozen is marked, too; its late results will change nothing.
 
     :param me: the caller, whose own runs are never lost.
-    :param term: what the caller holds the lease with, which is asserted in the transaction.
+    :param term: the caller's right to claim, which is asserted in the transaction.
     :param now: the database's time, as Django stores it.
     :return: how many runs were lost.
     """
     others = SchedulerInstance.objects.using(using).exclude(pk=me)
     with contextlib.suppress(NotHolder), transaction.atomic(using=using):
-        # A process that was only paused may have come back, and may hold the lease by now.
+        # A process that was only frozen may have come back, and may hold the lease by now.
         if term is not None:
             assert_holder(term, using)
         others.filter(_is_silent(now, suspect)).update(role=Role.LOST)

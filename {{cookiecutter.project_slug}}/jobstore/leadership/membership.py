@@ -1,4 +1,4 @@
-"""A scheduler process as the others see it: its row, its heartbeat, and how it signs off."""
+"""A scheduler process as the others see it: its row, its heartbeat, and its sign-off."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ HEARTBEAT_SECONDS = 5.0
 
 
 class Membership:
-    """The row of this process. Its methods are for the thread that keeps it, and for its end."""
+    """The row of this process. For the elector's thread, and for the end of the process, only."""
 
     def __init__(self, using: str) -> None:
         """Prepare; nothing is written yet.
@@ -38,7 +38,7 @@ class Membership:
         self.fitness = Fitness()
         self._registered = False
         self._next_heartbeat = 0.0
-        # What is said of runs that it leaves.
+        # What the history says of runs that this process leaves unfinished.
         self._parting = ""
         # When the database last answered, on this machine's monotonic clock.
         self._reached_at = 0.0
@@ -69,13 +69,13 @@ class Membership:
             self._registered = False
 
     def _sign_off(self) -> None:
-        """Say that this process has left, and give up in the same transaction what it leaves."""
+        """Write that this process has left, and mark its runs as lost in the same transaction."""
         if not self._registered or self.role == Role.STOPPED:
             return
         try:
             with transaction.atomic(using=self.using):
                 self._write(role=Role.STOPPED, stopped_at=database_now(self.using))
-                # A thread that cannot be ended runs until its process ends, which is soon.
+                # A thread that cannot be ended runs until the process ends, soon after this.
                 lost = losses.mark_lost(
                     [self.id], self.using, self._parting, put_off=losses.PUT_OFF_SECONDS
                 )

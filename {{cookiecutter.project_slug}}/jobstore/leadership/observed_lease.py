@@ -1,7 +1,7 @@
-"""The lease as a process sees others keep it: whether its holder is silent, and when to look next.
+"""Another process's lease, as this process sees it: is its holder silent, and when to look next.
 
-Silence is measured by the monotonic clock of the one who looks, so that a database clock that
-jumps cannot keep a dead holder alive.
+Silence is measured by this machine's monotonic clock, so that a database clock that jumps cannot
+keep a dead holder's lease alive.
 """
 
 import datetime as dt
@@ -11,12 +11,12 @@ from jobstore import conf
 from jobstore.leadership.lease import LeaseView
 from jobstore.util import as_aware
 
-# Seconds between two looks at a lease whose holder the session lock watches.
+# Seconds between two looks at a lease whose holder has the session lock.
 LEASE_LOOK_SECONDS = 5.0
 
 
 class ObservedLease:
-    """What successive looks at somebody else's lease showed."""
+    """What successive looks at another process's lease showed."""
 
     def __init__(self) -> None:
         # Epoch and expiry, and when they were first seen, on this machine's monotonic clock.
@@ -26,7 +26,7 @@ class ObservedLease:
         self.highest_epoch = 0
 
     def note(self, view: LeaseView, asked_at: float, *, is_watched: bool) -> None:
-        """Take in a look that found somebody else's lease.
+        """Take in a look that found another process's lease.
 
         :param asked_at: when the look began, on the monotonic clock.
         :param is_watched: whether the session lock tells when the holder is gone.
@@ -37,16 +37,16 @@ class ObservedLease:
         wait = LEASE_LOOK_SECONDS if is_watched else float(conf.get("SCHEDULER_POLL_SECONDS"))
         if view.expires_at is not None:
             remaining = (as_aware(view.expires_at) - as_aware(view.now)).total_seconds()
-            # Just after the end, in case there is no renewal.
+            # Just after the expiry, in case there is no renewal.
             wait = min(wait, max(remaining, 0.0) + 0.05)
         self._next_look = asked_at + wait
 
     def forget(self) -> None:
-        """Forget what others kept: the lease is one's own."""
+        """Forget the other process's lease: this process has it now."""
         self._seen = None
 
     def look_at_once(self) -> None:
-        """Let the next look be due now."""
+        """Make the next look due now."""
         self._next_look = 0.0
 
     @property
@@ -61,7 +61,7 @@ class ObservedLease:
 
     @property
     def silent(self) -> tuple[int, dt.datetime | None] | None:
-        """The lease as it was seen, if it has not changed for longer than it lives; else None."""
+        """Epoch and expiry of a lease that was not renewed for longer than it lives; else None."""
         patience = conf.get("SCHEDULER_LEASE_SECONDS") + conf.get("SCHEDULER_MARGIN_SECONDS")
         is_silent = self._seen is not None and time.monotonic() - self._seen_since > patience
         return self._seen if is_silent else None

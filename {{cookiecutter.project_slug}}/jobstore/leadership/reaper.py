@@ -1,6 +1,6 @@
-"""When the holder of the lease looks for processes that are gone, and whom it suspects.
+"""When the holder of the lease looks for processes that are gone, and which one it suspects.
 
-What is done about them is in losses.py.
+losses.py marks them and their runs.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ REAP_SECONDS = 10.0
 
 
 class Reaper:
-    """Marks processes that are gone as lost, and their runs. For the holder of the lease alone."""
+    """Has processes that are gone, and their runs, marked as lost. For the lease's holder only."""
 
     def __init__(self, using: str) -> None:
         self._using = using
@@ -35,12 +35,12 @@ class Reaper:
         """
         if former is not None:
             self._suspect = losses.Suspect(former, now)
-        # A dead predecessor counts as dead once it was silent for long enough.
+        # A dead predecessor counts as dead once it has been silent for long enough.
         patience = conf.get("SCHEDULER_DEAD_SECONDS") - conf.get("SCHEDULER_LEASE_SECONDS")
         self._next_search = time.monotonic() + max(patience, 0.0) + 0.5
 
     def is_due(self, view: LeaseView | None, now: dt.datetime) -> bool:
-        """Tell whether somebody may have died: the renewal has seen it, or has not looked."""
+        """Tell whether a process may have died: a renewal has seen it, or does not look for it."""
         if view is not None and view.silent is not None:
             return view.silent
         if time.monotonic() < self._next_search and self.due_suspect(now) is None:
@@ -49,7 +49,7 @@ class Reaper:
         return True
 
     def due_suspect(self, now: dt.datetime) -> uuid.UUID | None:
-        """Return the former holder once it has had its time to come back, else None."""
+        """Return the former holder if it has not come back in time, else None."""
         is_due = self._suspect is not None and self._suspect.is_due(now)
         return self._suspect.instance if self._suspect is not None and is_due else None
 
@@ -59,9 +59,9 @@ class Reaper:
         """Mark processes that are gone as lost, and their runs; return how many runs.
 
         :param me: the caller, whose own runs are never lost.
-        :param term: what the caller holds the lease with.
+        :param term: the caller's right to claim.
         :param now: the database's time, as Django stores it.
-        :param thorough: do not ask first whether there are any.
+        :param thorough: search without asking first, in one statement, whether there are any.
         """
         suspect = self._suspect
         if not thorough and not losses.anybody_is_gone(me, self._using, now, suspect):

@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Iterable
 
-# Seconds for which it counts what a claim said of busy workers; one follows each second then.
+# Seconds for which a claim's report counts; while workers are busy, one follows each second.
 SATURATION_SECONDS = 10.0
 
 
 class Saturation:
-    """The executors that a claim last found busy. Any thread may ask; the loop tells."""
+    """The executors that the last claim found busy. The loop writes it; any thread may read it."""
 
     def __init__(self) -> None:
         self._executors: list[str] = []
@@ -25,11 +25,11 @@ class Saturation:
 
     @property
     def executors(self) -> list[str]:
-        """Their aliases, as the loop said lately; a loop that hangs does not say it any more."""
+        """Their aliases, if the loop has reported lately; a loop that hangs does not."""
         is_fresh = time.monotonic() - self._noted_at < SATURATION_SECONDS
         return self._executors if is_fresh else []
 
     @property
     def as_text(self) -> str:
-        """The aliases as the row of a process keeps them; empty if there are none."""
+        """The aliases as JSON, for the process's row; empty if there are none."""
         return json.dumps(self.executors) if self.executors else ""

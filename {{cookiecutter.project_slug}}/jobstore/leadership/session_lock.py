@@ -1,10 +1,10 @@
-"""The session lock: the database drops it when its holder's session ends, and so tells of a death.
+"""The session lock: a lock in the database session of the lease's holder, which shows its death.
 
-The holder of the lease keeps it as well, where it can. Whoever gets it although the lease says
-that its holder has it knows that the holder's process, or its connection, is gone, and takes over
-at once instead of waiting for the lease to expire. It only saves time. A holder that is taken for
-dead although it lives is fenced by the epoch, and where sessions do not last (a pooler), or where
-a paused process keeps its session, the lease's end decides.
+The database drops the lock when the session ends. If a process gets the lock although the lease
+says that its holder has it, the holder's process or its connection is gone. The process then takes
+over at once and does not wait for the lease to expire. The lock only saves time. A holder that is
+taken for dead although it lives is fenced by the epoch. If sessions do not last (behind a pooler),
+or if a frozen process keeps its session, the lease's expiry decides.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from jobstore.database.timeouts import is_shared
 
 logger = logging.getLogger("jobstore.scheduler")
 
-# PostgreSQL knows its locks by numbers: this app's, and the schema's.
+# PostgreSQL names a lock by two numbers: one of this app, one of the schema.
 KEY = int.from_bytes(hashlib.sha256(b"jobstore").digest()[:4], "big", signed=True)
 TAKE = {
     "postgresql": f"SELECT pg_try_advisory_lock({KEY}, hashtext(current_schema()))",
@@ -47,7 +47,7 @@ SESSION = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT CONNECTION_
 
 
 class SessionLock:
-    """One process's side of the lock. All of it belongs to one thread, whose connection it uses."""
+    """One process's side of the lock. Only one thread may use it, since it uses its connection."""
 
     def __init__(self, using: str) -> None:
         """Prepare; nothing is locked.
@@ -59,7 +59,7 @@ class SessionLock:
         self._is_proven = False
         self._raw: Any = None
         self._file: int | None = None
-        # A child of a job that has it would keep it after this process's death.
+        # A child process that inherits the file would keep the lock after this process's death.
         forks.guard(self, lambda one: [] if one._file is None else [one._file])
 
     @property
@@ -70,7 +70,7 @@ class SessionLock:
         return self._raw is not None and connections[self.using].connection is self._raw
 
     def try_hold(self) -> bool:
-        """Take the lock if it is free; whether this process has it now. Never waits."""
+        """Take the lock if it is free, without waiting; return whether this process has it now."""
         if self.holds:
             return True
         self._raw = None
@@ -94,7 +94,7 @@ class SessionLock:
         return self.holds
 
     def let_go(self) -> None:
-        """Give the lock back, if this process has it."""
+        """Release the lock, if this process has it."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
@@ -106,10 +106,10 @@ class SessionLock:
         self._raw = None
 
     def evict(self) -> None:
-        """End the session of whoever has the lock: for the holder of the lease, who should.
+        """End the session of the process that has the lock. Only the lease's holder may do so.
 
-        A process that is paused keeps its session, and would keep its successor's death from being
-        noticed. It gets a new one when it goes on.
+        A frozen process keeps its session. While it has the lock, nobody would notice the death of
+        its successor. It gets a new session when it continues.
         """
         connection = connections[self.using]
         if not self.is_on or connection.vendor not in EVICT:

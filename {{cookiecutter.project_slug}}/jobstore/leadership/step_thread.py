@@ -1,4 +1,4 @@
-"""A thread that takes one step after another, and that nothing a step raises can end."""
+"""A thread that takes one step after another. Nothing that a step raises ends it."""
 
 import abc
 import contextlib
@@ -35,7 +35,7 @@ class StepThread(abc.ABC):
 
     @abc.abstractmethod
     def _let_go(self) -> None:
-        """Give up what a failed step may have left half-done in its session."""
+        """Release what a failed step may have left in its database session."""
 
     @abc.abstractmethod
     def _is_over(self) -> bool:
@@ -63,7 +63,7 @@ class StepThread(abc.ABC):
         self._thread.start()
 
     def restart_if_dead(self) -> None:
-        """Start the thread again if something ended it that nobody foresaw."""
+        """Start the thread again if something unexpected has ended it."""
         if self.is_dead:
             logger.error("The thread that renews the lease has ended; it is started again.")
             self.start()
@@ -71,7 +71,7 @@ class StepThread(abc.ABC):
     def _work(self) -> None:
         try:
             self._step_until_stopped()
-        finally:  # whatever ended it: who is started instead has connections of its own
+        finally:  # a thread that replaces this one has connections of its own
             release_connections()
 
     def _step_until_stopped(self) -> None:
@@ -87,7 +87,7 @@ class StepThread(abc.ABC):
                 if not self.last_error:
                     logger.error("The database does not answer: %s", str(error).strip())
                 self.last_error = str(error).strip() or repr(error)
-                # Whatever these raise must not end the thread: nobody else renews the lease.
+                # An error here must not end the thread: nothing else renews the lease.
                 with contextlib.suppress(Exception):
                     self._let_go()
                 with contextlib.suppress(Exception):
