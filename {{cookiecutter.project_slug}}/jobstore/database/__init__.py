@@ -1,1 +1,1 @@
-"""What knows databases and nothing of jobs: time limits, notifications, what is wrong."""
+"""Helpers for databases, without any jobs: time limits, notifications, what is wrong."""

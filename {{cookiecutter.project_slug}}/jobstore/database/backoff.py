@@ -3,15 +3,15 @@
 import random
 import time
 
-# Seconds between two tries at most; half of the promised 2 s to resume in.
+# Seconds between two tries at most: half of the 2 s within which claims are to resume.
 MAX_BACKOFF_SECONDS = 1.0
 
 
 class Backoff:
-    """A pause that grows with each failure, and ends by the first success."""
+    """A pause that grows with each failure and ends with the first success."""
 
     def __init__(self) -> None:
-        # How long the present pause is, in seconds; zero if there is none.
+        # How long the current pause is, in seconds; zero if there is none.
         self.seconds = 0.0
         self._ends_at = 0.0
 

@@ -1,8 +1,8 @@
 """PostgreSQL's NOTIFY and LISTEN: the active scheduler learns of a change at once.
 
-Other databases, and poolers that give each transaction another session, have nothing like it.
+Other databases have nothing like it, and it does not work through a pooler in transaction mode.
 There, and for changes that bypass this module (raw SQL), the next renewal of the lease notices the
-change, within two seconds. So nothing depends on a notification; it only saves the wait.
+change within two seconds. So nothing depends on a notification; it only saves time.
 """
 
 import contextlib
@@ -48,11 +48,11 @@ class Listener:
 
     def wake(self) -> None:
         """End the sleep, from any thread."""
-        with contextlib.suppress(BlockingIOError):  # then it is awake already
+        with contextlib.suppress(BlockingIOError):  # it is awake already
             os.write(self._waker, b".")
 
     def listen(self) -> None:
-        """Listen on this thread's connection, if it can tell and does not listen yet."""
+        """Listen on this thread's connection, unless it does so already or cannot."""
         connection = connections[self._using]
         if connection.vendor != "postgresql" or not conf.get("SCHEDULER_LISTEN"):
             return
@@ -64,10 +64,10 @@ class Listener:
             self._raw.add_notify_handler(self._hear)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so long at the most."""
+        """Sleep for this long at most."""
         if self._raw is not None and not self._raw.closed:
-            # What came together with the end of the last answer lies in the client's memory, where
-            # it wakes nobody.
+            # A notification that came with the last answer is in the client's memory already, where
+            # `select` does not see it.
             self._read_sent()
         if not self._has_heard:
             with selectors.DefaultSelector() as sources:
@@ -81,7 +81,7 @@ class Listener:
             self._has_heard = False
 
     def close(self) -> None:
-        """Stop listening, since the connection may go back to a pool."""
+        """Stop listening: the connection may go back to a pool."""
         raw, self._raw = self._raw, None
         if raw is not None and not raw.closed:
             raw.remove_notify_handler(self._hear)

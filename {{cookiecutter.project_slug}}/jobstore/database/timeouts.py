@@ -1,9 +1,9 @@
-"""How long the scheduler's own statements may take, wait and hold others up.
+"""Time limits for the scheduler's own statements and transactions.
 
-A process that is paused inside a transaction keeps its locks, and would block a take-over for as
-long as it is paused; a server that hangs, or a network that swallows packets, would keep a thread
-waiting for ever. So the database ends what is too slow, and TCP what is silent. Only the
-scheduler's own threads are limited in time: a job may ask what takes an hour.
+A process that is frozen inside a transaction keeps its locks, and would block a take-over for as
+long. A server that hangs, or a network that drops packets, would keep a thread waiting forever. So
+the database ends what is too slow, and TCP ends connections that are silent. Only the scheduler's
+own threads are limited; a statement of a job may take an hour.
 """
 
 import contextlib
@@ -17,20 +17,20 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobstore import conf
 
-# Share of SCHEDULER_STATEMENT_SECONDS that a statement may wait for a lock: a claim that waits for
-# a job keeps the lease from being renewed, which must still succeed afterwards.
+# Share of SCHEDULER_STATEMENT_SECONDS that a statement may wait for a lock. While a claim waits for
+# a job's lock the lease cannot be renewed, and the renewal must still be in time afterwards.
 LOCK_WAIT_SHARE = 0.4
-# Seconds of silence after which the kernel asks a server whether it is there, and gives it up.
+# Seconds of silence after which the kernel probes a server, and after which it gives it up.
 TCP_IDLE_SECONDS, TCP_SILENCE_SECONDS = 5, 8
 # Seconds that a statement of a health check may take, waiting for locks included.
 PROBE_STATEMENT_SECONDS = 2.0
 
 
 def set_session_timeouts(using: str) -> None:
-    """Give this thread's connection the limits, once. Not for connections that are shared.
+    """Set the limits on this thread's connection, once, unless the connection is shared.
 
-    A pool, in the process or before the server, would hand the limits on to whoever comes next;
-    there only `set_transaction_timeout` helps.
+    A pool, in the process or in front of the server, would pass the limits on to its next user.
+    There only `set_transaction_timeout` helps.
     """
     connection = connections[using]
     connection.ensure_connection()
@@ -44,7 +44,7 @@ def set_session_timeouts(using: str) -> None:
 
 
 def set_transaction_timeout(using: str) -> None:
-    """Limit the transaction that is open, through poolers too: PostgreSQL ends it if it idles."""
+    """Limit the open transaction, also through a pooler: PostgreSQL ends it if it idles."""
     connection = connections[using]
     if connection.vendor == "postgresql":
         seconds = float(conf.get("SCHEDULER_STATEMENT_SECONDS"))
@@ -57,10 +57,10 @@ def set_transaction_timeout(using: str) -> None:
 
 @contextlib.contextmanager
 def limited_look(using: str) -> Iterator[None]:
-    """Limit the statements inside to PROBE_STATEMENT_SECONDS seconds each; they only read.
+    """Limit the statements inside to PROBE_STATEMENT_SECONDS seconds each; they must only read.
 
-    Nothing is left behind in the session, through poolers too. Inside an open transaction, whose
-    owner decides, nothing is limited.
+    The session is left as it was, also through a pooler. Inside an open transaction nothing is
+    limited: the transaction's owner decides.
     """
     connection = connections[using]
     if connection.in_atomic_block:
@@ -101,9 +101,9 @@ def _look_limit(connection: Any) -> tuple[str, float] | None:
 
 
 def is_shared(connection: BaseDatabaseWrapper) -> bool:
-    """Tell whether a session is lent out, so that nothing may be left behind in it.
+    """Tell whether a session is shared through a pool, so that no setting may be left in it.
 
-    Django's own word for a pooler in transaction mode is DISABLE_SERVER_SIDE_CURSORS.
+    Django's own setting for a pooler in transaction mode is DISABLE_SERVER_SIDE_CURSORS.
     """
     settings = connection.settings_dict
     return bool(settings.get("DISABLE_SERVER_SIDE_CURSORS") or settings["OPTIONS"].get("pool"))
@@ -125,7 +125,7 @@ def _limits(connection: Any, seconds: float) -> list[tuple[str, list[Any]]]:
         if connection.mysql_is_mariadb:
             idle = ("SET SESSION idle_transaction_timeout = %s", [max(1, round(seconds))])
             return [lock_wait, idle, ("SET SESSION max_statement_time = %s", [seconds])]
-        # MySQL limits SELECT alone, and does not end transactions that idle.
+        # MySQL limits only SELECT, and does not end idle transactions.
         return [lock_wait, ("SET SESSION max_execution_time = %s", [int(1000 * seconds)])]
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
@@ -140,10 +140,10 @@ def _milliseconds(seconds: float) -> str:
 
 
 def enable_keepalives(connection: Any, **_: object) -> None:
-    """Let the kernel give up a silent server, as settings.py asks of PostgreSQL's client.
+    """Let the kernel give up a silent server, as config/settings.py does for PostgreSQL.
 
-    MySQL's client has no options for that, only ones that would also end a query that takes long.
-    Called for every new connection of the process, those of jobs and requests included.
+    MySQL's client has no such options, only some that would also end a slow query. Called for every
+    new connection of the process, including those of jobs and requests.
     """
     if connection.vendor != "mysql":
         return
@@ -157,5 +157,5 @@ def enable_keepalives(connection: Any, **_: object) -> None:
             "TCP_KEEPCNT": 2,
             "TCP_USER_TIMEOUT": 1000 * TCP_SILENCE_SECONDS,
         }.items():
-            if option := getattr(socket, name, None):  # not every system has them all
+            if option := getattr(socket, name, None):  # not every system has all of them
                 peer.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -24,9 +24,9 @@ from jobstore.texts import flattened, storable
 
 # Characters of the id, or of the module's name, that a problem is stored under.
 LONGEST_SUBJECT = 255
-# Characters that are told: an id or an argument may hold megabytes.
+# Characters of a problem that are kept: an id or an argument may hold megabytes.
 LONGEST_TEXT = 4000
-# How objects without a text of their own are shown, which differs in every process.
+# The part of a default repr that differs in every process.
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -35,7 +35,7 @@ class DeclarationError(Exception):
 
 
 class NeverRuns(DeclarationError):
-    """A declaration whose trigger has no run time left: a mistake, or a job that is done."""
+    """A declaration whose trigger has no run time left: a mistake, or a job that has ended."""
 
 
 class UnstableText(ValueError):
@@ -58,7 +58,7 @@ class Place:
 class Problem:
     """What is wrong with a declaration, or with a file of jobs, in one sentence.
 
-    A fatal one leaves the declaration out, others are only told.
+    A declaration with a fatal problem is skipped; other problems are only reported.
     """
 
     # The id of the job, or the name of the module.
@@ -68,7 +68,7 @@ class Problem:
     is_fatal: bool = True
 
     def __post_init__(self) -> None:
-        # What is told of a mistake is stored, and must not fail for the same mistake.
+        # The report of a mistake is stored, and must not fail because of the same mistake.
         for name in ("subject", "text", "place"):
             object.__setattr__(self, name, storable(getattr(self, name)))
         object.__setattr__(self, "subject", self.subject[:LONGEST_SUBJECT])
@@ -90,7 +90,7 @@ class Declaration:
     on_lost: str = "record"
     run_at_start: bool = False
     place: Place = dataclasses.field(default=Place(), compare=False)
-    # What was wrong already when it was declared; raising there would take the whole file along.
+    # A problem found when it was declared. Raising there would end the import of the whole file.
     fault: str = ""
     declared_at: dt.datetime = dataclasses.field(
         default_factory=lambda: dt.datetime.now(dt.UTC), compare=False
@@ -108,7 +108,7 @@ class Declaration:
             parts += (self.on_lost,)
         if self.run_at_start:
             parts += ("run_at_start",)
-        # What settings fill in is a part of what was declared: a change of them takes effect.
+        # Values from settings are a part of the declaration: a changed setting takes effect.
         if isinstance(self.trigger, str) and "timezone" not in self.options:
             parts += (settings.TIME_ZONE,)
         if "misfire_grace_time" not in self.options:
@@ -118,7 +118,7 @@ class Declaration:
 
     @property
     def reference(self) -> str:
-        """What the column `func` of its stored job holds: "module:name"."""
+        """The content of its job's column `func`: "module:name"."""
         return f"{getattr(self.func, '__module__', '')}:{getattr(self.func, '__qualname__', '')}"
 
     def problem(self, text: str, *, is_fatal: bool = True) -> Problem:
@@ -133,21 +133,21 @@ def name_of(func: Any) -> str:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Tell whether Ctrl-C was pressed: all else that code of jobs raises concerns that code."""
+    """Tell whether Ctrl-C was pressed; all other exceptions are faults of the jobs' code."""
     return isinstance(error, KeyboardInterrupt)
 
 
 def shown_path(file: str) -> str:
-    """Return a file's path as its project's people know it: relative to the project."""
+    """Return a file's path relative to the project."""
     base = Path(getattr(settings, "BASE_DIR", "") or Path.cwd())
     path = Path(os.path.abspath(file))
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
 def place_of_call(func: Any = None) -> Place:
-    """Return the line of a jobs file that declares, from inside of the decorator.
+    """Return the line of a jobs file that declares a job. Call it inside of the decorator.
 
-    A helper of the project may stand between: then it is the line that uses the helper.
+    If a helper of the project uses the decorator, it is the line that calls the helper.
     """
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
@@ -173,15 +173,15 @@ def _place(frame: types.FrameType) -> Place:
 
 @dataclasses.dataclass(frozen=True)
 class Collected:
-    """What the code declares: valid jobs in the order of their ids, and what is wrong."""
+    """The declared jobs: valid ones in the order of their ids, and what is wrong with others."""
 
     jobs: dict[str, tuple[Declaration, Job]]
     problems: list[Problem]
-    # Declarations that are left out: whatever is stored of them goes on as it is.
+    # Declarations that are skipped: their stored jobs stay as they are.
     left_out: list[Declaration]
     # Modules whose declarations are not known.
     failed: list[str]
-    # Jobs whose trigger has no run time left; that is no problem once they ran.
+    # Jobs whose trigger has no run time left; that is no problem if they have run.
     ended: dict[str, Problem]
 
     @property
@@ -194,9 +194,9 @@ class Collected:
 
 
 def stable_text(value: Any) -> str:
-    """Return text for a value that is the same in every process.
+    """Return a text of a value that is the same in every process.
 
-    It is its `repr` wherever that is the same already.
+    It is the value's `repr`, if that is the same already.
 
     :raises UnstableText: if there is none.
     """
@@ -236,13 +236,13 @@ def _without_address(text: str) -> str:
 
 
 def moments_of(declaration: Declaration) -> list[str]:
-    """Return the names of options that hold the moment of the import, which differs each time."""
+    """Return the names of options that hold the time of the import, which always differs."""
     given = [name for name, value in declaration.options.items() if _is_moment(value, declaration)]
     return given + _moments_of_trigger(declaration)
 
 
 def _moments_of_trigger(declaration: Declaration) -> list[str]:
-    """Return the same of a trigger object, whose own default is no moment that was given."""
+    """Return the same for a trigger object, except for a moment that it filled in itself."""
     names = ("start_date", "end_date", "run_date")
     return [
         name

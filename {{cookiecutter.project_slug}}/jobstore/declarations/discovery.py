@@ -1,4 +1,4 @@
-"""Finds and imports the files that declare jobs, and tells of those that cannot be used.
+"""Finds and imports the files that declare jobs, and reports those that cannot be used.
 
 Jobs live in an app's `jobs` module or package, or anywhere in an app that is named "jobs".
 """
@@ -18,11 +18,11 @@ from django.utils.module_loading import module_has_submodule
 from jobstore.declarations.declaration import Problem, is_interrupt, shown_path
 from jobstore.texts import described, flattened
 
-# What Django, or a test runner, takes such names of an app for.
+# Names in an app that have a meaning for Django or a test runner.
 RESERVED = {"apps", "models", "admin", "tests", "migrations", "management", "templatetags"}
 OF_TESTS = re.compile(r"test_.*|.*_test|conftest")
 DECLARES = re.compile(r"^\s*@\s*(\w+\.)*schedul(ed|able)\b", re.MULTILINE)
-# Bytes of a file that is not imported, in which declarations are looked for.
+# Bytes of a file that is not imported, but searched for declarations.
 MAX_FILE_BYTES = 1_000_000
 
 
@@ -66,7 +66,7 @@ def _import_package(name: str, reserved: set[str]) -> Iterator[Problem]:
 def _import_folder(
     folder: Path, package: str, reserved: set[str], seen: set[str]
 ) -> Iterator[Problem]:
-    """Import what lies in a folder, be it a package or not, and below it."""
+    """Import the modules in a folder and below it, whether or not it is a package."""
     if (real := os.path.realpath(folder)) in seen:
         return
     seen.add(real)
@@ -85,7 +85,7 @@ def _import_folder(
 
 def _import_entry(entry: Path, module: str, why_not: str, seen: set[str]) -> Iterator[Problem]:
     if why_not:
-        if module not in sys.modules:  # otherwise it was imported, and what it declares is known
+        if module not in sys.modules:  # otherwise its declarations are known already
             yield from _told(entry, module, why_not)
     elif entry.is_dir():
         yield from _import_subfolder(entry, module, seen)
@@ -129,7 +129,7 @@ def _told(entry: Path, module: str, why: str) -> Iterator[Problem]:
 
 
 def _hidden_module(app: ModuleType) -> Iterator[Problem]:
-    """Tell of a jobs.py beside a folder jobs, which Python imports in its place."""
+    """Report a jobs.py beside a folder jobs, which Python imports instead."""
     for folder in app.__path__:
         file = Path(folder) / "jobs.py"
         if file.exists() and (file.with_suffix("") / "__init__.py").exists():
@@ -143,7 +143,7 @@ def _holds_code(folder: Path) -> bool:
 def _import(name: str, file: Path | None = None) -> Problem | None:
     try:
         importlib.import_module(name)
-    except BaseException as error:  # SystemExit and the like as well
+    except BaseException as error:  # SystemExit as well
         if is_interrupt(error):
             raise
         text = described(error)
@@ -156,7 +156,7 @@ def _import(name: str, file: Path | None = None) -> Problem | None:
 
 
 def _place_in(error: BaseException, name: str, file: Path | None) -> str:
-    """Return the line of a module that failed: its own, not that of what it imports."""
+    """Return the line of the module itself that failed, not of a module that it imports."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{shown_path(error.filename)}:{error.lineno or 1}"
     found, trace = "", error.__traceback__

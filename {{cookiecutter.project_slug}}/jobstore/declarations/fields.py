@@ -1,4 +1,4 @@
-"""Arguments of functions that people may schedule, as they are asked for and read.
+"""Arguments of functions that people may schedule: how they are asked for and read.
 
 The admin's form, `manage.py jobs` and files of jobs take the same values, and refuse the same ones.
 """
@@ -33,7 +33,7 @@ WANTED = {
 class Field:
     """An argument as people see it. `kind` is a key of WANTED, or "choice".
 
-    `choices` maps what people choose to what the function gets.
+    `choices` maps the shown choices to the values that the function gets.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Field:
 
     @property
     def wanted(self) -> str:
-        """What is expected, in words that follow "must be"."""
+        """The accepted values, in words that follow "must be"."""
         if self.kind not in WANTED:
             return _chosen([*self.choices])
         wanted = said(WANTED[self.kind])
@@ -69,9 +69,9 @@ class Field:
         return masking.is_secret(self.name)
 
     def value_of(self, given: Any) -> Any:
-        """Return what the function gets for what somebody gave: text, or a value already.
+        """Return the value that the function gets for a given text or value.
 
-        :raises ValueError: with what would be right.
+        :raises ValueError: with what would be accepted.
         """
         if given is None or (given == "" and self.kind != "text"):
             if self.is_optional:
@@ -92,7 +92,7 @@ class Field:
         return said(text, name=self.name, value=flattened(given, 80), wanted=self.wanted)
 
     def text_of(self, value: Any) -> Any:
-        """Return a value as a file of jobs holds it: `value_of` returns the same again."""
+        """Return a value as a file of jobs holds it; `value_of` reads it back."""
         if self.kind == "choice":
             return next((text for text, one in self.choices.items() if one == value), value)
         if isinstance(value, dt.date | decimal.Decimal):

@@ -31,9 +31,9 @@ def fault_of(func: Any) -> str:
 
 
 def importable(func: Any) -> Any:
-    """Return a callable, or the reference to one that APScheduler would look for by its type.
+    """Return a callable, or a reference to it if APScheduler would look for its type instead.
 
-    Such are functions inside of an object, as `functools.lru_cache` and staticmethod make them.
+    That concerns objects that wrap a function, such as those of `functools.lru_cache`.
     """
     return f"{func.__module__}:{func.__qualname__}" if serializer.is_object(func) else func
 

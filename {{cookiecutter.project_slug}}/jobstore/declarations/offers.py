@@ -34,19 +34,19 @@ SUPPORTED = (
 
 @dataclasses.dataclass(frozen=True)
 class Offer:
-    """A function that people may schedule. `key` names it for ever: "module.function"."""
+    """A function that people may schedule. Its `key`, "module.function", must never change."""
 
     key: str
     func: Callable[..., Any]
     name: str
     fields: tuple[Field, ...]
     place: Place = dataclasses.field(default=Place(), compare=False)
-    # Why it cannot be offered; found when it is declared, told with all other problems.
+    # Why it cannot be offered: found when it is declared, reported with all other problems.
     fault: str = ""
 
     @property
     def doc(self) -> str:
-        """The first line of what its docstring says."""
+        """The first line of its docstring."""
         return (inspect.getdoc(self.func) or "").partition("\n")[0]
 
     @property
@@ -57,9 +57,9 @@ class Offer:
         return Problem(self.key[:255], f"{self.key} is not offered: {self.fault}.", str(self.place))
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call for what somebody gave.
+        """Return the arguments of a call for the given texts or values.
 
-        :raises ValueError: for the first one that is wrong, unknown or missing.
+        :raises ValueError: for the first argument that is wrong, unknown or missing.
         """
         known = {field.name: field for field in self.fields}
         if unknown := next((name for name in values if name not in known), None):
@@ -84,7 +84,7 @@ def offer_of(
     *,
     is_typed: bool = True,
 ) -> Offer:
-    """Return a function as it is offered; with its fault, if it cannot be.
+    """Return the offer of a function, with its fault if it cannot be offered.
 
     :param is_typed: whether each argument must have a type that a form can ask for.
     """
@@ -104,7 +104,7 @@ def _fields(func: Any, hints: Mapping[str, Any], is_typed: bool) -> list[Field]:
         raise ValueError(f"there is a hint for {unknown!r}, which is not an argument")
     try:
         annotations = typing.get_type_hints(func)
-    except Exception as error:  # names that are known to type checkers alone
+    except Exception as error:  # a name that only type checkers know
         if is_typed:
             raise ValueError(f"its annotations cannot be read: {flattened(error)}") from error
         annotations = {}

@@ -8,7 +8,7 @@ from jobstore.models import DeclarationProblem, database_now
 
 
 class StoredProblems:
-    """The problems as they are stored, and as they are to be."""
+    """The problems that are stored, and those that should be."""
 
     def __init__(self, problems: Iterable[Problem], using: str) -> None:
         """Read what is stored.
@@ -39,11 +39,11 @@ class StoredProblems:
 
     @property
     def differ(self) -> bool:
-        """Whether anything is to be written."""
+        """Whether anything must be written."""
         return bool(self._gone or self._new)
 
     def write(self) -> None:
-        """Replace what differs."""
+        """Write the differences."""
         if not self.differ:
             return
         rows = DeclarationProblem.objects.using(self._using)

@@ -1,6 +1,6 @@
 """Declared jobs as rows, written by one statement for any number of them.
 
-The statements are composed here: Django would take a second for a thousand rows.
+In plain SQL: Django would take a second for a thousand rows.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass
 class Wanted:
-    """A job that is to be written."""
+    """A job to be written."""
 
     declaration: Declaration
     job: Job

@@ -1,7 +1,7 @@
 """Checks the schedule of a declaration before APScheduler reads it.
 
-Most of what is refused here APScheduler refuses as well, in words that do not tell which argument
-is meant, or what to write instead.
+APScheduler refuses most of this as well, but does not say which argument is wrong, or what to write
+instead.
 """
 
 import datetime as dt
@@ -43,7 +43,7 @@ def check_schedule(trigger: Any, options: dict[str, Any], names: list[str]) -> N
 
 
 def unknown_trigger(name: str) -> str:
-    """Return what to say about a name that no trigger has."""
+    """Return the sentence about a name that no trigger has."""
     if len(name.split()) == CRONTAB_FIELDS or name.startswith("@"):
         return f"{name!r} is not a trigger; write crontab({name!r}), from jobstore.registry"
     return f'{name!r} is not a trigger; it is "cron", "interval", "date" or "calendarinterval"'

@@ -1,6 +1,6 @@
-"""Brings stored jobs in line with what the code declares, in few statements for any number of jobs.
+"""Brings stored jobs in line with the declarations, in few statements for any number of jobs.
 
-One declaration's failure is its own: it is told, and its stored job stays as it is.
+A declaration that fails is reported, and its stored job stays as it is. It does not affect others.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ from jobstore.util import as_aware
 
 logger = logging.getLogger("jobstore.registry")
 
-# Jobs written in one transaction, which keeps the lease from being renewed for as long.
+# Jobs written in one transaction. While it lasts, the lease cannot be renewed.
 BATCH_JOBS = 2500
-# What the decision about a stored job needs; states are long.
+# The columns that the decision about a stored job needs, without the long state.
 COMPARED_COLUMNS = ("declaration", "declared_in", "func", "trigger", "retired_at", "quarantined_at")
 
 
@@ -70,10 +70,10 @@ def bring_in_line(
     term: Term | None = None,
     start_of: str = "",
 ) -> Outcome:
-    """Add, update and retire stored jobs; write down the problems of declarations.
+    """Add, update and retire stored jobs; store the problems of declarations.
 
-    Everything is prepared before the first transaction begins, and each transaction asserts the
-    lease: a process that was paused in between changes nothing.
+    Everything is prepared before the first transaction begins. Each transaction asserts the lease,
+    so a process that was frozen in between changes nothing.
 
     :raises NotHolder: if the lease is not held with this term.
     """
@@ -120,7 +120,7 @@ class _Sync:
         wanted = []
         for job_id, (declaration, job) in self.collected.jobs.items():
             row = rows.get(job_id)
-            # A quarantined job is stored anew: whatever was wrong may be right in this version.
+            # A quarantined job is stored again: this version of the code may have repaired it.
             if row and row.declaration == declaration.digest and row.quarantined_at is None:
                 continue
             try:
@@ -137,7 +137,7 @@ class _Sync:
         return wanted
 
     def _leaving(self, rows: dict[str, DjangoJob]) -> list[DjangoJob]:
-        """Return jobs that left the code; what is declared wrongly, or cannot be read, did not."""
+        """Return jobs whose declaration is gone, not only wrong or in a file that fails."""
         collected = self.collected
         declared = {*collected.jobs, *(one.id for one in collected.left_out)}
         functions = {one.reference for one in collected.left_out}
@@ -167,7 +167,7 @@ class _Sync:
         for one in new:
             self._note(one, "add")
         back = [one for one in there if known[one.id].retired_at is not None]
-        for one in back:  # nothing of the job that was retired passes to this one
+        for one in back:  # it takes over nothing from the retired job
             one.values = initial_values() | one.values
             self._note(one, "add")
         kept: list[Wanted] = []
@@ -187,7 +187,7 @@ class _Sync:
         self._confined(kept, self._rows.update)
 
     def _cancel_waiting(self, retired: list[DjangoJob]) -> None:
-        """See that no run waits of jobs that were retired; those that ended may owe one."""
+        """Cancel requested runs of retired jobs, except a lost run of a job that has ended."""
         ended = ended_by_themselves(retired, self.using)
         if others := [row.pk for row in retired if row.pk not in ended]:
             jobs = DjangoJob.all_objects.using(self.using).filter(pk__in=others)
@@ -204,7 +204,7 @@ class _Sync:
         one.values = self.store._values(one.job) | {"edited": edited, "on_lost": on_lost}
 
     def _confined(self, jobs: list[Wanted], write: Callable[[Sequence[Wanted]], None]) -> None:
-        """Write all at once; if that fails, one by one, so that one failure is that one's."""
+        """Write all at once; if that fails, one by one, so that one failure concerns one job."""
         if not jobs:
             return
         try:
@@ -228,7 +228,7 @@ class _Sync:
     # --- The rest ---------------------------------------------------------------------------------
 
     def _settle(self, rows: dict[str, DjangoJob], leaving: list[DjangoJob], start_of: str) -> None:
-        """Retire what left the code, write the problems down, and ask for runs at the start."""
+        """Retire jobs whose declaration is gone, store problems, and request runs at the start."""
         problems = StoredProblems(self.outcome.problems, self.using)
         moved = self._moved(rows)
         at_start = [
@@ -242,17 +242,17 @@ class _Sync:
             self._assert_holder()
             for batch in batched(leaving, BATCH_JOBS):
                 live = DjangoJob.objects.using(self.using).filter(pk__in=[row.pk for row in batch])
-                live.update(declaration="")  # so that it is added if it ever comes back
+                live.update(declaration="")  # so that it is added if it is ever declared again
                 live.retire("The job left the code")
             for module, ids in moved.items():
-                # No change of the job: claims that are under way need not notice.
+                # The job itself does not change, so a claim that is under way need not notice.
                 jobs: models.QuerySet[DjangoJob] = models.QuerySet(DjangoJob, using=self.using)
                 jobs.filter(pk__in=ids).update(declared_in=module)
             problems.write()
             self._request(at_start, start_of)
 
     def _moved(self, rows: dict[str, DjangoJob]) -> dict[str, list[str]]:
-        """Return, by module, the unchanged jobs that another module declares than before."""
+        """Return unchanged jobs that another module declares now, by that module."""
         moved: dict[str, list[str]] = {}
         for job_id, (declaration, _) in self.collected.jobs.items():
             row, module = rows.get(job_id), declaration.place.module[:255]
@@ -269,7 +269,7 @@ class _Sync:
             status=DjangoJobExecution.REQUESTED, requested_by__startswith="start "
         )
         waiting = set(requested.values_list("job_id", flat=True))
-        # One whose reply was lost was asked for all the same.
+        # A request whose reply was lost may have been stored.
         waiting |= set(runs.filter(requested_by=start_of).values_list("job_id", flat=True))
         live = DjangoJob.objects.using(self.using).filter(
             pk__in=job_ids, next_run_time__isnull=False, quarantined_at=None
@@ -286,7 +286,7 @@ class _Sync:
 
 
 def _is_of_values(error: Exception) -> bool:
-    """Tell whether what was written is at fault, and not the database or its tables."""
+    """Tell whether the written values are at fault, and not the database or its tables."""
     return isinstance(error, DataError | IntegrityError) or not isinstance(error, DatabaseError)
 
 

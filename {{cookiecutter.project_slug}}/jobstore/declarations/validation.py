@@ -1,6 +1,6 @@
-"""Makes the job of a declaration, or says in one sentence why there can be none.
+"""Makes the job of a declaration, or says in one sentence why that is impossible.
 
-What is checked here is found without a database as well: by `runapscheduler --check`, by the system
+These checks need no database. They are made by `runapscheduler --check`, by the system
 checks, and before a process competes for the lease.
 """
 
@@ -60,13 +60,13 @@ MEANINGLESS = {
     "jobstore": "declared jobs live in the Django database",
     "replace_existing": "the stored job follows its declaration anyway",
 }
-# What APScheduler would take as well, and mean something else by it.
+# Options whose wrong types APScheduler would accept, with another meaning.
 KINDS: dict[str, tuple[Any, str]] = {
     "coalesce": (bool, "True or False"),
     "args": (list | tuple, "a list or a tuple"),
     "kwargs": (dict, "a dict"),
 }
-# Bytes of a stored state: a packet that a server does not take would end the session of all writes.
+# Bytes of a stored state. A larger packet than the server accepts would end the session.
 MAX_STATE_BYTES = 4_000_000
 # Seconds that a trigger may take to find the first run time.
 TRIGGER_SECONDS = 5.0
@@ -82,7 +82,7 @@ def _question_of_intervals(declaration: Declaration, job: Job) -> Iterable[str]:
         yield f"Job {declaration.id!r}: {question}."
 
 
-# Functions that say what is questionable about a valid job, a sentence each. It runs all the same.
+# Functions that return sentences about what is questionable in a valid job. It runs all the same.
 QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
     _question_of_weekdays,
     _question_of_intervals,
@@ -93,8 +93,8 @@ def prepare(declaration: Declaration, scheduler: Any, now: dt.datetime | None = 
     """Return the job of a declaration, with its first run time.
 
     :param now: the database's time, aware; without it, the machine's.
-    Raises DeclarationError if APScheduler does not accept it, if its trigger never fires, or if it
-    cannot be stored.
+    :raises DeclarationError: if APScheduler does not accept it, if its trigger never fires, or if
+        it cannot be stored.
     """
     job = build(declaration, scheduler)
     set_first_run(job, declaration, now)
@@ -167,7 +167,7 @@ def questions_of(declaration: Declaration, job: Job) -> list[Problem]:
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Let a trigger that finds no time raise, on the main thread: all jobs would wait for it."""
+    """Limit a trigger to TRIGGER_SECONDS, on the main thread: all jobs would wait for it."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
@@ -187,7 +187,7 @@ def limited() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named(declaration: Declaration) -> Iterator[None]:
-    """Let every error name the job, and be a DeclarationError, whatever code of users raises."""
+    """Turn every error, also of the project's code, into a DeclarationError that names the job."""
     about = f"Job {declaration.id!r} ({flattened(name_of(declaration.func))})"
     try:
         yield
@@ -227,7 +227,7 @@ def _check_options(declaration: Declaration) -> None:
 
 
 def check_arguments(options: dict[str, Any]) -> None:
-    """Refuse arguments that cannot be stored as what they are.
+    """Refuse arguments that cannot be stored and restored as the same values.
 
     :raises TypeError: with what to pass instead.
     """
@@ -245,7 +245,7 @@ def check_arguments(options: dict[str, Any]) -> None:
 
 
 def _kept_rows(value: Any) -> str:
-    """Return the type of rows of a database that an argument holds; nothing if it holds none."""
+    """Return the type of database rows that an argument holds; empty if it holds none."""
     if isinstance(value, QuerySet | Model):
         return type(value).__name__
     if isinstance(value, dict):
@@ -260,9 +260,9 @@ def _trigger_fields(declaration: Declaration) -> dict[str, Any]:
 
 
 def make_trigger(given: Any, fields: dict[str, Any], scheduler: Any) -> Any:
-    """Return the trigger of a name and its arguments, or the trigger that was given.
+    """Return the trigger of a name and its arguments, or the given trigger.
 
-    :raises ValueError: if there is none; or whatever APScheduler raises.
+    :raises ValueError: if there is none. APScheduler may raise other errors.
     """
     try:
         trigger = scheduler._create_trigger(given, fields)
@@ -290,7 +290,10 @@ def _parts(trigger: Any) -> Iterator[Any]:
 
 
 def check_limits(job: Job, scheduler: Any) -> None:
-    """Refuse values that columns do not hold. Asks no server: the backends know their ranges."""
+    """Refuse values that the columns cannot hold, by the ranges that Django's backends know.
+
+    :raises ValueError: with the value that is too large or unknown.
+    """
     connection = connections[router.db_for_write(DjangoJob)]
     for name in ("max_instances", "misfire_grace_time"):
         value = getattr(job, name)

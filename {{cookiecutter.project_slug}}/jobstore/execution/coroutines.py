@@ -1,9 +1,9 @@
 """The event loop of coroutine jobs: one for the life of the process.
 
-What an asynchronous program keeps from one call to the next (HTTP clients, pools of connections,
-background tasks) belongs to an event loop, so all coroutine jobs of a process share one, as
-requests do in an ASGI server. Each run still occupies a worker of its executor, which waits for it
-and does the database work that the coroutine hands over (`sync_to_async`, Django's `a…` methods).
+HTTP clients, connection pools and background tasks belong to an event loop. So all coroutine jobs
+of a process share one loop, as requests do in an ASGI server, and can keep such objects from run to
+run. Each run still takes a worker of its executor. The worker waits for the coroutine, and does the
+database work that it hands over (`sync_to_async`, Django's `a…` methods).
 """
 
 import asyncio
@@ -33,7 +33,7 @@ logger = logging.getLogger("jobstore.runs")
 BLOCKED_SECONDS = 5.0
 # Seconds that cancelled coroutines get for their `finally` when the process ends.
 CANCEL_SECONDS = 1.0
-# Names of tasks that a note tells.
+# Tasks that a run's note names.
 MAX_NAMED_TASKS = 5
 
 _lock = threading.Lock()
@@ -41,12 +41,13 @@ _loop: "_Loop | None" = None
 
 
 def run(coroutine: Coroutine[Any, Any, Any], of: "ActiveRun") -> Any:
-    """Run a job's coroutine in the shared loop and wait for it; return or raise what it does.
+    """Run a job's coroutine in the shared loop, wait for it, and return its result.
 
-    Tasks that it leaves go on; they are noted in the run.
+    It raises what the coroutine raises. Tasks that the coroutine leaves continue; the run's note
+    names them.
     """
     loop = _answering().loop
-    # By these, asgiref sends coroutines to the loop that is there, and not to a new one.
+    # With these, asgiref sends coroutines to the existing loop instead of a new one.
     local = SyncToAsync.threadlocal
     local.main_event_loop, local.main_event_loop_pid, local.task_context = loop, os.getpid(), None
     try:
@@ -56,7 +57,7 @@ def run(coroutine: Coroutine[Any, Any, Any], of: "ActiveRun") -> Any:
 
 
 def stop() -> None:
-    """Cancel what is left in the loop, and end it; for the end of the process."""
+    """Cancel the tasks that are left in the loop, and end it. Called at the end of the process."""
     global _loop
     with _lock:
         loop, _loop = _loop, None
@@ -91,7 +92,7 @@ def _note_tasks(of: "ActiveRun") -> None:
     )
 
 
-# Tasks by the run that made them, while it lasts; and those that have outlived theirs.
+# Tasks by the run that made them, while it lasts; and tasks that have outlived their run.
 _tasks: "weakref.WeakKeyDictionary[ActiveRun, weakref.WeakSet[asyncio.Task[Any]]]" = (
     weakref.WeakKeyDictionary()
 )

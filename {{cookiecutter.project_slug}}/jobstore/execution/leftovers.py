@@ -1,8 +1,8 @@
-"""What a job leaves behind in its worker: undone after each run, and said in the run's note.
+"""What a job leaves behind in its worker: undone after each run, and listed in the run's note.
 
-Context variables, Django's language and time zone among them, need nothing: each run has a context
-of its own. What belongs to the whole process is not undone, since other jobs are at work in it; it
-is said where it is cheap to see. A thread's own variables (`threading.local`) stay.
+Context variables, with Django's language and time zone, are not affected: each run has a context of
+its own. What belongs to the whole process is not undone, since other jobs run in it; it is listed
+where that is cheap to find out. A thread's own variables (`threading.local`) stay.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def look() -> Found:
 
 
 def changes(before: Found) -> list[str]:
-    """Return a sentence for each thing that is set otherwise than before the run."""
+    """Return a sentence for each thing that has changed since before the run."""
     after = look()
     if after == before:
         return []
@@ -64,7 +64,7 @@ def changes(before: Found) -> list[str]:
 
 
 def not_begun(result: Any) -> list[str]:
-    """Return a sentence if a job returned work that nobody does, such as a generator."""
+    """Return a sentence if a job returned work that was not done, such as a generator."""
     kind = type(result)
     if kind in (types.GeneratorType, types.AsyncGeneratorType):
         return [f"It returned a {kind.__name__}, and nothing of that ran: loop over it in the job."]
@@ -72,7 +72,7 @@ def not_begun(result: Any) -> list[str]:
 
 
 def transactions() -> set[str]:
-    """Return the databases that this thread is in a transaction of: before a run, its caller's."""
+    """Return the databases on which this thread has a transaction: before a run, its caller's."""
     opened = connections.all(initialized_only=True)
     return {connection.alias for connection in opened if connection.in_atomic_block}
 
@@ -80,8 +80,8 @@ def transactions() -> set[str]:
 def close_connections(but: Container[str] = ()) -> list[str]:
     """Close this thread's database connections, whatever is open on them; return sentences.
 
-    :param but: databases that are left as they are. A program that runs a job inside a transaction
-        of its own, as a test does, goes on with that.
+    :param but: databases that are left alone: a program that runs a job inside a transaction of
+        its own, as a test does, keeps that transaction.
     """
     said = []
     for connection in connections.all(initialized_only=True):
@@ -90,14 +90,14 @@ def close_connections(but: Container[str] = ()) -> list[str]:
         try:
             said += _close(connection)
         except Exception:
-            # Of what is thrown away; the next run of this thread gets another in any case.
+            # Only logged: the next run of this thread gets another connection in any case.
             logger.debug("A connection of a run could not be closed.", exc_info=True)
             _forget(connection)
     return said
 
 
 def close_what_is_open() -> list[str]:
-    """Close those of this thread's connections that somebody left a transaction open on."""
+    """Close this thread's connections that have an open transaction; return sentences."""
     said = []
     for connection in connections.all(initialized_only=True):
         if _open(connection):
@@ -120,7 +120,7 @@ def _close(connection: BaseDatabaseWrapper) -> list[str]:
 
 
 def _open(connection: BaseDatabaseWrapper) -> list[str]:
-    """Return a sentence if a transaction is open on a connection, or would be with a statement."""
+    """Return a sentence if a transaction is open, or would be opened by the next statement."""
     name = repr(connection.alias)
     if connection.in_atomic_block:
         return [f"A transaction was left open on database {name}; it was rolled back."]
@@ -143,7 +143,7 @@ def _is_in_transaction(connection: Any) -> bool:
 
 
 def _reset(connection: Any) -> None:
-    """Take from a session that goes back to the process's pool what a job has set in it."""
+    """Undo what a job has set in a session that goes back to the process's pool."""
     raw = connection.connection
     if raw is None or not connection.settings_dict["OPTIONS"].get("pool"):
         return
@@ -157,6 +157,6 @@ def _reset(connection: Any) -> None:
 
 
 def _forget(connection: BaseDatabaseWrapper) -> None:
-    """Have the thread's next use of this database begin anew."""
+    """Let the thread's next use of this database open a new connection."""
     with contextlib.suppress(AttributeError):
         del connections[connection.alias]

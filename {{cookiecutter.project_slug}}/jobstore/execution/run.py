@@ -1,4 +1,4 @@
-"""A claimed job on its way through APScheduler: due when the claim says, timed, tidied up after."""
+"""A claimed job on its way through APScheduler: run when the claim says, timed, tidied up after."""
 
 import asyncio
 import contextvars
@@ -33,15 +33,16 @@ MAX_NOTE = 2_000
 class ActiveRun:
     """One run of a job in this process, and what is known of it so far.
 
-    `execution_id` is its row in the history, `run_time` its scheduled time in UTC, `epoch` that of
-    the lease it was claimed with: all that a job needs to recognise its own repetition.
+    `execution_id` is the id of its row in the history, `run_time` its scheduled time in UTC, and
+    `epoch` that of the lease with which it was claimed. A job can recognise its own repetition by
+    them.
     """
 
     execution_id: int
     job_id: str
     run_time: dt.datetime
     epoch: int | None = None
-    # What it calls and where, as the job's row names them.
+    # The function and the executor, as the job's row names them.
     func: str = ""
     executor: str = ""
     submitted: bool = False
@@ -51,13 +52,13 @@ class ActiveRun:
     duration: float | None = None
     # Its result or exception as text; None if its function was called in another process.
     details: dict[str, str] | None = None
-    # What it left behind, a sentence each.
+    # A sentence for each thing that it left behind.
     notes: list[str] = dataclasses.field(default_factory=list)
     pid: int = dataclasses.field(default_factory=os.getpid)
     _once: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     def take(self) -> bool:
-        """Tell whether the caller is the first to ask: who carries it out, or who gives it up."""
+        """Return True to the first caller only: it carries the run out, or gives it up."""
         return self._once.acquire(blocking=False)
 
     def say(self, *sentences: str) -> None:
@@ -77,7 +78,7 @@ class ActiveRun:
     def begin(self, now: dt.datetime) -> None:
         """Note the start, at the database's time `now`.
 
-        That is known to within a round trip, by which a run must not seem to start too early.
+        `now` may be behind by a round trip; a run must not seem to start before its time.
         """
         self.started_at, self.began = max(now, self.run_time), time.perf_counter()
 
@@ -88,7 +89,7 @@ class ActiveRun:
 
 
 class GivenUp(Exception):
-    """The run was given up before its turn came; its row says why. Its function was not called."""
+    """The run was given up before its function was called; its row says why."""
 
 
 def current_run() -> ActiveRun | None:
@@ -97,10 +98,10 @@ def current_run() -> ActiveRun | None:
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]
-    """Keeps APScheduler from deciding anew what the claim has written already.
+    """Keeps APScheduler from computing again what the claim has already written.
 
-    It always gives a time, even for the last run: APScheduler then updates the job, which the
-    store ignores for a claimed one, instead of removing it, which fails during a shutdown.
+    It always gives a time, even for the last run. APScheduler then updates the job, which the store
+    ignores for a claimed job. Otherwise it would remove the job, which fails during a shutdown.
     """
 
     __slots__ = ("following", "text")
@@ -120,9 +121,9 @@ class Decided(BaseTrigger):  # type: ignore[misc]
 
 
 class ClaimedId(str):
-    """The id of a claimed job, which also knows the runs that were handed over at once.
+    """The id of a claimed job, which also knows the runs that were handed over together.
 
-    An executor that fails tells no more than the id, and a job may be running several times.
+    An executor that fails reports only the id, and a job may be running several times.
     """
 
     runs: list[ActiveRun]
@@ -134,7 +135,7 @@ def runs_of(job_id: str) -> list[ActiveRun]:
 
 
 class ClaimedJob(Job):  # type: ignore[misc]
-    """A job whose due runs are claimed: what APScheduler does next must not decide anew."""
+    """A job whose due runs are claimed, so that APScheduler does not decide about them again."""
 
     @classmethod
     def of(
@@ -145,7 +146,7 @@ class ClaimedJob(Job):  # type: ignore[misc]
         executor: BaseExecutor,
         clock: Callable[[], dt.datetime],
     ) -> "ClaimedJob":
-        """Return `job` with these runs due now; `following` is what APScheduler gets to see."""
+        """Return `job` with these runs due now; APScheduler sees `following` as its next time."""
         claimed = cls.__new__(cls)
         for name in Job.__slots__:
             if name != "__weakref__":
@@ -161,7 +162,7 @@ class ClaimedJob(Job):  # type: ignore[misc]
         return claimed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to a process pool as a plain job: a child has not set Django up."""
+        """Become a plain job for a process pool, whose children have not set up Django."""
         state: Any = self.__getstate__()
         plain = {"id": str.__str__(self.id), "trigger": str(self.trigger)}
         return object.__new__, (Job,), {**state, **plain}
@@ -176,7 +177,7 @@ def _tracked(
     executor: BaseExecutor,
     clock: Callable[[], dt.datetime],
 ) -> Callable[..., Any]:
-    """Return `func` such that each call is timed, and leaves nothing behind for the next.
+    """Return `func` so that each call is timed and leaves nothing behind for the next.
 
     Executors call it once for each run, in order. (A process pool does not: it looks the function
     up by its name in the child, and only the event with the result comes back.)
@@ -203,7 +204,7 @@ def _call(
     **kwargs: Any,
 ) -> Any:
     run = _next(waiting)
-    # What it sets there, Django's language and time zone among it, ends with it.
+    # Whatever the run sets in this context, such as Django's language, ends with it.
     return contextvars.copy_context().run(_carry_out, run, clock, func, args, kwargs)
 
 
@@ -228,7 +229,7 @@ def _carry_out(
     except BaseException as error:
         forks.leave_if_forked(run.pid, error)
         run.details = tracebacks.describe(error, __file__)
-        # What APScheduler and listeners are given is logged as a whole.
+        # APScheduler and listeners log all of the exception that they get.
         raised = tracebacks.stand_in(error, run.details)
         mark(raised, run)
         if raised is error:
@@ -247,8 +248,8 @@ async def _await(
     **kwargs: Any,
 ) -> Any:
     run = _next(waiting)
-    # All coroutines' calls of the ORM share one thread, and its connection with the application:
-    # it is not closed after each job, but one that an outage has broken must not stay.
+    # All coroutines use the ORM on one thread, whose connection the application shares. It is not
+    # closed after each job, but a connection that an outage has broken must not stay.
     await sync_to_async(close_old_connections)()
     try:
         # A task of its own has a context of its own.
@@ -268,9 +269,9 @@ async def _carry_out_here(
     args: Any,
     kwargs: Any,
 ) -> tuple[Any, BaseException | None]:
-    """Carry a run out in the application's own event loop, which its texts must not hold up.
+    """Carry a run out in the application's own event loop, which making texts must not block.
 
-    Returns the result, and what was raised: SystemExit of a task would end the loop.
+    Returns the result and the exception: if a task raised SystemExit, the loop would end.
     """
     current.set(run)
     before = leftovers.look()
@@ -296,7 +297,7 @@ async def _carry_out_here(
 
 
 async def _beside(make: Callable[..., dict[str, str]], *args: Any) -> dict[str, str]:
-    """Make texts on another thread, since what is shown may block or use the database."""
+    """Make texts on another thread, since making them may block or use the database."""
 
     def work() -> dict[str, str]:
         try:

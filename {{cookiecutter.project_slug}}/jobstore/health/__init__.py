@@ -1,1 +1,1 @@
-"""What probes, Prometheus and people are told of the scheduler."""
+"""What probes, Prometheus and people are told about the scheduler."""

@@ -1,11 +1,11 @@
-"""What probes are told: by the scheduler process about itself, and about all by the database.
+"""The answers to probes: of the scheduler process about itself, and of the database about all.
 
-Nothing here starts Django or asks the database while a probe waits, except /health/scheduler,
-which is about the database: the loop and the elector have noted everything else already. That one
-looks at most once a second, for a bounded time, whoever asks.
+A probe does not wait for the database, since the loop and the elector have noted the state. Only
+/health/scheduler asks the database: at most once a second, and for a limited time, however many
+clients ask.
 
-Anybody may ask. Who is on the scheduler's own machine is told everything; everybody else gets a
-cause and a fixed sentence for it: no names of hosts, no errors of a database.
+Anybody may ask. A client on the scheduler's own machine gets everything. All others get a cause and
+a fixed sentence for it, without names of hosts or errors of a database.
 """
 
 import errno
@@ -39,7 +39,7 @@ DATABASE_SILENCE_SECONDS = 15.0
 BIND_RETRY_SECONDS = 5.0
 Role = SchedulerInstance.Role
 
-# What anybody may be told, by its cause.
+# The sentence that anybody may see, by its cause.
 REASONS = {
     "": "",
     "no_active_scheduler": "No scheduler is active.",
@@ -56,7 +56,7 @@ REASONS = {
     str(Role.UNFIT): "This scheduler cannot run jobs.",
     "unknown": "There is no such page.",
 }
-# Of an answer, what is not about a cause and is for everybody as well.
+# Further parts of an answer that anybody may see.
 PUBLIC = ("status", "cause", "role", "quarantined")
 
 
@@ -76,7 +76,7 @@ def live(process: "SchedulerProcess") -> Answer:
 
 
 def ready(process: "SchedulerProcess") -> Answer:
-    """Whether this process does what it is there for: run jobs, or finish them."""
+    """Whether this process does its work: runs jobs, stands by, or finishes its last runs."""
     code, body = live(process)
     if code != OK:
         return code, body
@@ -103,7 +103,7 @@ def active(process: "SchedulerProcess") -> Answer:
 
 
 def scheduler(using: str) -> Answer:
-    """Whether exactly one scheduler is active and jobs are on time, as the database tells it."""
+    """Whether one scheduler is active and jobs are on time, as the database shows it."""
     try:
         seen = status.verdict(using)
     except (DatabaseError, InterfaceError) as error:
@@ -114,7 +114,7 @@ def scheduler(using: str) -> Answer:
 
 
 def silent_database(text: str = "it takes too long") -> dict[str, Any]:
-    """Return the body of an answer that the database owes."""
+    """Return the body of the answer if the database does not answer."""
     reason = f"The database does not answer: {text}"
     return {"status": "unavailable", "cause": "database", "reason": reason}
 
@@ -173,7 +173,7 @@ class Pages:
     def respond(self, path: str, is_here: bool) -> tuple[int, str, bytes]:
         """Return status, content type and content.
 
-        :param is_here: whether the client is on this machine; others are told what is public.
+        :param is_here: whether the client is on this machine; others get the public part.
         """
         if path.partition("?")[0] == "/metrics":
             return OK, metrics.CONTENT_TYPE, metrics.render(self._process).encode()
@@ -183,9 +183,9 @@ class Pages:
 
 
 def serve(process: "SchedulerProcess", address: str) -> ProbeServer | None:
-    """Answer probes at host:port, from a thread; None if that is switched off or impossible.
+    """Answer probes at host:port, on a thread; None if that is switched off or impossible.
 
-    An address that somebody else has is tried again until it is free.
+    If another program has the address, this tries again until it is free.
     """
     if not address:
         return None

@@ -1,6 +1,6 @@
-"""What a scheduler process tells Prometheus: the state that its probes know, in their text format.
+"""The metrics of a scheduler process, in Prometheus's text format.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/ - a dozen lines of it, which are not
+https://prometheus.io/docs/instrumenting/exposition_formats/ - it takes a dozen lines, which are not
 worth a dependency.
 """
 
@@ -16,7 +16,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(process: "SchedulerProcess") -> str:
-    """Return the page. Asks nobody: an outage of the database does not keep it away."""
+    """Return the page. It does not ask the database, so it works during an outage."""
     seen, store = process.elector, process.store
     gauges = {
         "active": ("Whether this process holds the lease.", float(seen.term is not None)),

@@ -1,7 +1,7 @@
-"""The small HTTP server in the scheduler process that answers probes, whoever else connects to it.
+"""The small HTTP server in the scheduler process that answers probes, even if others connect, too.
 
-A probe takes milliseconds, so a connection that has been open for long is not one: when there are
-many, the oldest are closed. What connects and says nothing, or a byte a minute, keeps no probe out.
+A probe takes milliseconds, so a connection that has been open for long is not one. If there are too
+many, the oldest are closed. So clients that connect and send nothing do not keep probes out.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from jobstore import forks, probe
 
 logger = logging.getLogger("jobstore.health")
 
-# Connections that are open at once, the oldest of which give way to new ones.
+# Open connections; beyond that, the oldest are closed for new ones.
 MAX_CONNECTIONS = 32
-# Threads; some may still be busy for a connection that is closed. Beyond, nobody is let in.
+# Threads; some may still be busy with a closed connection. Beyond that, nobody is let in.
 MAX_THREADS = 2 * MAX_CONNECTIONS
 # Seconds that a connection may be open.
 CONNECTION_SECONDS = 10.0
 
-# Status code, content type and content for a path; the flag tells whether the client is on this
-# machine, and so may see what is not for everybody.
+# Returns status code, content type and content for a path. The flag says whether the client is on
+# this machine, and so may see everything.
 Respond = Callable[[str, bool], tuple[int, str, bytes]]
 
 
@@ -44,7 +44,8 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, address: str, respond: Respond) -> None:
         """Listen at `host:port` or `[IPv6 address]:port`.
 
-        Raises OSError if that cannot be had, and ValueError, saying why, if it is no address.
+        :raises OSError: if the address is not available.
+        :raises ValueError: if it is no address; the text says why.
         """
         self.respond = respond
         self._open: dict[socket.socket, float] = {}
@@ -69,17 +70,17 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         raise errors[0] if errors else OSError("the host has no address")
 
     def _descriptors(self) -> list[int]:
-        """Return what a child of a job must not keep open: clients wait for the end."""
+        """Return the files that a job's child must not keep open: clients would wait."""
         return [self.socket.fileno(), *(request.fileno() for request in list(self._open))]
 
     def server_bind(self) -> None:
-        """Bind, for IPv4 as well where the address stands for every one."""
+        """Bind; an address that stands for all addresses includes IPv4."""
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin to answer on a thread, if need be in the place of the oldest connection."""
+        """Answer on a thread; if there are too many connections, close the oldest first."""
         if not self._room.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -94,7 +95,7 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and make room."""
+        """Answer, and count the thread as free again."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -116,13 +117,13 @@ class ProbeServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._cut(request)
 
     def _cut(self, request: socket.socket) -> None:
-        """End a connection under the thread that reads from it, which then closes it."""
+        """Shut down a connection, so that the thread that reads from it closes it."""
         self._open.pop(request, None)
         with contextlib.suppress(OSError):  # it has ended by itself
             request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Take it lightly if a client leaves early; anything else is an error of ours."""
+        """Ignore clients that leave early; log any other error."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
             logger.debug("A client of the health address left early: %s", error)

@@ -1,6 +1,6 @@
-"""Who is active, which processes there are, and whether jobs start on time, as the database knows.
+"""Which scheduler is active, which others exist, and whether jobs start on time, from the database.
 
-Also asked by the web and by outside monitors, since a scheduler that died cannot report itself.
+The web server and monitors ask for it, too, since a dead scheduler cannot report itself.
 """
 
 import dataclasses
@@ -32,15 +32,16 @@ MAX_LISTED_RUNS = 100
 
 
 def verdict(using: str) -> dict[str, Any]:
-    """Return whether exactly one scheduler is active and jobs start on time.
+    """Return whether one scheduler is active and jobs start on time.
 
     `cause` names what is wrong in one word, and `reason` in a sentence; both are empty if all is
     well. Ages and `due_lag` are in seconds. `saturated` are executors whose workers are all busy:
-    jobs that wait for one of them are late, which is nobody's fault. `quarantined` is the number
-    of jobs that do not run until somebody looks at them; they are not late, and no restart helps.
+    jobs that wait for one of them do not count as late. `quarantined` is the number of jobs that
+    do not run until they are repaired; they do not count as late either.
 
-    Takes a handful of statements, of a limited time each. Raises DatabaseError or InterfaceError
-    if the database does not answer.
+    It takes a few statements, each with a time limit.
+
+    :raises DatabaseError, InterfaceError: if the database does not answer.
     """
     with limited_look(using):
         return _verdict(using)
@@ -81,7 +82,7 @@ def _verdict(using: str) -> dict[str, Any]:
 
 
 def _saturated(process: SchedulerInstance | None) -> list[str]:
-    """Return the executors for which jobs wait, as the holder has written with its heartbeat."""
+    """Return the executors for which jobs wait, as the holder wrote with its heartbeat."""
     if process is None or not process.saturated:
         return []
     try:
@@ -98,9 +99,9 @@ def _lateness(waiting: JobQuerySet, now: dt.datetime) -> float:
 def running(using: str) -> list[dict[str, Any]]:
     """Return the runs that a stop of their processes would have to wait for, the longest first.
 
-    `seconds` is how long each has been running, `longest` the longest run of its job that ended
-    well, None if there was none. A stop cuts what does not end within the drain time of its
-    process; `may_be_cut` says whether that is to be expected.
+    `seconds` is how long each has been running, `longest` the longest successful run of its job in
+    seconds, or None. A stop abandons runs that do not end within the drain time of their process;
+    `may_be_cut` says whether that is likely.
     """
     drain = float(conf.get("SCHEDULER_DRAIN_SECONDS"))
     now = as_aware(database_now(using))
@@ -140,7 +141,7 @@ def running(using: str) -> list[dict[str, Any]]:
 def overview(using: str) -> dict[str, Any]:
     """Return the verdict, every process that has not left, and how many jobs and runs there are.
 
-    Raises DatabaseError or InterfaceError if the database does not answer.
+    :raises DatabaseError, InterfaceError: if the database does not answer.
     """
     now = as_aware(database_now(using))
     processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)

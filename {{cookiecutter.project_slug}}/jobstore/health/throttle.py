@@ -1,4 +1,4 @@
-"""Keeps those who ask a question often, or all at once, from being a load to whoever answers it."""
+"""Limits how often a question is asked, however many clients ask and however often."""
 
 import threading
 import time
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Throttled(Generic[T]):
-    """A question that is put at most once a second, by one thread at a time.
+    """A question that is asked at most once a second, by one thread at a time.
 
-    Everybody else gets the last answer. Threads wait only where there is no recent one, and then
-    `patience` seconds at the most.
+    All others get the last answer. A thread waits only if there is no recent answer, and then at
+    most `patience` seconds.
     """
 
     def __init__(
@@ -20,10 +20,10 @@ class Throttled(Generic[T]):
     ) -> None:
         """Prepare; nothing is asked before the first call.
 
-        :param ask: puts the question, and returns the answer.
-        :param otherwise: what is answered if `ask` takes longer than `patience`.
-        :param keep: seconds for which an answer is good.
-        :param patience: seconds after which nobody waits any more.
+        :param ask: asks, and returns the answer.
+        :param otherwise: the answer if `ask` takes longer than `patience`.
+        :param keep: seconds for which an answer is valid.
+        :param patience: seconds that a caller waits at most.
         """
         self._ask = ask
         self._otherwise = otherwise
@@ -53,7 +53,7 @@ class Throttled(Generic[T]):
                 self._changed.notify_all()
 
     def _meanwhile(self, since: float) -> T:
-        """Return the best that is known while another thread asks."""
+        """Return the best known answer while another thread asks."""
         left = since + self._patience - time.monotonic()
         if not self._is_younger_than(self._keep + self._patience):
             self._changed.wait_for(lambda: self._is_younger_than(self._keep), max(left, 0.0))

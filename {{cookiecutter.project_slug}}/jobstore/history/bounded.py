@@ -1,8 +1,8 @@
 """Bounded text of what a job returns or raises, whatever that is.
 
-Nothing is copied as a whole: a value of 100 MB is read only as far as its text is kept. What has a
-text of its own (`__repr__`, `__str__`) is asked for it, which may take time, raise anything and use
-the database: so it is asked on the thread of the run, within the run's time.
+No value is copied as a whole: of 100 MB only as much is read as is kept. A value's own `__repr__`
+or `__str__` may take time, raise anything and use the database. So it is called on the run's
+thread, within the run's time.
 """
 
 import array
@@ -23,7 +23,7 @@ MAX_TEXT = 1_000_000
 MAX_DEPTH = 8
 # Bits of an integer that are written as digits: more take long, or are refused by Python.
 MAX_BITS = 10_000
-# Seconds for the text of what another process has sent, which is made beside the run.
+# Seconds for the text of a value that another process has sent; it is made after the run.
 FOREIGN_TEXT_SECONDS = 5.0
 
 
@@ -85,7 +85,7 @@ def cut(text: None, length: int) -> None: ...
 
 
 def cut(text: str | None, length: int) -> str | None:
-    """Return text of about this length at the most: of a longer one its beginning and its end."""
+    """Return text of about this length at most; of a longer text, its beginning and its end."""
     if text is None:
         return None
     # By the methods of `str`: a class derived from it may have others.
@@ -98,9 +98,9 @@ def cut(text: str | None, length: int) -> str | None:
 
 
 def made_elsewhere(make: Callable[[], dict[str, str]], field: str) -> dict[str, str]:
-    """Return texts of what came from another process, made on a thread of its own.
+    """Return texts of a value from another process, made on a thread of its own.
 
-    It waits for FOREIGN_TEXT_SECONDS at the most: who asks is a thread that others need, too.
+    It waits at most FOREIGN_TEXT_SECONDS, since the calling thread has other work.
     """
     made: list[dict[str, str]] = []
 
@@ -115,7 +115,7 @@ def made_elsewhere(make: Callable[[], dict[str, str]], field: str) -> dict[str, 
     thread = threading.Thread(target=work, name="jobstore-text", daemon=True)
     try:
         thread.start()
-    except RuntimeError as error:  # no thread is to be had
+    except RuntimeError as error:  # no thread could be started
         return {field: f"(the text could not be made: {error})"}
     thread.join(FOREIGN_TEXT_SECONDS)
     if made:
@@ -157,7 +157,7 @@ class _Writer:
 
     def _value(self, value: Any, depth: int) -> None:
         kind = type(value)
-        # By the function that would be called: a derived class that has one of its own is asked.
+        # By the method that would be called: a derived class with a method of its own is asked.
         how = _HOW.get(kind.__repr__)
         if how is not None and depth > MAX_DEPTH:
             self._put("…")

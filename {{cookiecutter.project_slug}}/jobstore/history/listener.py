@@ -115,6 +115,6 @@ def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> 
         fresh = DjangoJobExecution(**key, **details)
     runs.bulk_create([fresh], ignore_conflicts=True)
     if status != DjangoJobExecution.RUNNING:
-        # After the row is certain to exist: its start may have been written a moment ago.
+        # Now that the row exists: another thread may have written its start a moment ago.
         runs.filter(status__in=DjangoJobExecution.UNFINISHED, **key).update(**details)
     return runs.values_list("pk", flat=True).get(**key)

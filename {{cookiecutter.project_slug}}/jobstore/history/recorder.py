@@ -1,8 +1,8 @@
 """The recorder: writes the results of runs, in batches, off the scheduling loop's thread.
 
-Results wait in memory while the database is away, beyond MAX_WAITING_RESULTS of them without their
-texts, and are written once it is back. A result touches a row only while that row says that this
-process is running it, so a late result of a run that was declared lost changes nothing.
+While the database is away, results wait in memory (from MAX_WAITING_RESULTS on without their
+texts), and are written once it is back. A result changes a row only while that row says that this
+process is running it. So a late result of a run that was marked as lost changes nothing.
 """
 
 import collections
@@ -29,8 +29,8 @@ from jobstore.util import as_json, release_connections
 
 logger = logging.getLogger(__name__)
 
-# Results that can wait for the database as they are. Of further ones, only how the run ended is
-# kept; and at the second number nothing more is claimed.
+# Results that can wait for the database with their texts. Of further ones only the outcome is kept;
+# from the second number on, nothing more is claimed.
 MAX_WAITING_RESULTS = 10_000
 MAX_BARE = 30_000
 GIVEN_UP = (
@@ -40,10 +40,10 @@ GIVEN_UP = (
 # Characters of text that can wait with them; beyond this only SHORT ones of each text are kept.
 MAX_WAITING_CHARACTERS = 64_000_000
 SHORT = 1_000
-# Results, and characters of their texts, that are written at once.
+# Results, and characters of their texts, in one statement.
 BATCH_RESULTS = 500
 BATCH_CHARACTERS = 4_000_000
-# Seconds that a result waits for company before it is written.
+# Seconds that a result waits for others, to be written together with them.
 LINGER_SECONDS = 0.02
 # Seconds after which an idle recorder gives its connection back.
 IDLE_SECONDS = 2.0
@@ -72,7 +72,7 @@ class Result:
         return sum(len(text or "") for text in texts)
 
     def shortened(self) -> "Result":
-        """Return the result with no more of each text than its ends."""
+        """Return the result with only the beginning and the end of each text."""
         return dataclasses.replace(
             self,
             result=cut(self.result, SHORT),
@@ -81,7 +81,7 @@ class Result:
         )
 
     def bare(self) -> "Result":
-        """Return how the run ended, without what it said."""
+        """Return the outcome without any text."""
         note = f"{GIVEN_UP}\n{self.note}" if self.note else GIVEN_UP
         return dataclasses.replace(
             self, result=None, exception=None, traceback=None, note=cut(note, SHORT)
@@ -89,14 +89,14 @@ class Result:
 
 
 class Recorder:
-    """Takes results from any thread at once and writes them from its own."""
+    """Takes results from any thread without delay, and writes them on a thread of its own."""
 
     def __init__(self, instance: uuid.UUID, using: str) -> None:
         self._instance = instance
         self._using = using
         self._waiting: collections.deque[Result] = collections.deque()
         self._text_waiting = 0
-        # Results whose texts were given up, since there were last few enough.
+        # Results whose texts were dropped since fewer than MAX_WAITING_RESULTS waited.
         self._bare = 0
         self._lock = threading.Lock()
         self._something = threading.Event()
@@ -130,7 +130,7 @@ class Recorder:
         thread = threading.Thread(target=self._work, name="jobstore-recorder", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no thread is to be had; the next result tries again
+        except RuntimeError as error:  # no thread could be started; the next result tries again
             logger.error("Results wait: %s.", error)
         else:
             self._thread = thread
@@ -277,8 +277,8 @@ COLUMNS = {
 def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
     changes = ", ".join(f"{name} = result.{name}" for name in COLUMNS)
     types = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-    # By the ids alone, not by the index of the status: statistics of a while ago know of few
-    # running rows, and the planner would compare each of thousands with each result.
+    # Found by id, not by the index of the status: with old statistics, which know of few running
+    # rows, the planner would compare each of thousands of rows with each result.
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"""
@@ -298,7 +298,7 @@ def _write_postgresql(results: Sequence[Result], instance: uuid.UUID, using: str
 
 
 def _write_in_transaction(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
-    """Write on MariaDB, MySQL and SQLite: a statement for each, of which Django composes none."""
+    """Write on MariaDB, MySQL and SQLite, with one statement for each result, in plain SQL."""
     connection = connections[using]
     fields: list[Any] = [DjangoJobExecution._meta.get_field(name) for name in COLUMNS]
     whom: Any = DjangoJobExecution._meta.get_field("instance")

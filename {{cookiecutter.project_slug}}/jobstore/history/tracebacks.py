@@ -1,6 +1,6 @@
-"""An exception as bounded text: its own words, its traceback, and what it came from.
+"""An exception as bounded text: its message, its traceback, and its causes.
 
-Python's own module shows each frame and copies every argument, whatever their size.
+Python's own module shows every frame and copies every argument, whatever their size.
 """
 
 import functools
@@ -11,13 +11,13 @@ from types import TracebackType
 
 from jobstore.history import bounded
 
-# Frames that are shown of a traceback: of a longer one, as of a deep recursion, both ends.
+# Frames that are shown of a traceback: of a longer one, such as a deep recursion, both ends.
 FIRST, LAST = 25, 75
 # Exceptions that are shown: the one that was raised, its causes, and members of groups.
 MAX_EXCEPTIONS = 20
 # Characters of one frame (a line of minified code), of one exception's text, of its notes.
 MAX_FRAME, MAX_MESSAGE, MAX_NOTE = 2_000, 100_000, 10_000
-# Characters of a traceback from which on whoever else logs the exception is given a short one.
+# From this many characters of a traceback on, other loggers get a short stand-in for the exception.
 HUGE = 20_000
 FRAMES_LEFT_OUT, NO_TEXT = " frames left out …", "(the text could not be made"
 # Exceptions' own `__str__`, whose text is known without calling them.
@@ -28,9 +28,9 @@ CONTEXT = "\nDuring handling of the above exception, another exception occurred:
 
 
 class Failure(Exception):
-    """Stands for an exception whose text is huge, or cannot be had, towards loggers and listeners.
+    """Replaces, for loggers and listeners, an exception whose text is huge or cannot be made.
 
-    Its traceback is that of the exception it stands for; its class and text are in its own text.
+    It has the traceback of that exception; its text names the exception's class and message.
     """
 
 
@@ -47,9 +47,9 @@ def describe(error: BaseException, ours: str = "") -> dict[str, str]:
 
 
 def stand_in(error: BaseException, described: dict[str, str]) -> BaseException:
-    """Return the exception, or one that stands for it where its text could do harm again.
+    """Return the exception, or a stand-in if making its text again could do harm.
 
-    Whoever logs an exception copies all of its text, of its frames, and of what it came from.
+    A logger copies all of an exception's text, of its frames, and of its causes.
     """
     shown = described["traceback"]
     is_deep = FRAMES_LEFT_OUT in shown
@@ -60,7 +60,7 @@ def stand_in(error: BaseException, described: dict[str, str]) -> BaseException:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the text of an exception, bounded if it is made by Python's own classes."""
+    """Return the message of an exception, bounded if one of Python's own classes makes it."""
     own = type(error).__str__
     if own in PLAIN or (isinstance(error, OSError) and own is OSError.__str__ and not error.errno):
         return bounded.of_args(error, MAX_MESSAGE)

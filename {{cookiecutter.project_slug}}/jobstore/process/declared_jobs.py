@@ -1,4 +1,4 @@
-"""The declared jobs of one scheduler process: what its code declares, stored once per term."""
+"""The declared jobs of one scheduler process: they are stored once in each term of the lease."""
 
 import logging
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ logger = logging.getLogger("jobstore.registry")
 
 
 class DeclaredJobs:
-    """Collects declarations, brings stored jobs in line with them, and tells what is wrong."""
+    """Collects declarations, brings stored jobs in line with them, and reports what is wrong."""
 
     def __init__(self, store: DjangoJobStore, scheduler: Any) -> None:
         self._store = store
@@ -40,7 +40,7 @@ class DeclaredJobs:
         if term is None:
             raise NotHolder
         collected = self.collected
-        # What could not be imported may be importable by now: it may have asked the database.
+        # A file that could not be imported may be importable now: it may need the database.
         if collected is None or collected.failed:
             collected = self.collect()
         start = f"start of {elector.host}:{elector.pid}"[:100] + f" ({elector.id})"

@@ -1,7 +1,7 @@
-"""The end of the scheduler's process, which nothing that a job has left running may hold up.
+"""The end of the scheduler's process, which leftovers of jobs must not delay.
 
-Threads cannot be ended from outside, and the interpreter waits at its end for those that are not
-daemons, for the threads of pools and for child processes of `multiprocessing`.
+Threads cannot be ended from outside. At its end the interpreter waits for threads that are not
+daemons, for the threads of pools, and for child processes of `multiprocessing`.
 """
 
 import concurrent.futures.thread
@@ -20,7 +20,7 @@ EXIT_SECONDS = 2.0
 def end_at_once() -> None:
     """End the process with exit code 0, whatever still runs in it."""
     for child in multiprocessing.active_children():
-        child.terminate()  # nobody would be left to wait for it
+        child.terminate()  # no process would wait for it
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -28,7 +28,7 @@ def end_at_once() -> None:
 
 
 def limit_exit() -> None:
-    """See that the interpreter ends within EXIT_SECONDS; say what keeps it if it does not."""
+    """End the process after EXIT_SECONDS if the interpreter has not ended; log what keeps it."""
 
     def end() -> None:
         logger.warning("Ended without waiting for what jobs left running: %s.", left_running())

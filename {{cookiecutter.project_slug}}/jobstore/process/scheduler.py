@@ -37,15 +37,15 @@ from jobstore.util import get_local_dt_format, release_connections
 
 logger = logging.getLogger("jobstore.scheduler")
 
-# Seconds that the loop sleeps at most: it must be seen turning, and a stalled wait must not last.
+# Seconds that the loop sleeps at most, so that probes see it move and a stalled wait ends.
 MAX_SLEEP_SECONDS = 5.0
 # Seconds that a shutdown waits for a claim that is under way.
 CLAIM_WAIT_SECONDS = 5.0
-# Seconds after which the loop tries again when something raised that nobody foresaw.
+# Seconds after which the loop tries again after an unexpected exception.
 RETRY_SECONDS = 1.0
 # Runs that a line of the log names.
 MAX_LISTED_RUNS = 20
-# Errors of the database that no later try will mend; all others may be an outage.
+# Database errors that trying again does not mend. All others may be an outage.
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
@@ -77,7 +77,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the code's jobs are stored as of this term, so that all that is due can run."""
+        """Whether the declared jobs were stored in this term, so that due jobs can run."""
         elector = self.store.elector
         return elector is not None and elector.epoch == self._prepared_epoch
 
@@ -91,7 +91,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
 
     @property
     def problem(self) -> str:
-        """Why no job can start, by the loop's own fault; empty if that is not so."""
+        """Why the loop itself cannot start jobs; empty if it can."""
         if self.is_dead:
             return "The scheduling loop has ended; only a restart helps."
         if self.state != STATE_STOPPED and self.is_hung:
@@ -121,8 +121,8 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             is_woken = self._event.wait(min(remaining, MAX_SLEEP_SECONDS))
             self._event.clear()
             self.turned_at = time.monotonic()
-            # Only to be seen turning: the elector asks the same question at each renewal, and
-            # wakes this loop.
+            # Only a sign of life: the elector looks for due jobs at each renewal, and wakes this
+            # loop.
             if not is_woken and self.turned_at < until and self._is_idle:
                 continue
             try:
@@ -153,7 +153,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         return self._process_jobs()  # type: ignore[no-any-return]
 
     def _prepare(self) -> bool:
-        """Call `on_elected`; tell whether it went well. Any error but an outage makes it unfit."""
+        """Call `on_elected`; return whether it succeeded. All errors but outages make it unfit."""
         try:
             self._on_elected()
         except NotHolder:
@@ -165,7 +165,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
             release_connections()
             text = flattened(error)
             self._preparing.happened(text)
-            # The lease could be renewed all the time, so it is not the database that is away.
+            # The lease was renewed all the time, so the database is not away.
             lasts = self._preparing.seconds > conf.get("SCHEDULER_HUNG_SECONDS")
             if lasts or isinstance(error, LASTING):
                 self._hold_back(f"The declared jobs cannot be stored: {text}")
@@ -183,7 +183,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
 
 
 class SchedulerProcess:
-    """What `runapscheduler` runs: from the first turn to the last written result."""
+    """What `runapscheduler` runs, from the start to the last written result."""
 
     def __init__(self) -> None:
         self.store = DjangoJobStore()
@@ -201,9 +201,9 @@ class SchedulerProcess:
         self.scheduler.start()
 
     def wait(self) -> None:
-        """Block the main thread until `ask_to_stop` was called, or SIGTERM's handler called it."""
-        # The kernel may give a signal to any thread. Its handler runs on the main thread, which
-        # would go on reading if the arrival itself did not write a byte.
+        """Block the main thread until `ask_to_stop` is called, by SIGTERM's handler for example."""
+        # The kernel may deliver a signal to any thread. Its handler runs on the main thread, which
+        # would keep reading here if the signal's arrival did not write a byte.
         os.set_blocking(self._signal_write, False)
         signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
         while not self._asked:
@@ -211,21 +211,21 @@ class SchedulerProcess:
 
     def ask_to_stop(self, *_: object) -> None:
         """End soon; asked a second time, do not wait for running jobs. Safe in a signal handler."""
-        # A handler may run while this very thread holds the lock of an Event: only write a byte.
+        # The handler may interrupt this thread while it holds an Event's lock: only write a byte.
         self._in_a_hurry = self._asked
         self._asked = True
         os.write(self._signal_write, b".")
 
     def stop(self) -> bool:
-        """Hand over, let running jobs finish, write their results.
+        """Release the lease, let running jobs finish, and write their results.
 
-        Takes at most SCHEDULER_DRAIN_SECONDS and a few seconds for the results.
+        It takes at most SCHEDULER_DRAIN_SECONDS, and a few seconds for the results.
 
-        :return: whether every thread has ended; if not, only ending the process ends them.
+        :return: whether every thread has ended. If not, the process must be ended.
         """
         self.scheduler.pause()
         self.elector.drain()
-        # A claim that is under way must have handed out its jobs before they can be waited for.
+        # A claim that is under way must hand out its jobs first, so that this can wait for them.
         loop_is_done = self.scheduler._jobstores_lock.acquire(timeout=CLAIM_WAIT_SECONDS)
         if loop_is_done:
             self.scheduler._jobstores_lock.release()
@@ -270,7 +270,7 @@ class SchedulerProcess:
 
     @property
     def busy_workers(self) -> int:
-        """How many workers run a job; those that were claimed ahead wait for one."""
+        """How many workers run a job. Runs that were claimed early still wait for a worker."""
         return min(len(self.store.running), int(conf.get("SCHEDULER_THREADS")))
 
     @property
@@ -280,7 +280,7 @@ class SchedulerProcess:
 
     @property
     def left_over(self) -> str:
-        """What an end at this moment leaves undone, in words."""
+        """What would be left undone if the process ended now, in words."""
         waiting = self.results_waiting
         return f"{waiting} results are not written, {len(self.store.running)} runs not finished"
 

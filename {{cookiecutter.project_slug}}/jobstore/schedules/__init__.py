@@ -1,1 +1,1 @@
-"""Triggers: what APScheduler filled in, crontab lines, schedules in words, long absences."""
+"""Triggers: crontab lines, schedules in words, long absences, values that APScheduler filled in."""

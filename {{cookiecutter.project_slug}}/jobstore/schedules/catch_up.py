@@ -14,20 +14,20 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobstore.util import is_storable
 
-# How long before now is looked for a due time first, and by what that grows.
+# How long before now a due time is looked for at first; the span then grows.
 SHORTEST = dt.timedelta(minutes=1)
 GROWTH = 4
-# Around a change of clocks, times of a trigger depend on which it was asked for before.
+# Around a clock change, the next time of a trigger depends on the time that came before.
 CALM = dt.timedelta(days=2)
 # From here on (in 2106) seconds with a fraction, as triggers count, are not exact to a microsecond.
 EXACT_UNTIL = 2.0**32
 
 
 def close_to(trigger: Any, due: dt.datetime, now: dt.datetime) -> dt.datetime:
-    """Return a due time of a trigger that is near to the last before `now`.
+    """Return a due time of a trigger that is close to the last one before `now`.
 
-    It is one that asking for each time in turn comes past as well; `due` itself where that is not
-    certain: for jitter, for other triggers, and for a short absence.
+    Asking for each time in turn would reach it, too. If that is not certain (with jitter, for other
+    kinds of triggers) or not worth it (a short absence), it is `due` itself.
 
     :param due: a due time that has passed.
     """

@@ -1,4 +1,4 @@
-"""Triggers from lines of a crontab, which count as cron counts.
+"""Triggers from lines of a crontab, which count weekdays as cron does.
 
 APScheduler's own `CronTrigger.from_crontab` takes 0 for Monday and lets a day of the month and a
 weekday both apply; cron takes 0 (and 7) for Sunday and lets either apply.
@@ -21,7 +21,7 @@ from django.utils.translation import gettext_noop as _
 from jobstore.sentences import Sentence, changed, said, told
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-# As cron counts them, and as APScheduler does.
+# In cron's order, and in APScheduler's.
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MONDAY_FIRST = (*WEEKDAYS[1:], WEEKDAYS[0])
 POSITIONS = ("1st", "2nd", "3rd", "4th", "5th")
@@ -50,7 +50,7 @@ class Field:
     names: tuple[str, ...] = ()
 
     def values(self, text: str) -> set[int]:
-        """Return the numbers that a list of numbers, names, ranges and steps means."""
+        """Return the numbers that a list of numbers, names, ranges and steps stands for."""
         return {value for item in text.split(",") for value in self._item(item)}
 
     def _item(self, item: str) -> Iterable[int]:
@@ -132,10 +132,10 @@ WEEKDAY = Field(_("day of week"), 0, 7, WEEKDAYS)
 
 
 def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTrigger:
-    """Return the trigger that a line of a crontab means, counted as cron counts.
+    """Return the trigger of a line of a crontab, with weekdays counted as cron does.
 
     - 0 and 7 are Sunday; names, lists, ranges (`fri-mon` too) and steps work as in cron.
-    - With a day of month and a day of week either is enough, unless one begins with `*`.
+    - With both a day of month and a day of week, either is enough, unless one begins with `*`.
     - `L` is the last day of the month, `5L` its last Friday, `5#2` its second.
     - `@hourly`, `@daily`, `@weekly`, `@monthly` and `@yearly` work.
 
@@ -143,7 +143,7 @@ def crontab(expression: str, timezone: dt.tzinfo | str | None = None) -> BaseTri
     "cron[day_of_week='sun', hour='2', minute='0']"
 
     :param timezone: a zone or its name; without it, the project's TIME_ZONE.
-    :raises ValueError: saying in one sentence what is wrong with the expression.
+    :raises ValueError: with one sentence that says what is wrong with the expression.
     """
     if not isinstance(expression, str):
         raise ValueError(f"crontab({expression!r}): pass one text, such as '0 2 * * 0'.")
@@ -186,7 +186,7 @@ def _trigger(fields: list[str], zone: dt.tzinfo) -> BaseTrigger:
     }
     days = _days(day)
     weekdays, positions = _weekdays(weekday)
-    if day.startswith("*") or weekday.startswith("*"):  # as in cron: then both must be so
+    if day.startswith("*") or weekday.startswith("*"):  # as in cron, both must then match
         if positions and days != "*":
             text = _(
                 "day of month %(day)r and day of week %(weekday)r cannot be combined; declare two "
@@ -220,7 +220,7 @@ def _days(text: str) -> str:
 
 
 def _weekdays(text: str) -> tuple[str, str]:
-    """Return the weekdays, and apart from them weekdays at a position in the month."""
+    """Return the weekdays, and separately those with a position in the month."""
     days: set[str] = set()
     positions: list[str] = []
     for item in text.split(","):
@@ -274,7 +274,7 @@ def known_zone(zone: dt.tzinfo | str | None) -> dt.tzinfo:
     """
     try:
         return astimezone(zone or settings.TIME_ZONE)  # type: ignore[no-any-return]
-    except Exception:  # whatever a name that is a path, or an object of another kind, leads to
+    except Exception:  # a name that is a path, or another object, may raise anything
         text = _(
             "the time zone %(zone)r is not known; it is a name such as 'Europe/Berlin', or a tzinfo"
         )

@@ -1,10 +1,10 @@
-"""What APScheduler filled in by itself, told apart from what somebody gave.
+"""Marks values that APScheduler filled in, to tell them from values that somebody gave.
 
-A trigger without a start counts from the moment at which its object was made, and keeps that
-moment as if it had been given. The next process makes another object, with another moment: nobody
-could tell a schedule that was changed from one that was only declared again. The same holds for a
-scheduler without `job_defaults`. So the constructors of both leave a mark on such values. A marked
-value is equal to a plain one, works like one, and is pickled as one.
+A trigger without a start counts from the moment at which its object was made, and keeps that moment
+as if somebody had given it. The next process makes another object with another moment, so a changed
+schedule would look like one that was only declared again. The same is true of the misfire grace of
+a scheduler without `job_defaults`. So the constructors of both mark such values. A marked value
+equals a plain one, works like one, and is pickled as one.
 
 Import this module before the first trigger is made; `jobstore.apps` does.
 """
@@ -23,7 +23,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobstore import conf
 
-# The attribute, and argument, of each trigger that is the present moment by default.
+# The attribute and argument of each trigger that is the current moment by default.
 MOMENTS = {
     IntervalTrigger: "start_date",
     DateTrigger: "run_date",
@@ -71,33 +71,33 @@ def parts(trigger: Any) -> Iterator[Any]:
 
 
 def moment_of(trigger: Any) -> str:
-    """Return the name of the attribute that is a moment by default; nothing if there is none."""
+    """Return the name of the attribute that is the current moment by default; empty if none is."""
     return next((name for kind, name in MOMENTS.items() if isinstance(trigger, kind)), "")
 
 
 def has_default_moment(trigger: Any) -> bool:
-    """Tell whether a trigger that combines no others counts from when it was made."""
+    """Tell whether a trigger, which combines no others, counts from when it was made."""
     name = moment_of(trigger)
     return bool(name) and isinstance(getattr(trigger, name), DefaultMoment | DefaultDay)
 
 
 def marks(trigger: Any) -> list[bool]:
-    """Return which parts of a trigger count from when they were made; nothing for none."""
+    """Return for each part of a trigger whether it counts from when it was made; empty if none."""
     found = [has_default_moment(part) for part in parts(trigger)]
     return found if any(found) else []
 
 
 def set_marks(trigger: Any, found: Iterable[bool]) -> None:
-    """Mark a trigger that was restored as `marks` told when it was stored."""
+    """Mark a restored trigger with what `marks` returned when it was stored."""
     for part, is_default in zip(parts(trigger), found, strict=False):
         if is_default and (name := moment_of(part)):
             setattr(part, name, _marked(getattr(part, name)))
 
 
 def begin_at(trigger: Any, at: dt.datetime) -> None:
-    """Let what counts from when its object was made count from another moment.
+    """Let the parts of a trigger that count from when they were made count from another moment.
 
-    :param at: aware; the database's time, where the clock of this machine shall not matter.
+    :param at: aware. The database's time, if this machine's clock must not matter.
     """
     for part in parts(trigger):
         if not has_default_moment(part):
@@ -136,7 +136,7 @@ def _mark_default_moments(kind: Any, name: str) -> None:
         create(self, *args, **options)
         is_given = arguments.bind(self, *args, **options).arguments.get(name)
         value = getattr(self, name)
-        # What is given may be the moment of another trigger.
+        # A given value may be a marked moment of another trigger.
         setattr(self, name, _plain(value) if is_given else _marked(value))
 
     kind.__init__ = __init__
@@ -146,9 +146,9 @@ def _mark_default_moments(kind: Any, name: str) -> None:
 
 
 def settle_grace(job: Job) -> None:
-    """Let a job be late by SCHEDULER_MISFIRE_GRACE_SECONDS, unless it or its scheduler says else.
+    """Let a job be late by SCHEDULER_MISFIRE_GRACE_SECONDS, unless it or its scheduler has a grace.
 
-    The one default for every job that our stores keep, declared or added from code.
+    This is the default for every job in our stores, declared or added from code.
     """
     if isinstance(job.misfire_grace_time, DefaultGrace):
         job.misfire_grace_time = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")

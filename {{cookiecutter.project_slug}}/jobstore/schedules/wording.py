@@ -1,4 +1,4 @@
-"""Schedules as people read them: weekdays by name, and the zone where it is not the project's."""
+"""Schedules as text for people: weekdays by name, and the zone if it is not the project's."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ UNITS = ("years", "months", "weeks", "days")
 
 
 def describe(trigger: Any) -> str:
-    """Return a trigger in APScheduler's notation, without what is easily misread.
+    """Return a trigger in APScheduler's notation, without the parts that are easily misread.
 
     >>> describe(CronTrigger(day_of_week="0", hour=3, timezone="Asia/Tokyo"))
     "cron[day_of_week='mon', hour='3'] Asia/Tokyo"
@@ -52,7 +52,7 @@ def cron_fields(trigger: CronTrigger) -> dict[str, str]:
 def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:
     """Return the first time of a trigger from a moment on; None if there is none.
 
-    An interval of the calendar would begin with its start, however long ago that is.
+    APScheduler's calendar interval would return its start, however long ago that is.
     """
     found: dt.datetime | None = trigger.get_next_fire_time(None, at)
     if not any(isinstance(one, CalendarIntervalTrigger) for one in trigger_defaults.parts(trigger)):
@@ -66,9 +66,9 @@ def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:
 
 
 def weekday_question(trigger: Any) -> str:
-    """Return what to say about weekdays that are given as numbers; nothing if there are none.
+    """Return a warning about weekdays that are given as numbers; empty if there are none.
 
-    To APScheduler 0 is Monday, to cron and to most people who write it, it is Sunday.
+    For APScheduler 0 is Monday. For cron, and for most people who write it, 0 is Sunday.
     """
     if isinstance(trigger, OrTrigger | AndTrigger):
         return next(filter(None, map(weekday_question, trigger.triggers)), "")
@@ -88,7 +88,7 @@ def weekday_question(trigger: Any) -> str:
 
 
 def interval_question(trigger: Any) -> str:
-    """Return what to say about an interval that is shorter than starts of runs take."""
+    """Return a warning about an interval that is shorter than the start of a run takes."""
     for part in trigger_defaults.parts(trigger):
         length = getattr(part, "interval", None)
         if isinstance(length, dt.timedelta) and length.total_seconds() < SHORT_INTERVAL:

@@ -1,4 +1,4 @@
-"""Schedules as files of jobs hold them: plain data that a person can read, write and compare.
+"""Schedules in files of jobs: plain data that people can read, write and compare.
 
     cron: {hour: '3', minute: '30'}       interval: {minutes: 10}, or 10m
     crontab: 0 2 * * sun                  at: '2030-01-31T08:00:00+01:00'
@@ -26,7 +26,7 @@ from jobstore.schedules.wording import UNITS, cron_fields
 
 KINDS = ("cron", "crontab", "interval", "at", "calendarinterval", "or", "and")
 BESIDE = ("timezone", "jitter", "start", "end")
-# What may stand beside some of them: zones belong to the parts of a combination.
+# The further keys that each kind takes. A combination has none: zones belong to its parts.
 MEANT_BESIDE = {
     "crontab": ("timezone",),
     "at": ("timezone",),
@@ -40,7 +40,7 @@ LETTERS = {name[0]: name for name in LENGTHS}
 
 
 class NotWritable(ValueError):
-    """A trigger of somebody's own, of which plain data can tell nothing."""
+    """A trigger of the project's own, which plain data cannot describe."""
 
 
 def as_data(trigger: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def as_data(trigger: Any) -> dict[str, Any]:
 def from_data(data: Any) -> tuple[Any, dict[str, Any]]:
     """Return what `add_job` takes for a schedule of a file: a trigger, and its arguments.
 
-    :raises ValueError: saying in one sentence what is wrong with it.
+    :raises ValueError: with one sentence that says what is wrong with it.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"a schedule is one of {', '.join(KINDS)}, with what belongs to it")

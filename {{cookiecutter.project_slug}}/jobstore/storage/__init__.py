@@ -1,1 +1,1 @@
-"""A job and its row: its signed state, the keys, quarantine, what a replaced job keeps."""
+"""A job and its row: signed state, keys, quarantine, and what a replaced job keeps."""

@@ -1,7 +1,7 @@
-"""What operators changed of a job, so that deploys leave it until the code says something else.
+"""The parts of a job that operators changed; deploys keep them until the code changes these parts.
 
-The column `edited` names each changed part, with a digest of what the code had said of it: a
-declaration in which that part is another takes effect.
+The column `edited` names each changed part, with a digest of what the code declared at the time. A
+declaration in which that part differs from the digest takes effect.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from jobstore.storage import replacement, serializer
 
 OPTIONS = ("name", "executor", "coalesce", "max_instances", "misfire_grace_time")
 PARTS = ("schedule", "arguments", *OPTIONS, "on_lost")
-# Characters of a digest: only two texts of one part are ever compared.
+# Characters of a digest. A few are enough, since only two texts of one part are compared.
 LENGTH = 12
 
 
@@ -25,9 +25,9 @@ def parts(row: DjangoJob) -> list[str]:
 
 
 def noted(row: DjangoJob, before: Job, after: Job, on_lost: str) -> str:
-    """Return the column `edited` once a job was changed by an operator.
+    """Return the column `edited` after an operator's change.
 
-    A part that is again as the code had it is no longer an edited one.
+    A part that is again as the code declares it does not count as edited.
 
     :param before: the stored job.
     :param after: the job as it is to be stored, with this `on_lost`.
@@ -43,9 +43,9 @@ def noted(row: DjangoJob, before: Job, after: Job, on_lost: str) -> str:
 
 
 def keep(job: Job, on_lost: str, stored: DjangoJob) -> tuple[str, str]:
-    """Give a job that replaces the stored one what operators changed, where the code stays as was.
+    """Give a job that replaces a stored one the parts that operators changed and the code did not.
 
-    :param on_lost: what the code says of that.
+    :param on_lost: the value that the code declares.
     :return: the columns `edited` and `on_lost`.
     """
     known = _parsed(stored.edited)
@@ -72,7 +72,7 @@ def keep(job: Job, on_lost: str, stored: DjangoJob) -> tuple[str, str]:
 def _digests(job: Job, on_lost: str) -> dict[str, str]:
     texts: dict[str, Any] = {
         "schedule": replacement.identity(job.trigger),
-        # Arguments belong to a function: another one takes the code's.
+        # Arguments belong to a function: another function gets those of the code.
         "arguments": (job.func_ref, list(job.args), dict(job.kwargs)),
         "on_lost": str(on_lost),
         **{name: getattr(job, name) for name in OPTIONS},

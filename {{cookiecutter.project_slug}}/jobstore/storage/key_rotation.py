@@ -1,8 +1,8 @@
-"""Rotation of the secret key: which key has signed the jobs, and how they are signed anew.
+"""Rotation of the secret key: which key has signed the jobs, and how they are signed again.
 
-The active scheduler signs anew what a fallback key signed, each time that it becomes active, so
-that the fallback can be taken out afterwards. A process that does not know the keys of most jobs
-does not become active: it would take all of them out of service.
+When a scheduler becomes active, it signs all jobs of a fallback key with the current key, so that
+the fallback can be removed. A process that does not know the keys of most jobs does not become
+active: it would quarantine all of them.
 """
 
 import collections
@@ -20,11 +20,11 @@ from jobstore.storage import serializer, signing
 
 # Jobs that are signed anew in one transaction.
 BATCH_JOBS = 200
-# Jobs in service from which on it means something that the keys of most are unknown.
+# With fewer jobs in service, it means nothing that the keys of most are unknown.
 MIN_JOBS = 3
-# Jobs of the former format, and jobs in quarantine, that are looked at before competing.
+# Jobs of the old format, and quarantined jobs, that are looked at before competing.
 SAMPLED_JOBS = 50
-# What the former format begins with: base64 of what every pickle begins with.
+# The beginning of the old format: base64 of the beginning of every pickle.
 FORMER = "gA"
 
 GIVEN_UP = "It is signed by a key that is lost; somebody gave it up with `sign_jobs_anew`."
@@ -32,9 +32,9 @@ GIVEN_UP = "It is signed by a key that is lost; somebody gave it up with `sign_j
 
 @dataclasses.dataclass(frozen=True)
 class KeyUse:
-    """How many jobs each kind of key has signed, by the marks of their states.
+    """How many jobs each kind of key has signed, by the marks in their states.
 
-    Jobs out of service count too, but for those with an unknown key: nobody needs that.
+    Retired jobs count, too, unless their key is unknown: nobody needs that one.
     """
 
     current: int = 0
@@ -44,20 +44,20 @@ class KeyUse:
 
     @property
     def waiting(self) -> int:
-        """The number of jobs that are to be signed anew."""
+        """The number of jobs that are to be signed again."""
         return self.fallback + self.former
 
 
 @dataclasses.dataclass
 class Renewal:
-    """How many jobs were signed anew, and which could not be, by their ids."""
+    """How many jobs were signed again, and the ids of those that could not be."""
 
     signed: int = 0
     unreadable: list[str] = dataclasses.field(default_factory=list)
 
 
 def key_use(using: str) -> KeyUse:
-    """Return how many jobs are signed by the present key, a fallback or another; two queries."""
+    """Return how many jobs the current key, a fallback or another key has signed. Two queries."""
     marks = _marks(_with_mark(using))
     running = _marks(_with_mark(using).filter(retired_at=None, quarantined_at=None))
     known = [key.mark for key in signing.known_keys()]
@@ -74,7 +74,7 @@ def key_use(using: str) -> KeyUse:
 
 
 def advice(use: KeyUse) -> list[str]:
-    """Return what is to be said about the keys, a sentence or two each; nothing if all is usual."""
+    """Return what people should know about the keys, in sentences; nothing if all is well."""
     said = []
     if use.waiting:
         said.append(
@@ -98,9 +98,9 @@ def advice(use: KeyUse) -> list[str]:
 
 
 def problem(using: str) -> str:
-    """Return why this process must not be the active one: it knows the keys of too few jobs.
+    """Return why this process must not be active: it knows the keys of too few jobs.
 
-    Empty if it may be. Jobs in quarantine are out of service already and do not count.
+    Empty if it may. Quarantined jobs do not count, since they do not run anyway.
     """
     in_service = _with_mark(using).filter(retired_at=None, quarantined_at=None)
     marks = _marks(in_service)
@@ -112,7 +112,7 @@ def problem(using: str) -> str:
     rows = list(in_service.exclude(mark__in=[mark.encode() for mark in known])[:SAMPLED_JOBS])
     unknown = [row for row in rows if signing.signed_by(row) == signing.SignedBy.UNKNOWN]
     if 2 * len(unknown) * sum(foreign.values()) <= total * len(rows):
-        return ""  # they are of the former format, and are signed anew at the start
+        return ""  # they have the old format, and are signed again at the start
     return (
         f"{sum(foreign.values())} of {total} stored jobs are signed by a key that this process "
         "does not know; it would take them out of service. Put the former DJANGO_SECRET_KEY into "
@@ -122,12 +122,12 @@ def problem(using: str) -> str:
 
 
 def sign_anew(using: str, fence: Callable[[], object]) -> Renewal:
-    """Sign with the present key what a fallback key, or the former format, signed; in batches.
+    """Sign with the current key all jobs of a fallback key or of the old format, in batches.
 
-    Retired and quarantined jobs as well: their keys may be gone when they are needed again. What
-    cannot be verified stays as it is.
+    This includes retired and quarantined jobs: when they are needed again, their key may be gone.
+    Jobs that cannot be verified stay as they are.
 
-    :param fence: called in each transaction; raises if this process may not, or no longer, do so.
+    :param fence: called in each transaction; raises if this process may not do this, or no longer.
     """
     renewal, after = Renewal(), ""
     current = signing.known_keys()[0].mark.encode()
@@ -186,7 +186,7 @@ def _sign_batch(rows: list[DjangoJob], renewal: Renewal, using: str) -> None:
 
 
 def _with_mark(using: str) -> Any:
-    """Return all jobs with the marks of their keys, which are the beginning of their states."""
+    """Return all jobs with the marks of their keys, with which their states begin."""
     begin = Substr("job_state", 1, signing.MARK_LENGTH, output_field=models.BinaryField())
     # SQLite finds no beginning in what is empty.
     mark = Coalesce(begin, Value(b"", output_field=models.BinaryField()))

@@ -1,7 +1,7 @@
-"""Arguments as people read them, without the values of those whose names look secret.
+"""Arguments as text for people, in which values with secret names are masked.
 
-They are masked where a job is stored, by the names of parameters and of keys. Texts of jobs that
-were stored before are masked where they are shown, as well as a text can be.
+They are masked when a job is stored, by the names of parameters and of keys. The texts of jobs that
+were stored before that are masked when they are shown, as well as a text can be.
 """
 
 import functools
@@ -17,14 +17,14 @@ MASK = "********"
 MAX_DEPTH = 8
 # A name before its value: a keyword, or a key of a dictionary.
 NAME = re.compile(r"\b(?P<keyword>\w+)=|'(?P<key>[^'\\]{1,100})': ?")
-# What a value consists of: texts in quotes, brackets, and all else up to a comma.
+# The parts of a value: texts in quotes, brackets, and all else up to a comma.
 PIECE = re.compile(
     r"""'(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[(\[{]|[)\]}]|,|[^'"()\[\]{},]+""", re.DOTALL
 )
 
 
 class Masked:
-    """Stands for a secret value wherever its text is asked for."""
+    """Stands for a secret value, with a mask as its text."""
 
     def __repr__(self) -> str:
         return MASK
@@ -34,14 +34,14 @@ MASKED = Masked()
 
 
 def is_secret(name: object) -> bool:
-    """Tell whether a name matches one of JOB_SECRET_ARGUMENTS, in any case of letters."""
+    """Tell whether a name matches one of JOB_SECRET_ARGUMENTS, in upper or lower case."""
     return isinstance(name, str) and any(
         one.search(name) for one in _patterns(tuple(conf.get("JOB_SECRET_ARGUMENTS")))
     )
 
 
 def masked(name: object, value: Any, depth: int = 0) -> Any:
-    """Return a value, or what stands for it if its name, or a key inside of it, is secret."""
+    """Return a value in which everything is masked whose name or key is secret."""
     if is_secret(name) and value is not None:
         return MASKED
     if depth > MAX_DEPTH:
@@ -56,9 +56,9 @@ def masked(name: object, value: Any, depth: int = 0) -> Any:
 def masked_arguments(
     func: Any, args: Iterable[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a call with what stands for secret ones.
+    """Return the arguments of a call, the secret ones masked.
 
-    :param func: tells the names of the arguments that are given without one; None if not known.
+    :param func: gives the names of positional arguments; None if it is not known.
     """
     args = list(args)
     names = _positional(func, len(args))

@@ -1,4 +1,4 @@
-"""Quarantine: jobs that cannot be run are kept, out of the way and visible, until they can be."""
+"""Quarantine: jobs that cannot be run are kept, with the reason, until they can be run."""
 
 import dataclasses
 import logging
@@ -23,7 +23,7 @@ BATCH_JOBS = 100
 
 @dataclasses.dataclass(frozen=True)
 class Retried:
-    """What came of trying a quarantined job again; `reason` is empty if it is back in service."""
+    """The outcome of trying a quarantined job again; `reason` is empty if it is back in service."""
 
     job_id: str
     reason: str
@@ -36,10 +36,10 @@ def quarantined(using: str) -> JobQuerySet:
 
 
 def put(row: DjangoJob | DueJob, reason: str, using: str) -> bool:
-    """Quarantine a job unless somebody changed it meanwhile; return whether that was done.
+    """Quarantine a job unless it was changed meanwhile; return whether that was done.
 
-    Only the active scheduler may do this to a job that it found: whoever cannot read a job may
-    have the wrong key, or older code.
+    Only the active scheduler may do this. Another process that cannot read a job may have the wrong
+    key, or older code.
     """
     rows = DjangoJob.objects.using(using).filter(pk=row.pk, version=row.version)
     changes = {"quarantined_at": database_now(using), "quarantine_reason": reason}
@@ -52,7 +52,7 @@ def put(row: DjangoJob | DueJob, reason: str, using: str) -> bool:
 def put_all(
     found: Iterable[tuple[DjangoJob | DueJob, str]], fence: Callable[[], object], using: str
 ) -> None:
-    """Quarantine jobs, each for its reason, in a transaction that begins with the fence.
+    """Quarantine jobs, each with its reason, in a transaction that begins with the fence.
 
     :param fence: raises if this process may not, or no longer, do so.
     """
@@ -63,18 +63,18 @@ def put_all(
 
 
 def release(row: DjangoJob) -> bool:
-    """Put a quarantined job back into service; return whether it was in quarantine.
+    """End a job's quarantine; return whether it was in quarantine.
 
-    Its next run time stays: if that has passed, the misfire rules decide about it.
+    Its next run time stays. If that has passed, the misfire rules decide about it.
 
-    :raises UnreadableState: if the job cannot be restored, and stays where it is.
+    :raises UnreadableState: if the job cannot be restored; it stays in quarantine.
     :raises ValueError: if its trigger cannot be used.
     """
     using = router.db_for_write(DjangoJob)
     job = serializer.restore(row)
     try:
         job.trigger.get_next_fire_time(None, timezone.localtime(timezone=serializer.zone_of(job)))
-    except Exception as error:  # a trigger is anybody's code
+    except Exception as error:  # the trigger may be code of the project
         raise ValueError(
             said(gettext_noop("its trigger raised %(error)s"), error=described(error))
         ) from error
@@ -83,12 +83,11 @@ def release(row: DjangoJob) -> bool:
 
 
 def bring_back(executors: Collection[str], fence: Callable[[], object], using: str) -> list[str]:
-    """Put back into service what can be restored by now; return the ids.
+    """End the quarantine of jobs that can be restored now; return their ids.
 
-    The next start does so since the reason may have been its predecessor's: code or keys that it
-    did not have.
+    Each start does this, since the process before it may have lacked code or keys.
 
-    :param executors: the names of those that are configured; jobs of others stay.
+    :param executors: the names of the configured executors; jobs of others stay.
     :param fence: called in the transaction; raises if this process may not, or no longer, do so.
     """
     found = list(quarantined(using).filter(executor__in=executors).order_by("pk"))
@@ -111,9 +110,9 @@ def _is_back(row: DjangoJob) -> bool:
 
 
 def retry(job_ids: list[str] | None = None) -> list[Retried]:
-    """Try quarantined jobs again, all of them or those with these ids; return what came of it.
+    """Try quarantined jobs again, all of them or those with these ids; return the outcomes.
 
-    A reason that has changed is stored, so that the admin shows the present one.
+    If a reason has changed, it is stored, so that the admin shows the current one.
     """
     using = router.db_for_write(DjangoJob)
     rows = quarantined(using).order_by("pk")

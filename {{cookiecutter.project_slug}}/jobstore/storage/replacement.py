@@ -1,7 +1,7 @@
-"""What a job that replaces a stored one keeps of it: the decisions of operators.
+"""What a job keeps of the stored job that it replaces: the decisions of operators.
 
-Deploys and programs write their jobs again at each start. That must not undo a pause, nor lose a
-run that is due since before the start, nor begin a schedule anew that nobody changed.
+Deploys and programs write their jobs again at each start. That must not undo a pause, lose a run
+that became due before the start, or begin an unchanged schedule anew.
 """
 
 import copy
@@ -17,14 +17,14 @@ from jobstore.schedules import trigger_defaults
 from jobstore.storage import serializer
 from jobstore.util import as_aware
 
-# How deep the state of somebody's own trigger is looked into.
+# How deep the state of a project's own trigger is looked into.
 MAX_DEPTH = 8
 
 
 def keep_schedule(job: Job, stored: DjangoJob) -> None:
-    """Give a job the schedule of the stored one, unless its trigger means another.
+    """Give a job the schedule of the stored one, unless its trigger means another schedule.
 
-    What counts from when it was made goes on counting from when the stored one was made.
+    A trigger that counts from the moment at which it was made keeps the stored trigger's moment.
     """
     known = _stored_trigger(job, stored)
     is_same = _is_same(job, stored, known)
@@ -39,7 +39,7 @@ def keep_schedule(job: Job, stored: DjangoJob) -> None:
 
 
 def is_as_computed(job: Job) -> bool:
-    """Tell whether a job's next run time is one that its trigger gives, not one set by hand."""
+    """Tell whether a job's next run time comes from its trigger, and was not set by hand."""
     if job.next_run_time is None:
         return False
     trigger, spread = without_jitter(job.trigger)
@@ -48,9 +48,9 @@ def is_as_computed(job: Job) -> bool:
 
 
 def identity(trigger: Any) -> str:
-    """Return text that is the same for triggers that mean the same, in every process.
+    """Return a text that is the same for triggers that mean the same, in every process.
 
-    A moment that was only filled in, because none was given, is not a part of it.
+    A moment that was filled in because none was given is not part of it.
     """
     return _identity(trigger, 0)
 
@@ -59,9 +59,7 @@ def _stored_trigger(job: Job, stored: DjangoJob) -> Any:
     """Return the trigger that is stored; None if it cannot be read."""
     try:
         known = serializer.restore(stored).trigger
-        if not serializer.tells_marks(
-            stored
-        ):  # stored before marks were: then it is what it looks like
+        if not serializer.tells_marks(stored):  # stored before there were marks: taken as it looks
             trigger_defaults.set_marks(known, trigger_defaults.marks(job.trigger))
     except serializer.UnreadableState:
         return None

@@ -1,15 +1,14 @@
-"""As much of a job's row as a claim reads."""
+"""The part of a job's row that a claim reads."""
 
 import datetime as dt
 from typing import NamedTuple
 
 
 class DueJob(NamedTuple):
-    """What a claim needs of a due job: when, how it runs, and what its signature covers.
+    """The columns of a due job that a claim needs: when and how it runs, and its signature's.
 
-    `running` is the number of its claims that are running in whatever process. The times that one
-    claim took run one after the other and so count as one; runs that were asked for are started on
-    their own.
+    `running` is the number of its claims that are running, in all processes. The times that one
+    claim took run one after the other, and so count as one. Each requested run counts on its own.
     """
 
     pk: str

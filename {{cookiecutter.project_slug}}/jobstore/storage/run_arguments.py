@@ -1,4 +1,4 @@
-"""Arguments of one run alone, in place of its job's: signed for that run, verified before use."""
+"""A run's own arguments, in place of its job's: signed for that run, verified before use."""
 
 import datetime as dt
 import pickle
@@ -15,14 +15,14 @@ from jobstore.util import as_aware
 if TYPE_CHECKING:
     from jobstore.models import DjangoJobExecution
 
-# Bytes: as of a job's state, what a server does not take would end the session.
+# Bytes. A larger packet than the server accepts would end the database session.
 LARGEST = 4_000_000
 
 Columns = Callable[[dt.datetime], dict[str, Any]]
 
 
 def signer(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Columns:
-    """Return a function that makes the columns of a run at a time, as stored, of a job.
+    """Return a function that makes, for a run time as stored, the columns of a job's run.
 
     :raises ValueError: if the arguments cannot be stored.
     """
@@ -41,7 +41,7 @@ def signer(job: Job, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Columns:
 
 
 def signer_again(run: "DjangoJobExecution") -> Columns | None:
-    """Return the same for another run with the arguments of one; None if it has none of its own.
+    """Return the same for another run with a run's arguments; None if it has none of its own.
 
     :raises UnreadableState: if they were not signed for that run.
     """
@@ -63,14 +63,14 @@ def restore(run: "DjangoJobExecution") -> tuple[tuple[Any, ...], dict[str, Any]]
         args, kwargs = pickle.loads(pickled)  # noqa: S301 - the signature was verified
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # modules are imported, and one may call sys.exit()
+    except BaseException as error:  # unpickling imports modules, and one may call sys.exit()
         text = f"This run's own arguments cannot be unpickled: {error!r}"
         raise serializer.UnreadableState(text) from error
     return args, kwargs
 
 
 def give(job: Job, run: "DjangoJobExecution") -> None:
-    """Let a restored job be called with the arguments of a run, if that has its own.
+    """Give a restored job the arguments of a run, if the run has its own.
 
     :raises UnreadableState: as above.
     """
@@ -92,5 +92,5 @@ def _verified(run: "DjangoJobExecution") -> bytes:
 
 
 def _names(job_id: str, run_time: dt.datetime, shown: str) -> list[str]:
-    # A job has one run at a time at the most: no row can take the arguments of another.
+    # Job and time identify a run, so no row can take over the arguments of another.
     return [job_id, as_aware(run_time).astimezone(dt.UTC).isoformat(), shown]

@@ -1,6 +1,6 @@
 """Job state in the database: APScheduler's own pickle, signed, and verified before it is read.
 
-What is signed, and by which key, is told in signing.py.
+signing.py says what is signed, and with which key.
 """
 
 import datetime as dt
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from jobstore.storage.rows import DueJob
 
 MAX_ID = 255
-# What every pickle since protocol 2 begins with; a signed state is ASCII.
+# The first byte of every pickle since protocol 2; a signed state is ASCII.
 PICKLE = b"\x80"
-# What is stored beside APScheduler's own state: which moments of the trigger nobody gave.
+# The key, beside APScheduler's own state, of the marks of moments that nobody gave.
 MARKS = "default_moments"
 
 
@@ -34,19 +34,19 @@ class UnreadableState(Exception):
 
 
 class UnsignedState(UnreadableState):
-    """A stored job that was not signed as it is by a key that is known here."""
+    """A stored job whose signature does not match, with any key that is known here."""
 
 
 class _NoScheduler:
-    """Stands in where a job is restored outside a scheduler."""
+    """Takes a scheduler's place when a job is restored outside of one."""
 
     timezone = None
 
 
 def values(job: Job, protocol: int = pickle.HIGHEST_PROTOCOL) -> dict[str, Any]:
-    """Return a job as it is stored, as column values: its signed state, and what people look at.
+    """Return the column values of a job: its signed state, and the columns for people.
 
-    Raises ValueError, saying what to do, for a job that cannot be stored.
+    :raises ValueError: if the job cannot be stored; the text says what to do.
     """
     pickled = _pickled(job, protocol)
     shown = columns(job)
@@ -69,7 +69,7 @@ def _pickled(job: Job, protocol: int) -> bytes:
             "nested functions cannot be found again by another process; move the function to "
             "the top level of a module."
         )
-    # An import knows no more than the reference.
+    # An import finds a callable only by its reference.
     if job.func is not None and is_object(job.func) and not _leads_to(job.func_ref, job.func):
         raise ValueError(
             f"Job {job.id!r} cannot be stored: its function is an object of the type "
@@ -103,8 +103,8 @@ def _leads_to(reference: str, func: Any) -> bool:
 def load(row: "DjangoJob | DueJob") -> dict[str, Any]:
     """Return the state that `values` made for the job of this row.
 
-    Raises UnreadableState when the signature is not ours, or not of what the row shows, before
-    anything is unpickled; and when what it protects cannot be unpickled here.
+    :raises UnreadableState: if the signature does not match the state and the columns (nothing is
+        unpickled then), or if the state cannot be unpickled here.
     """
     if bytes(row.job_state[:1]) == PICKLE:
         raise UnreadableState(
@@ -135,7 +135,7 @@ def _unpickled(pickled: bytes) -> dict[str, Any]:
 def restore(row: "DjangoJob | DueJob", scheduler: Any = None, alias: str | None = None) -> Job:
     """Return the job of a row, due when the row says (never when the pickle says).
 
-    Raises UnreadableState when its function, trigger or arguments cannot be restored.
+    :raises UnreadableState: if its function, trigger or arguments cannot be restored.
     """
     job = _job(load(row))
     if job.id != row.pk:
@@ -150,19 +150,19 @@ def restore(row: "DjangoJob | DueJob", scheduler: Any = None, alias: str | None 
 
 
 def tells_marks(row: "DjangoJob") -> bool:
-    """Tell whether it was stored which moments of a trigger nobody gave: older code did not.
+    """Tell whether the state has marks of moments that nobody gave: older code stored none.
 
-    Raises UnreadableState as `load` does.
+    :raises UnreadableState: as `load` does.
     """
     return MARKS in load(row)
 
 
 def columns_of_former(row: "DjangoJob") -> dict[str, Any]:
-    """Return column values for a row whose signature is of the former format, signed anew.
+    """Return column values for a row with a signature of the old format, signed again.
 
-    That format did not cover what is shown, so it is shown anew, from the state.
+    The old format did not cover the columns, so they are made again from the state.
 
-    Raises UnreadableState if even that signature does not match, or the job cannot be restored.
+    :raises UnreadableState: if the old signature does not match, or the job cannot be restored.
     """
     try:
         pickled = signing.verified_former(row)
@@ -186,9 +186,10 @@ def _job(loaded: dict[str, Any]) -> Job:
 
 
 def zone_of(job: Job) -> dt.tzinfo:
-    """Return the zone that the job's trigger counts in; some triggers look at the date alone.
+    """Return the zone that the job's trigger counts in.
 
-    The zone of a first time that somebody gave may be another. Triggers that combine have none.
+    The first time that somebody gave may have another zone. Triggers that combine others have none,
+    and some look at the date alone.
     """
     if zone := getattr(job.trigger, "timezone", None):
         return zone  # type: ignore[no-any-return]
@@ -198,7 +199,7 @@ def zone_of(job: Job) -> dt.tzinfo:
 
 
 def columns(job: Job) -> dict[str, Any]:
-    """Return what people look at beside the state, as column values."""
+    """Return the values of the columns for people."""
     return {
         "name": storable(job.name)[:255],
         "func": str(job.func_ref)[:255],
@@ -212,5 +213,5 @@ def columns(job: Job) -> dict[str, Any]:
 
 
 def shown_arguments(func: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return arguments as people read them, the secret ones masked."""
+    """Return arguments as text for people, the secret ones masked."""
     return storable(masking.shown(func, args, kwargs))[:2000]

@@ -1,12 +1,12 @@
 """Signatures of stored jobs: what they cover, and which key made them.
 
-A signature covers the job's id, its pickled state and the columns that tell what runs and how, so
-that neither write access to the table, nor a state of another job, nor an older one of the same job
-is a way to run what is not shown. It does not cover when the job runs next, what becomes of a lost
-run, nor whether the job is paused, retired or quarantined: who can write to the table decides that.
+A signature covers the job's id, its pickled state, and the columns that say what runs and how. So
+somebody who can write to the table cannot make a job run something that is not shown, not even with
+the state of another job, or an older state of the same job. The signature does not cover when the
+job runs next, what becomes of a lost run, or whether the job is paused, retired or quarantined.
 
 A stored state begins with a mark of its key, so that one query tells how many jobs an old key has
-signed. The mark helps nobody to find the key: it is another HMAC of it, as each signature is.
+signed. The mark does not reveal the key: like each signature, it is an HMAC.
 """
 
 import base64
@@ -48,24 +48,24 @@ class SignedBy(enum.StrEnum):
 
 
 class BadSignature(Exception):
-    """A signature that is not of this job, as it is shown, by a key that is known; says why."""
+    """A signature that does not match the job and its columns; the text says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """What signs, derived from a secret key, and the mark that its signatures bear."""
+    """A signing key, derived from a secret key, and the mark of its signatures."""
 
     secret: bytes
     mark: str
 
 
 def known_keys() -> tuple[Key, ...]:
-    """Return the key that signs, and after it those of SECRET_KEY_FALLBACKS."""
+    """Return the key that signs, followed by those of SECRET_KEY_FALLBACKS."""
     return _keys(settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 def sign(job_id: str, pickled: bytes, shown: Mapping[str, Any]) -> bytes:
-    """Return a pickled state as it is stored for this job.
+    """Return a pickled state with its signature, as it is stored for this job.
 
     :param shown: the job's columns as they are stored beside it.
     """
@@ -76,7 +76,7 @@ def sign(job_id: str, pickled: bytes, shown: Mapping[str, Any]) -> bytes:
 
 
 def verified(row: Any) -> bytes:
-    """Return the pickled state of a row of jobs; only what this returned may be unpickled.
+    """Return the pickled state of a job's row. Unpickle only what this returns.
 
     :raises BadSignature: if the signature does not match; its text says what may be the reason.
     """
@@ -98,7 +98,7 @@ def verified(row: Any) -> bytes:
 def sign_run(pickled: bytes, named: Sequence[str]) -> bytes:
     """Return the pickled arguments of a single run as they are stored.
 
-    :param named: what tells this run from any other, and what is shown of the arguments.
+    :param named: the parts that identify this run, and the shown text of the arguments.
     """
     encoded = base64.b64encode(pickled).decode()
     key = known_keys()[0]
@@ -106,7 +106,7 @@ def sign_run(pickled: bytes, named: Sequence[str]) -> bytes:
 
 
 def verified_run(stored: bytes, named: Sequence[str]) -> bytes:
-    """Return the pickled arguments of a run; only what this returned may be unpickled.
+    """Return the pickled arguments of a run. Unpickle only what this returns.
 
     :raises BadSignature: if they were not signed for this run by a key that is known here.
     """
@@ -124,11 +124,11 @@ def verified_run(stored: bytes, named: Sequence[str]) -> bytes:
 
 
 def verified_former(row: Any) -> bytes:
-    """Return the pickled state of a row that was signed before columns were signed as well.
+    """Return the pickled state of a row whose signature is of the old format.
 
-    What such a row shows is not covered: write it anew, from its state.
+    That format does not cover the columns: write them again, from the state.
 
-    :raises BadSignature: if the signature does not match either.
+    :raises BadSignature: if the signature does not match.
     """
     signed = f"{len(row.pk)}:{row.pk}:{bytes(row.job_state).decode('ascii', 'replace')}"
     signer = signing.Signer(
@@ -170,10 +170,10 @@ def _why_unknown(row: Any) -> str:
 
 
 def _signature(key: Key, job_id: str, encoded: str, shown: list[Any]) -> str:
-    """Return the signature; lengths keep the end of one value from passing for another's begin."""
+    """Return the signature. Lengths keep the end of one value apart from the next value."""
     parts = [job_id, encoded]
     parts += [str(int(one)) if isinstance(one, int) else one or "" for one in shown]
-    # A member of an Enum is text that formats as something else than it is stored as.
+    # A member of an Enum may format as another text than the one that is stored.
     return _digest(key, [str.__str__(part) for part in parts])
 
 
