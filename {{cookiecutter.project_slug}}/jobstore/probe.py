@@ -2,8 +2,8 @@
 
 Asks http://ADDRESS/health/QUESTION, prints the reason, and exits 0 for yes and 1 for no.
 QUESTION is live, ready, active or scheduler; ADDRESS is host:port or [IPv6 address]:port, by
-default SCHEDULER_HEALTH_ADDRESS of the environment or of .env, else 127.0.0.1:8001. Another
-project's answer is no answer.
+default SCHEDULER_HEALTH_ADDRESS of the environment or of .env, else 127.0.0.1:8001. The answer of
+another project counts as no.
 """
 
 import _socket
@@ -13,15 +13,15 @@ import sys
 
 TIMEOUT = 3.0
 DEFAULT = "127.0.0.1:8001"
-# The header by which an answer says whose it is.
+# The header of an answer that identifies its project.
 HEADER = "X-Jobstore-Project"
 FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 def identity() -> str:
-    """Return what tells this project from others on this host: its folder, not to be read back.
+    """Return a digest that tells this project from others on this host, made of its folder.
 
-    The device is part of it, since in containers every project may lie in the same folder.
+    The device is part of it, since in containers every project may have the same folder.
     """
     try:
         device = os.stat(FOLDER).st_dev
@@ -33,7 +33,7 @@ def identity() -> str:
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of `host:port` or `[IPv6 address]:port`; "" stands for every host.
 
-    Raises ValueError, which says what would be right.
+    :raises ValueError: with what would be accepted.
     """
     host, colon, port = address.strip().rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -48,7 +48,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def default_address() -> str:
-    """Return where this project's scheduler answers: as the environment says, or else .env."""
+    """Return the address of this project's scheduler, from the environment or else from .env."""
     name = "SCHEDULER_HEALTH_ADDRESS"
     if name in os.environ:
         return os.environ[name].strip()
@@ -65,7 +65,7 @@ def default_address() -> str:
 
 
 def _exchange(family: int, place: tuple[object, ...], request: bytes) -> bytes:
-    """Send, and return what comes back."""
+    """Send a request and return the answer."""
     connection = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
@@ -82,8 +82,8 @@ def _exchange(family: int, place: tuple[object, ...], request: bytes) -> bytes:
 def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     """Return the addresses of a host, by the module that `socket` is built upon.
 
-    Loading that one, or http.client, would cost more than all the rest of a probe, every few
-    seconds in every container.
+    Loading `socket` or `http.client` would take longer than the rest of a probe, every few seconds
+    in every container.
     """
     # As bytes, since text would load the codec for international names.
     found = _socket.getaddrinfo(host.encode(), port, 0, _socket.SOCK_STREAM)
@@ -91,7 +91,7 @@ def _places(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
 
 
 def ask(question: str, address: str) -> tuple[bool, str]:
-    """Return whether the answer is yes, and what was said."""
+    """Return whether the answer is yes, and its text."""
     if not address:
         return False, "Health checks are switched off: SCHEDULER_HEALTH_ADDRESS is empty."
     try:

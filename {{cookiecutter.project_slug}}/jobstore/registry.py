@@ -1,7 +1,7 @@
-"""Jobs declared in code: the decorator, and everything that is done with what it declared.
+"""Jobs declared in code: the decorators, and what is done with declarations.
 
-Operators win over deploys: a job whose declaration did not change is left exactly as it is, be it
-paused or edited. Only a changed declaration is written, and a paused job stays paused even then.
+A deploy keeps the decisions of operators: a job whose declaration did not change stays exactly as
+it is, paused or edited. A changed declaration is stored, but a paused job stays paused.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ UNNAMED = "since only the trigger is given without one; write id=, seconds=, arg
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Every declaration, by its id and its line: what one line declares twice is a mistake as well.
+# Every declaration, by its id and its line. An id that one line declares twice is a mistake, too.
 _declared: dict[Any, list[Declaration]] = {}
 # Every function that is offered, by its key.
 _offered: dict[str, Offer] = {}
@@ -72,12 +72,12 @@ def scheduled(
 
     Takes what APScheduler's `add_job` takes: a trigger ("cron", "interval", "date" or a trigger
     object), its arguments, and `args`, `kwargs`, `name`, `executor`, `max_instances`, `coalesce`,
-    `misfire_grace_time`, `next_run_time`. Unless said otherwise runs coalesce, one runs at a time,
-    and a run may be late by SCHEDULER_MISFIRE_GRACE_SECONDS. What is wrong with a declaration
-    leaves out that one, and is told by `runapscheduler --check`, at the start, and in the admin.
+    `misfire_grace_time`, `next_run_time`. By default runs coalesce, one runs at a time, and a
+    run may be late by SCHEDULER_MISFIRE_GRACE_SECONDS. A wrong declaration raises nothing here: it
+    is skipped, and reported by `runapscheduler --check`, at the start, and in the admin.
 
-    :param id: identifies the job for ever; default "module.function". A function that is declared
-        several times needs a different one for each.
+    :param id: identifies the job, so never change it; default "module.function". A function that
+        is declared several times needs a different one for each.
     :param on_lost: what becomes of a run whose process died: "record" shows it as lost, "rerun"
         starts it again as well, for jobs that may safely run twice (three attempts at the most).
     :param run_at_start: also run once whenever a scheduler process first becomes active, as if
@@ -106,11 +106,11 @@ def scheduled(
 
 
 def schedulable(function: Any = None, *, name: str | None = None, **hints: Any) -> Callable[[F], F]:
-    """Offer a function, so that people may schedule it: in the admin and by `manage.py jobs add`.
+    """Offer a function, so that people may schedule it in the admin and by `manage.py jobs add`.
 
-    Nobody can schedule anything there that the code neither declares nor offers. Each argument has
-    a type, from which a form's field comes: str, int, float, bool, date, datetime, Decimal, an
-    Enum, Literal, or one of them `| None`.
+    There people can schedule only functions that the code declares or offers. Each argument must
+    have a type that a form can ask for: str, int, float, bool, date, datetime, Decimal, an Enum,
+    Literal, or one of them `| None`.
 
     :param name: what people call it; default the function's name.
     :param hints: for an argument, a text that helps to fill it in, or a dict of `label`, `help`,
@@ -127,9 +127,9 @@ def schedulable(function: Any = None, *, name: str | None = None, **hints: Any) 
 
 
 def offers() -> dict[str, Offer]:
-    """Import the jobs of every installed app; return what people may schedule, by its key.
+    """Import the jobs of every installed app; return the functions that people may schedule.
 
-    That is what is offered, and the functions of declared jobs.
+    These are the offered functions and those of declared jobs, by their keys.
     """
     problems = discovery.import_jobs()
     failed = discovery.failed(problems)
@@ -166,7 +166,7 @@ def _fault_of_id(given: Any) -> str:
 
 def _record(declaration: Declaration) -> None:
     same_line = _declared.setdefault((declaration.id, declaration.place), [])
-    # A module that is imported again declares its jobs again, by other function objects.
+    # A module that is imported again declares its jobs again, with new function objects.
     known = same_line[0].func if same_line else declaration.func
     if known is not declaration.func and name_of(known) == name_of(declaration.func):
         same_line.clear()
@@ -176,13 +176,13 @@ def _record(declaration: Declaration) -> None:
 def declarations() -> list[Declaration]:
     """Import the jobs of every installed app and return what they declare, by id.
 
-    What has a problem that shows without looking at its options is left out.
+    Declarations are left out if a problem is known without a look at their options.
     """
     return [one for one, problem in _gathered(discovery.import_jobs()) if problem is None]
 
 
 def _gathered(problems: list[Problem]) -> list[tuple[Declaration, Problem | None]]:
-    """Return all declarations by id, but those of modules that cannot be imported."""
+    """Return all declarations by id, except those of modules that cannot be imported."""
     failed = discovery.failed(problems)
     by_id: dict[str, list[Declaration]] = {}
     for same_line in _declared.values():
@@ -211,7 +211,7 @@ def _shown(place: Place) -> str:
 
 
 def collect(scheduler: Any) -> Collected:
-    """Import and validate every declaration. Needs no database, though one must be configured."""
+    """Import and validate every declaration. Needs the database's settings, not the database."""
     problems = discovery.import_jobs()
     found = Collected({}, problems, [], discovery.failed(problems), {})
     for declaration, problem in _gathered(problems):
@@ -259,13 +259,13 @@ def sync(
 ) -> list[Change]:
     """Add, update and retire stored jobs so that they match the declarations.
 
-    A declaration that cannot be carried out is told; its stored job stays as it is.
+    A declaration that cannot be carried out is reported; its stored job stays as it is.
 
     :param dry_run: only return what would be done.
-    :param term: the right to do so; without it, the caller sees to that nobody else does.
-    :param collected: what `collect` returned, if that was called before.
+    :param term: the right to write; without it, the caller ensures that no other process does.
+    :param collected: the result of `collect`, if that was called before.
     :param start_of: the process that starts, for jobs that run at a start.
-    :param report: is called with all problems; without it they are logged.
+    :param report: called with all problems; without it they are logged.
     :raises NotHolder: if the lease is not held with this term.
     """
     if collected is None:

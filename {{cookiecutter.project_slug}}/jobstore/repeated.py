@@ -1,11 +1,11 @@
-"""Failures that repeat: one line at first, a count now and then, and a line when they are over."""
+"""Logs failures that repeat: one line at first, then counts, and a line when they are over."""
 
 import logging
 import time
 
 # Seconds between two lines that only count.
 COUNT_SECONDS = 60.0
-# Seconds without a failure after which the next one is a new story.
+# Seconds without a failure after which the next one counts as new.
 FORGOTTEN_SECONDS = 15.0
 
 
@@ -27,7 +27,7 @@ class RepeatedFailure:
 
     @property
     def seconds(self) -> float:
-        """For how many seconds each try has failed; 0 if the last one did not."""
+        """Seconds for which every try has failed; 0 if the last one did not."""
         if not self._times or time.monotonic() - self._last > FORGOTTEN_SECONDS:
             return 0.0
         return time.monotonic() - self._since
@@ -35,9 +35,9 @@ class RepeatedFailure:
     def happened(
         self, text: str, *, level: int = logging.WARNING, error: BaseException | None = None
     ) -> None:
-        """Note a failure; say so if it is the first, another than the last, or a minute has passed.
+        """Note a failure; log it if it is the first, differs from the last, or a minute has passed.
 
-        :param error: an exception that nobody foresaw, whose traceback the first line shows.
+        :param error: an unexpected exception, whose traceback is logged with the first line.
         """
         now = time.monotonic()
         if self._times and now - self._last > FORGOTTEN_SECONDS:
@@ -62,7 +62,7 @@ class RepeatedFailure:
             self._told = now
 
     def over(self) -> None:
-        """Note that it went well; say so if it had failed more than once."""
+        """Note a success; log it if there was more than one failure."""
         if self._times > 1:
             seconds = time.monotonic() - self._since
             self._logger.info("%s, after %d failures in %.0f s.", self._over, self._times, seconds)

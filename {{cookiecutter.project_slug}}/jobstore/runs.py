@@ -1,4 +1,4 @@
-"""The run that is being carried out, for functions of jobs that ask which one it is."""
+"""The run that is being carried out, for functions of jobs that need to know it."""
 
 from jobstore.execution.run import ActiveRun, current_run
 

@@ -33,7 +33,7 @@ from jobstore.util import get_django_internal_datetime
 # A day, or a moment in the project's TIME_ZONE unless it says another: "2026-11-01 03:30".
 Moment = dt.datetime | dt.date | str
 JobOrId = str | Callable[..., Any]
-# Runs that are worked out at once: more are a mistake in the dates, or in the trigger.
+# Run times that are computed at once. More are a mistake in the dates or in the trigger.
 MAX_RUNS = 10_000
 
 T = TypeVar("T")
@@ -60,19 +60,19 @@ class JobRunner:
         self._is_stored = False
 
     def run(self, job: JobOrId, *, check: bool = True) -> DjangoJobExecution:
-        """Run a declared job once, now and here; return its row in the history.
+        """Run a declared job once, in this thread; return its row in the history.
 
-        The job is stored, signed and read again before, as under a scheduler.
+        As under a scheduler, the job is stored, signed and read back before.
 
         :param job: its id, or its function.
-        :param check: raise what the job raises; with False, only its row tells of that.
+        :param check: whether to raise what the job raises. If not, only the row shows it.
         :raises DeclarationError: if the job is declared wrongly.
         :raises LookupError: if no job is declared so, or several are.
         """
         return self._run(self._declared(job)[0].id, _now(), check)
 
     def run_times(self, job: JobOrId, start: Moment, end: Moment) -> list[dt.datetime]:
-        """Return when a job is due from `start` until before `end`, in the project's TIME_ZONE.
+        """Return when a job is due from `start` on and before `end`, in the project's TIME_ZONE.
 
         An interval without a `start_date` begins one interval after `start`.
 
@@ -86,7 +86,7 @@ class JobRunner:
     def timetable(
         self, start: Moment, end: Moment, *jobs: JobOrId
     ) -> list[tuple[dt.datetime, str]]:
-        """Return when which job is due from `start` until before `end`, in order.
+        """Return when each job is due from `start` on and before `end`, in order.
 
         :param jobs: the jobs to look at; without any, all that are declared.
         :raises ValueError: if these are more than 10,000 times, or the dates make no sense.
@@ -105,13 +105,13 @@ class JobRunner:
     def play(
         self, start: Moment, end: Moment, *jobs: JobOrId, check: bool = True
     ) -> list[DjangoJobExecution]:
-        """Run jobs at all their times from `start` until before `end`, one after the other.
+        """Run jobs at all their times from `start` on and before `end`, one after the other.
 
-        For each run the clock stands where it would be: a month passes in seconds. Needs the
-        package time-machine.
+        During each run the clock shows its scheduled time, so a month passes in seconds. It needs
+        the package time-machine.
 
         :param jobs: the jobs to run; without any, all that are declared.
-        :param check: raise what a job raises; with False, only its row tells of that.
+        :param check: whether to raise what a job raises. If not, only its row shows it.
         :raises ValueError: if these are more than 10,000 runs, or the dates make no sense.
         """
         import time_machine
@@ -125,7 +125,7 @@ class JobRunner:
     def assert_run_times(
         self, job: JobOrId, start: Moment, end: Moment, expected: list[str]
     ) -> None:
-        """Fail unless a job is due at just these times, such as "2026-11-01 03:30"."""
+        """Fail unless a job is due at exactly these times, written as "2026-11-01 03:30"."""
         found = [f"{time:%Y-%m-%d %H:%M:%S}" for time in self.run_times(job, start, end)]
         wanted = [f"{_moment(text):%Y-%m-%d %H:%M:%S}" for text in expected]
         missing = [text for text in wanted if text not in found]
@@ -223,7 +223,7 @@ def _span(start: Moment, end: Moment) -> tuple[dt.datetime, dt.datetime]:
 def _times(
     declaration: Declaration, job: Job, start: dt.datetime, end: dt.datetime
 ) -> Iterator[dt.datetime]:
-    """Yield when a job that was new at `start` is due, as the claim would work it out."""
+    """Yield when a job that was new at `start` is due, as the claim would compute it."""
     with contextlib.suppress(NeverRuns):
         set_first_run(job, declaration, start)
         while (due := job.next_run_time) is not None and due.astimezone(dt.UTC) < end:

@@ -1,7 +1,7 @@
-"""Texts of others in one line: ids, arguments and errors may hold anything, logs and reports not.
+"""Makes foreign texts safe for one line of a log or report: ids, arguments, errors.
 
-A line break in a job's id would begin a line that nobody wrote, and a terminal obeys the codes that
-it is shown.
+A line break in a job's id would forge a line, and a terminal obeys the codes in a text that it
+shows.
 """
 
 import re
@@ -11,9 +11,9 @@ MAX_CHARACTERS = 500
 
 
 def one_line(text: object, limit: int = MAX_CHARACTERS) -> str:
-    """Return a text on one line, with what cannot be printed written as Python writes it.
+    """Return a text on one line; characters that cannot be printed are escaped as in Python.
 
-    That are line breaks, terminal codes and marks that turn the direction of writing.
+    These are line breaks, terminal codes, and marks that change the direction of writing.
 
     :param limit: characters that are kept; an ellipsis stands for the rest.
     """
@@ -26,9 +26,9 @@ def one_line(text: object, limit: int = MAX_CHARACTERS) -> str:
 
 
 def flattened(value: object, limit: int = MAX_CHARACTERS) -> str:
-    """Return the text of anybody's object, an error's for example, on one line, with single spaces.
+    """Return the text of any object, such as an error, on one line, with single spaces.
 
-    It is cut as by `one_line`, and does not fail, whatever `str` of the object raises.
+    It is cut as by `one_line`. It never raises, whatever the object's `__str__` does.
     """
     try:
         text = str(value)

@@ -1,4 +1,4 @@
-"""Times as Django and APScheduler each want them, and connections that are not kept too long."""
+"""Times as Django and APScheduler need them, and connections that are not kept too long."""
 
 import asyncio
 import concurrent.futures
@@ -65,32 +65,32 @@ def get_django_internal_datetime(when: dt.datetime | None) -> dt.datetime | None
 
 
 def get_apscheduler_datetime(when: dt.datetime | None, scheduler: Any) -> dt.datetime | None:
-    """Return a stored time as a scheduler counts: aware, in the scheduler's time zone."""
+    """Return a stored time as a scheduler needs it: aware, in the scheduler's time zone."""
     if when is None:
         return None
     return as_aware(when).astimezone(getattr(scheduler, "timezone", None) or dt.UTC)
 
 
 def as_aware(when: dt.datetime) -> dt.datetime:
-    """Return a stored time with its zone: what has none is in Django's, whatever a scheduler's."""
+    """Return a stored time as an aware one; a naive time is in Django's TIME_ZONE."""
     if timezone.is_aware(when):
         return when
     return timezone.make_aware(when, timezone.get_default_timezone())
 
 
 def as_json(rows: Iterable[dict[str, Any]]) -> str:
-    """Return rows for PostgreSQL's json_to_recordset, which takes many faster than arrays do."""
+    """Return rows as JSON for PostgreSQL's json_to_recordset, which is faster than arrays."""
     return json.dumps(list(rows), default=dt.datetime.isoformat)
 
 
 def is_storable(when: dt.datetime) -> bool:
-    """Tell whether an aware time comes back from the database as it is.
+    """Tell whether an aware time is the same when it is read back from the database.
 
-    Without USE_TZ the second of the two equal hours, when clocks are set back, does not.
+    Without USE_TZ, times in the repeated hour when clocks are set back are not.
     """
     if settings.USE_TZ:
         return True
-    # In UTC: of two times in different zones Python says that they differ if one comes twice.
+    # In UTC: Python calls times in different zones unequal if one is in a repeated hour.
     back = as_aware(get_django_internal_datetime(when)).astimezone(dt.UTC)
     return back == when.astimezone(dt.UTC)
 
@@ -103,9 +103,9 @@ def release_connections() -> None:
 
 
 def renew_idle_connection(using: str) -> None:
-    """Replace this thread's connection if nobody used it for long and the server has closed it.
+    """Replace this thread's connection if it was idle for long and the server has closed it.
 
-    Servers do that to sessions that idle. It is no outage, and must not look like one.
+    Servers close idle sessions. That is no outage, and must not look like one.
     """
     connection: Any = db.connections[using]
     if connection.connection is None or connection.in_atomic_block:
@@ -135,9 +135,11 @@ def close_old_connections(func: Callable[P, R]) -> Callable[P, R]:
 
 
 def retry_on_db_operational_error(func: Callable[P, R]) -> Callable[P, R]:
-    """Call again on a new connection when the database connection was lost.
+    """Call again on a new connection if the database connection was lost.
 
-    Raises the last error after three tries. For operations that may be repeated.
+    Use it only for operations that may be repeated.
+
+    :raises OperationalError, InterfaceError: the last error, after three tries.
     """
 
     @functools.wraps(func)
@@ -151,7 +153,7 @@ def retry_on_db_operational_error(func: Callable[P, R]) -> Callable[P, R]:
                     for connection in db.connections.all(initialized_only=True)
                 ):
                     raise
-                # The first time it is mostly a connection that lay idle until the server closed it.
+                # The first failure is usually a connection that the server closed while idle.
                 logger.log(
                     logging.DEBUG if attempt == 1 else logging.WARNING,
                     "Database error in %s (%s); trying again on a new connection.",
@@ -171,7 +173,7 @@ def _database_thread() -> concurrent.futures.ThreadPoolExecutor:
 
 
 def outside_event_loop(func: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a function; in a thread of its own if this one runs an event loop, as Django demands."""
+    """Call a function, on a thread of its own if this one runs an event loop, as Django demands."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

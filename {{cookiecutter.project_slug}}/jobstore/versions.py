@@ -1,4 +1,4 @@
-"""What the program that runs is called: by the project, by git, or by the packages it runs on."""
+"""The version of the running program: from the project's setting, from git, or of APScheduler."""
 
 import importlib.metadata
 import platform
@@ -25,7 +25,7 @@ def of_apscheduler() -> str:
 
 
 def of_packages() -> str:
-    """Return what this process runs on."""
+    """Return the versions of the packages that this process runs on."""
     python = platform.python_version()
     return f"{of_apscheduler()}, Django {django.get_version()}, Python {python}"
 

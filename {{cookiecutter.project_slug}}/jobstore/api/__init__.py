@@ -2,11 +2,11 @@
 
 All three call these functions, so checks, rights and the audit are the same. No scheduler is
 needed. Everything happens inside the caller's transaction, if there is one: after a rollback
-nothing was done. The active scheduler notices a change at once where the database can tell of it
-(PostgreSQL), elsewhere within the two seconds between renewals of the lease.
+nothing was done. The active scheduler notices a change at once on PostgreSQL, and elsewhere within
+the two seconds between renewals of the lease.
 
-`by=` says who asks. If it is a user, their permissions and JOB_ACCESS are checked; a text is only
-written down. What is refused raises a subclass of `OperationError`, and nothing was changed.
+`by=` says who asks. If it is a user, the user's permissions and JOB_ACCESS are checked; a text is
+only recorded. A refused operation raises a subclass of `OperationError` and changes nothing.
 
     from jobstore import api
 

@@ -39,7 +39,7 @@ _through: contextvars.ContextVar[str] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def through(way: str) -> Iterator[None]:
-    """Let the audit say that what is done meanwhile came in this way: "admin", "command"."""
+    """Let the audit record where operations are called meanwhile: "admin" or "command"."""
     token = _through.set(AuditEntry.Through(way))
     try:
         yield
@@ -48,12 +48,12 @@ def through(way: str) -> Iterator[None]:
 
 
 def present_way() -> str:
-    """Return which way the present operation came in."""
+    """Return where the current operation was called."""
     return _through.get()
 
 
 def is_user(by: By) -> bool:
-    """Tell whether somebody asks whose rights are looked at: a user, and not a text."""
+    """Tell whether rights must be checked: for a user, but not for a text or None."""
     return hasattr(by, "has_perm")
 
 
@@ -73,7 +73,7 @@ def key_of(by: By) -> str | None:
 
 
 def shell_user() -> str:
-    """Return who runs the present command, as the operating system knows."""
+    """Return the operating system's name of the user who runs the current command."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
@@ -81,9 +81,9 @@ def shell_user() -> str:
 
 
 def may(by: By, verb: str, job: DjangoJob | None = None) -> bool:
-    """Tell whether somebody may do something, with a job if one is given.
+    """Tell whether somebody may do something, with a certain job if one is given.
 
-    Code, and whoever is only named by a text, may do everything: its author decides.
+    Code (None) and a text may do everything: the author of the calling code decides.
 
     :param by: a user, a text or None.
     :param verb: "view", "add", "edit", "run", "pause", "cancel" or "retire".
@@ -99,7 +99,10 @@ def may(by: By, verb: str, job: DjangoJob | None = None) -> bool:
 
 
 def check(by: By, verb: str, job: DjangoJob | None = None) -> None:
-    """Raise NotAllowed unless `may`. A JOB_ACCESS that raises allows nothing."""
+    """Check a right as `may` does. A JOB_ACCESS that raises allows nothing.
+
+    :raises NotAllowed: if the user may not.
+    """
     try:
         allowed = may(by, verb, job)
     except ImproperlyConfigured:

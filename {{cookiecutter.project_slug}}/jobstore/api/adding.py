@@ -45,25 +45,25 @@ def add_job(
 ) -> DjangoJob:
     """Add a job, from any process and inside the caller's transaction; return its row.
 
-    If the transaction is rolled back, there is no job, and nobody was told of one.
+    If the transaction is rolled back, there is no job, and no scheduler heard of one.
 
     :param func: any function that can be imported, or its reference "package.module:name".
     :param trigger: "cron", "interval", "date", "calendarinterval", or a trigger object.
-    :param id: identifies the job for ever; without it, one is made up.
-    :param args: stored with the job, as `kwargs` are: pass plain values, such as a primary key.
+    :param id: identifies the job, so never change it; without it, one is made up.
+    :param args: stored with the job, like `kwargs`: pass plain values, such as a primary key.
     :param misfire_grace_time: seconds by which a run may be late, None for any; default
         SCHEDULER_MISFIRE_GRACE_SECONDS.
-    :param on_lost: "rerun" starts a run again whose process died.
-    :param next_run_time: the first time, if it is another than the schedule's.
+    :param on_lost: "rerun" repeats a run whose process died; "record" only marks it as lost.
+    :param next_run_time: the first time, if it is not the schedule's first.
     :param paused: adds the job without scheduling it, for the `reason`.
     :param replace_existing: replaces a job of this id; a pause and what operators edited stay.
     :param by: who asks: a user, whose rights are checked, or a text for the audit.
     :param fields: the arguments of a trigger that is named, such as `hour=3`.
     :raises AlreadyExists: if there is a job of this id, or the code declares it.
     :raises NotSchedulable: if no other process could find the function.
-    :raises InvalidSchedule: if the schedule makes no sense, or never fires.
+    :raises InvalidSchedule: if the schedule is wrong, never fires, or fires too often.
     :raises InvalidArguments: if the function does not take the arguments.
-    :raises InvalidOption: if another option makes no sense.
+    :raises InvalidOption: if another option is wrong.
     :raises NotAllowed: if the user who asks may not.
     """
     access.check(by, "add")
@@ -108,12 +108,12 @@ def add_offered(
     """Add a job of a function that the code offers, as the admin and the command do.
 
     :param key: "module.function".
-    :param values: what somebody gave for its arguments, as text or as values.
+    :param values: its arguments, as texts or as values.
     :param options: as for `add_job`, with the arguments of the trigger.
     :raises NotSchedulable: if the code does not offer the function.
     :raises InvalidArguments: for a value that is wrong, unknown or missing.
 
-    Raises what `add_job` raises as well.
+    It also raises what `add_job` raises.
     """
     access.check(options.get("by"), "add")
     offer = offered(key)
@@ -121,7 +121,7 @@ def add_offered(
 
 
 def arguments_of(offer: Offer, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call of an offered function for what somebody gave.
+    """Return the arguments of a call of an offered function, from texts or values.
 
     :raises InvalidArguments: for a value that is wrong, unknown or missing.
     """
@@ -134,7 +134,7 @@ def arguments_of(offer: Offer, values: Mapping[str, Any]) -> dict[str, Any]:
 def _store(
     job: Any, values: dict[str, Any], replace_existing: bool, using: str
 ) -> dict[str, Any] | None:
-    """Write a new job, or in place of one; return what the audit tells of that one."""
+    """Write a new job, or replace one; return what the audit records of the replaced one."""
     try:
         with transaction.atomic(using=using):
             DjangoJob.all_objects.using(using).create(pk=job.id, **values)

@@ -17,7 +17,7 @@ SHOWN = (
 
 
 def snapshot(job: DjangoJob) -> dict[str, Any]:
-    """Return what an entry can tell of a job, secret arguments masked."""
+    """Return what an entry records of a job, secret arguments masked."""
     return {name: getattr(job, name) for name in SHOWN} | {
         "arguments": masking.masked_text(job.arguments),
         "next_run_time": _text(job.next_run_time),
@@ -36,7 +36,7 @@ def record(
     after: dict[str, Any] | None = None,
     run_id: int | None = None,
 ) -> AuditEntry:
-    """Write an entry with what differs between two snapshots. Call it in the same transaction."""
+    """Write an entry with the differences of two snapshots, in the operation's transaction."""
     return record_all(verb, {job_id: (run_id, before, after)}, by, using=using)[0]
 
 
@@ -82,7 +82,7 @@ def record_each(
 
 
 def of_run(run: DjangoJobExecution) -> dict[str, Any]:
-    """Return what an entry tells of a run."""
+    """Return what an entry records of a run."""
     found: dict[str, Any] = {"status": run.status}
     return found | ({"arguments": run.arguments} if run.arguments_state is not None else {})
 

@@ -1,4 +1,4 @@
-"""From what somebody asks for to a job that can be stored, or one sentence that says why not."""
+"""Makes a job that can be stored from the arguments of an operation, or says why not."""
 
 import contextlib
 import datetime as dt
@@ -28,7 +28,7 @@ from jobstore.storage import replacement, serializer
 from jobstore.texts import flattened
 from jobstore.util import as_aware
 
-# Times of a schedule that are looked at to find out how often it fires.
+# Run times of a schedule that are computed to find out how often it fires.
 LOOKED_AT = 100
 # Arguments without an underscore in their names.
 NAMES = {"args", "coalesce", "executor", "id", "kwargs", "name", "trigger", "func", "jitter"}
@@ -41,7 +41,7 @@ def stand_in() -> DjangoScheduler:
 
 @contextlib.contextmanager
 def _as(kind: type[Exception]) -> Iterator[None]:
-    """Let whatever APScheduler, a trigger or a check raises be of one class, in one sentence."""
+    """Turn any error of APScheduler, a trigger or a check into one of this class."""
     try:
         yield
     except kind:
@@ -62,7 +62,7 @@ def _sentence(text: str) -> str:
 
 
 def make_trigger(trigger: Any, fields: Mapping[str, Any], scheduler: DjangoScheduler) -> Any:
-    """Return the trigger that is meant.
+    """Return the trigger of a name and its fields, or the given trigger.
 
     :raises InvalidSchedule: if there is none.
     """
@@ -74,7 +74,7 @@ def make_trigger(trigger: Any, fields: Mapping[str, Any], scheduler: DjangoSched
 
 
 def _check_cron_fields(fields: Mapping[str, Any]) -> None:
-    """Name the field that is unknown or wrong, which APScheduler does not."""
+    """Refuse a field that is unknown or wrong, by its name, which APScheduler does not tell."""
     known = (*CronTrigger.FIELD_NAMES, "start_date", "end_date", "timezone", "jitter")
     if unknown := next((name for name in fields if name not in known), None):
         text = _("%(name)s is not a field of cron, which takes %(known)s.")
@@ -95,7 +95,7 @@ def _check_cron_fields(fields: Mapping[str, Any]) -> None:
 
 
 def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime:
-    """Return the first time of a new schedule, which counts from now where it says nothing else.
+    """Return the first time of a new schedule, which counts from now unless it has a start.
 
     :param now: aware, by the database's clock.
     :param grace: seconds by which a run may be late; None for any.
@@ -140,7 +140,7 @@ def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.
         try:
             following = trigger.get_next_fire_time(first, first)
         except (OverflowError, ValueError):
-            break  # after the year 9999
+            break  # beyond the year 9999
         if following is not None and following.timestamp() <= first.timestamp():
             break
         first = following
@@ -161,7 +161,7 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
         try:
             signature = inspect.signature(func)
         except (ValueError, TypeError):
-            return  # of some that are written in C nothing is known
+            return  # some functions written in C have no signature
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -171,7 +171,7 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
 
 
 def find_function(func: Callable[..., Any] | str) -> Any:
-    """Return what is to be called: a function, or a reference to what has no name of its own.
+    """Return the function to call, or a reference to a callable that has no name of its own.
 
     :param func: a function, or "package.module:name".
     :raises NotSchedulable: if no other process could find it by its name.
@@ -212,7 +212,7 @@ def make_job(
 
 
 def callable_of(func: Any) -> Any:
-    """Return what `find_function` found, as what is called."""
+    """Return the callable that `find_function` found."""
     return ref_to_obj(func) if isinstance(func, str) else func
 
 
@@ -228,9 +228,9 @@ def modify(job: Job, options: Mapping[str, Any], scheduler: DjangoScheduler) -> 
 
 
 def check_options(job: Job, scheduler: DjangoScheduler) -> None:
-    """Refuse options that no database holds, and executors that there are not.
+    """Refuse options that no database can hold, and unknown executors.
 
-    :raises InvalidOption: with the one that is wrong.
+    :raises InvalidOption: with the option that is wrong.
     """
     with _as(InvalidOption):
         validation.check_limits(job, scheduler)
@@ -241,15 +241,15 @@ def check_options(job: Job, scheduler: DjangoScheduler) -> None:
 
 
 def _check_switch(options: Mapping[str, Any]) -> None:
-    # APScheduler takes any value for a yes or a no.
+    # APScheduler would accept any value as true or false.
     if not isinstance(options.get("coalesce", True), bool):
         raise InvalidOption(said(_("coalesce is True or False.")))
 
 
 def check_on_lost(on_lost: str) -> None:
-    """Refuse an unknown answer to what becomes of lost runs.
+    """Refuse an unknown value of `on_lost`.
 
-    :raises InvalidOption: with those that there are.
+    :raises InvalidOption: with the known values.
     """
     if on_lost not in DjangoJob.OnLost.values:
         first, second = DjangoJob.OnLost.values
@@ -258,7 +258,7 @@ def check_on_lost(on_lost: str) -> None:
 
 
 def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
-    """Return a moment that somebody gave: a datetime, or a text such as '2030-01-31 08:00'.
+    """Return the moment of a given datetime, or of a text such as '2030-01-31 08:00'.
 
     :raises InvalidSchedule: if it is none.
     """

@@ -1,6 +1,6 @@
 """Operations on many runs of the history: a batch is one transaction and a handful of statements.
 
-What cannot be done to one run does not keep the others: it is counted with its reason.
+A run for which the operation is impossible does not stop the others: it is counted with the reason.
 """
 
 import collections
@@ -19,7 +19,7 @@ from jobstore.storage import run_arguments, serializer
 
 Run = DjangoJobExecution
 
-# Runs that one transaction changes: it is to hold its locks for milliseconds.
+# Runs that one transaction changes, so that it holds its locks only for milliseconds.
 BATCH_RUNS = 100
 
 # Why a run was left alone.
@@ -34,9 +34,9 @@ FORBIDDEN = "belong to jobs that you may not do this with"
 
 @dataclasses.dataclass
 class Outcome:
-    """What became of several runs: those that were done, by id, and why others were left alone.
+    """What became of several runs: those that were changed, by id, and why others were not.
 
-    Of `run_all_again` the values are the ids of the new runs, of `cancel_all` those of the same.
+    The values are the ids of the new runs (`run_all_again`), or of the same runs (`cancel_all`).
     """
 
     done: dict[int, int] = dataclasses.field(default_factory=dict)
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def run_all_again(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
-    """Ask for another run of each of several runs that have ended, with the arguments they had.
+    """Request another run of each of several runs that have ended, with the arguments they had.
 
     :param run_ids: at most some hundreds, since this is one transaction.
     :param by: who asks: a user, whose rights are checked for each job, or a text.
@@ -85,7 +85,7 @@ def run_all_again(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
 
 
 def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
-    """Take back those of several runs that were asked for and have not begun.
+    """Cancel those of several runs that are requested and have not started.
 
     :param run_ids: at most some hundreds, since this is one transaction.
     :param by: who asks: a user, whose rights are checked for each job, or a text.
@@ -94,7 +94,7 @@ def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         rows = Run.objects.using(using).filter(pk__in=ids, status=Run.REQUESTED)
-        # Locked, so that a claim finds them cancelled, or this finds them claimed.
+        # Locked, so that either a claim finds them cancelled, or this finds them claimed.
         waiting = list(rows.order_by("pk").select_for_update().only("pk", "job_id", "status"))
         outcome = Outcome(left=collections.Counter({ENDED: len(ids) - len(waiting)}))
         refused = _refused(waiting, "cancel", by, using, needs_service=False)
@@ -152,7 +152,7 @@ def _request(
                 )
                 ids = {(job, when): key for job, when, key in _keys(written)}
         except IntegrityError:
-            # Somebody asked in the same microsecond; a run is known by its job and time.
+            # Somebody asked in the same microsecond, and job and time identify a run.
             moment = last + dt.timedelta(microseconds=1)
             continue
         for run in again.values():

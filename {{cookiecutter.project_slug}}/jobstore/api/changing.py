@@ -26,12 +26,12 @@ def reschedule(
 ) -> DjangoJob:
     """Give a job another schedule, from now on; return its row. A paused job stays paused.
 
-    A deploy leaves it, until the code declares another schedule.
+    A deploy keeps it until the code declares another schedule.
 
     :param trigger: as for `add_job`, with its `fields`.
     :param expected: the fingerprint of the definition that was looked at.
     :raises NoSuchJob: if there is none in service.
-    :raises InvalidSchedule: if the schedule makes no sense, never fires or fires too often.
+    :raises InvalidSchedule: if the schedule is wrong, never fires, or fires too often.
     :raises Unreadable: if the stored job cannot be restored.
     :raises Conflict: if the job was changed since it was looked at.
     :raises NotAllowed: if the user who asks may not.
@@ -64,16 +64,16 @@ def change(
     expected: str = "",
     by: access.By = None,
 ) -> DjangoJob:
-    """Change arguments or options of a job; return its row. What is not given stays.
+    """Change arguments or options of a job; return its row. Others stay as they are.
 
-    A deploy leaves what was changed, until the code declares that part otherwise.
+    A deploy keeps a changed part until the code declares that part differently.
 
     :param next_run_time: moves the next run; later ones follow the schedule.
     :param expected: the fingerprint of the definition that was looked at.
     :raises NoSuchJob: if there is none in service.
     :raises InvalidArguments: if the function does not take the arguments.
-    :raises InvalidOption: if an option makes no sense, or none is given.
-    :raises InvalidSchedule: if the next run time makes no sense, or the job is paused.
+    :raises InvalidOption: if an option is wrong, or none is given.
+    :raises InvalidSchedule: if the next run time is wrong, or the job is paused.
     :raises Unreadable: if the stored job cannot be restored.
     :raises Conflict: if the job was changed since it was looked at.
     :raises NotAllowed: if the user who asks may not.
@@ -109,9 +109,9 @@ def change(
 
 
 def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
-    """Take a job back to what the code of this process declares; return its row.
+    """Reset a job to what the code of this process declares; return its row.
 
-    A pause stays. A job that cannot be restored is stored anew, and so leaves quarantine.
+    A paused job stays paused. A quarantined job is stored again, which ends its quarantine.
 
     :raises NoSuchJob: if there is none in service.
     :raises NotDeclared: if the code does not declare it, or declares it wrongly.

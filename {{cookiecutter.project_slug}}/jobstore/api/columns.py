@@ -20,18 +20,18 @@ class Unset(enum.Enum):
     UNSET = "unset"
 
 
-# What an option is that nobody gave: for some, None means something.
+# The value of an option that was not given, since for some options None has a meaning.
 UNSET: Final = Unset.UNSET
 
 
 def warn_of_weekdays(job: Any) -> None:
-    """Write into the log what is valid, and hardly meant: weekdays that are given as numbers."""
+    """Log a warning about weekdays that are given as numbers: valid, but often a mistake."""
     if question := weekday_question(job.trigger):
         logger.warning("Job %r: %s.", job.id, question)
 
 
 def definition(job: Any) -> dict[str, Any]:
-    """Return the columns that tell what a job is and when it runs next."""
+    """Return the columns that define a job, and when it runs next."""
     try:
         values = serializer.values(job)
     except (ValueError, UnreadableState) as error:
@@ -40,6 +40,6 @@ def definition(job: Any) -> dict[str, Any]:
 
 
 def in_service(job: Any) -> dict[str, Any]:
-    """Return the same, of a job that is in service."""
+    """Return the same with the columns that put a job into service."""
     columns = {"quarantined_at": None, "quarantine_reason": "", "retired_at": None}
     return columns | definition(job)

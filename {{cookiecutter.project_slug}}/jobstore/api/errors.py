@@ -1,6 +1,6 @@
-"""What can be wrong with an operation: one class for each kind of mistake, a sentence each.
+"""The errors of operations: a class for each kind of mistake, with one sentence as its text.
 
-Those that were ValueErrors before there were classes of their own still are.
+Most are also ValueErrors, which they were before they had classes of their own.
 """
 
 from django.core.exceptions import PermissionDenied
@@ -17,7 +17,7 @@ class NoSuchJob(OperationError, ValueError):
 
 
 class NoSuchRun(OperationError, ValueError):
-    """There is no such run in the history, or no more."""
+    """There is no such run in the history, or not any more."""
 
 
 class AlreadyExists(OperationError, ValueError):
@@ -25,7 +25,7 @@ class AlreadyExists(OperationError, ValueError):
 
 
 class InvalidSchedule(OperationError, ValueError):
-    """A schedule that makes no sense, never fires, or fires more often than is allowed."""
+    """A schedule that is wrong, never fires, or fires more often than is allowed."""
 
 
 class InvalidArguments(OperationError, ValueError):
@@ -33,7 +33,7 @@ class InvalidArguments(OperationError, ValueError):
 
 
 class InvalidOption(OperationError, ValueError):
-    """An option of a job, or a filter, that makes no sense."""
+    """An option of a job, or a filter, that is wrong."""
 
 
 class NotSchedulable(OperationError, ValueError):
@@ -41,7 +41,7 @@ class NotSchedulable(OperationError, ValueError):
 
 
 class NotDeclared(OperationError, ValueError):
-    """A job that the code does not declare, so that there is nothing to go back to."""
+    """A job that the code does not declare, so that it cannot be reset."""
 
 
 class Conflict(OperationError):
@@ -61,7 +61,7 @@ class NotEnded(OperationError, ValueError):
 
 
 class Quarantined(OperationError, ValueError):
-    """The job is in quarantine, and does not run before it is repaired."""
+    """The job is quarantined, and does not run until it is repaired."""
 
 
 class Unreadable(OperationError, UnreadableState):

@@ -1,4 +1,4 @@
-"""What is stored: jobs, what defines them, when they run next, and what differs from the code."""
+"""Reads stored jobs: their definitions, when they run next, and how they differ from the code."""
 
 import dataclasses
 import datetime as dt
@@ -23,7 +23,7 @@ from jobstore.storage import edits, masking, serializer
 from jobstore.texts import flattened
 
 IN_SERVICE = Q(retired_at=None)
-# What a job is at present, by name.
+# The states of a job, by name, with the filter of each.
 STATES = {
     "scheduled": IN_SERVICE & Q(quarantined_at=None, next_run_time__isnull=False),
     "paused": IN_SERVICE & Q(quarantined_at=None, next_run_time=None),
@@ -37,10 +37,10 @@ OPTIONS = (*edits.OPTIONS, "on_lost")
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """A job with what its row holds as text only: schedule and arguments as objects.
+    """A job with its schedule and arguments as objects; its row has them as text only.
 
-    `fingerprint` changes with each of them; pass it as `expected` to an operation that must not
-    undo what somebody else changed meanwhile.
+    `fingerprint` changes with each part. Pass it as `expected` to an operation that must not undo
+    another person's change.
     """
 
     job: DjangoJob
@@ -55,7 +55,7 @@ class Definition:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A part of a job that is stored otherwise than the code declares it."""
+    """A part of a job that differs from what the code declares."""
 
     part: str
     stored: Any
@@ -65,7 +65,7 @@ class Difference:
 
 
 def get(job_id: str) -> DjangoJob:
-    """Return a job, retired ones as well.
+    """Return a job, also a retired one.
 
     :raises NoSuchJob: if there is none.
     """
@@ -78,7 +78,7 @@ def get(job_id: str) -> DjangoJob:
 def get_run(run_id: int) -> DjangoJobExecution:
     """Return a run of the history.
 
-    :raises NoSuchRun: if there is none, or none any more.
+    :raises NoSuchRun: if there is none, or not any more.
     """
     run = DjangoJobExecution.objects.filter(pk=run_id).first()
     if run is None:
@@ -95,14 +95,14 @@ def find(
     declared: bool | None = None,
     edited: bool | None = None,
 ) -> QuerySet[DjangoJob]:
-    """Return the jobs that match all filters, the next to run first. It reads columns alone.
+    """Return the jobs that match all filters, the next to run first. It reads columns only.
 
     :param state: "scheduled", "paused", "quarantined" or "retired"; without it, all in service.
-    :param text: is a part of the id, the name or the function.
+    :param text: a part of the id, the name or the function.
     :param func: the function, as "module:name".
     :param declared: whether the code declares it.
     :param edited: whether an operator has changed it.
-    :raises InvalidOption: for a state that there is not.
+    :raises InvalidOption: for an unknown state.
     """
     if state and state not in STATES:
         text = _("There is no state %(state)r, only %(known)s.")
@@ -163,9 +163,9 @@ def fingerprint(row: DjangoJob) -> str:
 
 
 def next_run_times(job: DjangoJob | str | Any, number: int = 10) -> list[dt.datetime]:
-    """Return when a job runs next, in the zone of its schedule; nothing for one that is paused.
+    """Return when a job runs next, in the zone of its schedule; empty if it is paused.
 
-    :param job: an id, a job, or a trigger that is not stored, to see what it would do from now on.
+    :param job: an id, a job, or a trigger that is not stored, to see its times from now on.
     :param number: from 1 to 1000.
     :raises NoSuchJob: if there is none with this id.
     :raises Unreadable: if it cannot be restored.
@@ -208,7 +208,7 @@ def declaration_of(job_id: str) -> Declaration | None:
 def offered(key: str) -> Offer:
     """Return a function that the code offers or declares, by "module.function".
 
-    :raises NotSchedulable: if it does neither; the text says what is meant perhaps.
+    :raises NotSchedulable: if it does neither; the text may suggest another name.
     """
     found = registry.offers()
     if key in found:
@@ -226,14 +226,14 @@ def offered(key: str) -> Offer:
 
 
 def offer_for(job: DjangoJob) -> Offer | None:
-    """Return what the code offers of a job's function; None if it does not."""
+    """Return the offer of a job's function; None if the code does not offer it."""
     return registry.offers().get(job.func.replace(":", "."))
 
 
 def differs_from_code(job: DjangoJob | str) -> list[Difference]:
-    """Return which parts of a job are stored otherwise than the code of this process declares them.
+    """Return the parts of a job that differ from what the code of this process declares.
 
-    Nothing for a job that is not declared, or is declared wrongly.
+    Empty for a job that is not declared, or whose declaration is wrong.
 
     :raises NoSuchJob: if there is none with this id.
     """
@@ -253,7 +253,7 @@ def differs_from_code(job: DjangoJob | str) -> list[Difference]:
     for part, column in columns.items():
         if getattr(row, column) != values[column]:
             found.append(Difference(part, getattr(row, column), values[column], part in edited))
-    # Their texts are masked, and may be equal although secrets differ.
+    # Their texts are masked, and may be equal even if secrets differ.
     if (tuple(stored.args), dict(stored.kwargs)) != (tuple(declared.args), dict(declared.kwargs)):
         text = masking.masked_text(row.arguments)
         difference = Difference("arguments", text, values["arguments"], "arguments" in edited)
@@ -271,5 +271,5 @@ def state_of(job: DjangoJob) -> str:
 
 
 def shown_arguments(job: DjangoJob | DjangoJobExecution) -> str:
-    """Return the arguments of a job, or those of a run alone, as people may see them."""
+    """Return the arguments of a job, or a run's own, as people may see them."""
     return masking.masked_text(job.arguments)

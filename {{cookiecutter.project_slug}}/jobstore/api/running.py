@@ -1,4 +1,4 @@
-"""Operations that start and end runs, and that stop and start jobs."""
+"""Operations that request and cancel runs, and that pause, resume and retire jobs."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ Run = DjangoJobExecution
 
 @contextlib.contextmanager
 def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str, DjangoJob]]]:
-    """Begin a transaction in which runs of jobs may be asked for; give the jobs, by their ids."""
+    """Begin a transaction in which runs of jobs may be requested; yield the jobs, by their ids."""
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         rows = DjangoJob.objects.using(using).in_bulk(job_ids)
@@ -63,7 +63,7 @@ def _run(run: DjangoJobExecution | int, using: str) -> DjangoJobExecution:
 def pause(job_id: str, reason: str = "", *, by: access.By = None) -> bool:
     """Stop scheduling a job until `resume`; return whether that changed anything.
 
-    Runs that go on are not ended, and the job can be run by `run_now`.
+    Running runs continue, and `run_now` still runs the job.
 
     :param reason: why, shown wherever the job is.
     :raises NoSuchJob: if there is none in service.
@@ -80,7 +80,7 @@ def pause(job_id: str, reason: str = "", *, by: access.By = None) -> bool:
 def resume(job_id: str, *, by: access.By = None) -> bool:
     """Schedule a paused job again from now on; return whether that changed anything.
 
-    A job in quarantine comes back into service, if it can be restored by now.
+    For a quarantined job this ends the quarantine, if the job can be restored now.
 
     :raises NoSuchJob: if there is none in service.
     :raises Unreadable: if it cannot be restored.
@@ -94,7 +94,7 @@ def resume(job_id: str, *, by: access.By = None) -> bool:
             now = building.now(change.using)
             try:
                 next_run_time = first_run_time(job.trigger, now)
-            except Exception as error:  # a trigger is anybody's code
+            except Exception as error:  # the trigger may be code of the project
                 text = _("The trigger of job %(job)r raised %(error)s.")
                 raised = said(text, job=job_id, error=described(error))
                 raise InvalidSchedule(raised) from error
@@ -118,7 +118,7 @@ def resume(job_id: str, *, by: access.By = None) -> bool:
 def retire(job_id: str, *, by: access.By = None) -> bool:
     """Take a job out of service; return whether it was in service. Its history stays.
 
-    What was asked for and has not started is cancelled.
+    Requested runs that have not started are cancelled.
 
     :raises NoSuchJob: if there is none.
     :raises NotAllowed: if the user who asks may not.
@@ -137,10 +137,10 @@ def run_now(
     kwargs: Mapping[str, Any] | None = None,
     by: access.By = None,
 ) -> DjangoJobExecution:
-    """Ask the active scheduler for one run, now; return the row to watch.
+    """Request one run from the active scheduler, now; return its row.
 
-    :param args: in place of the job's own, for this run alone; so are `kwargs`. If one of both is
-        given, the other stays as the job has it.
+    :param args: used in place of the job's own for this run only, like `kwargs`. If only one of
+        them is given, the job's own value of the other is used.
     :param by: who asks, shown in the history: a user, whose rights are checked, or a text.
     :raises NoSuchJob: if there is none in service.
     :raises Quarantined: if it is in quarantine.
@@ -164,9 +164,9 @@ def run_now(
 
 
 def run_all_now(job_ids: Iterable[str], *, by: access.By = None) -> dict[str, int]:
-    """Ask for one run of each of several jobs, all or none; return their ids, by the jobs'.
+    """Request one run of each of several jobs, all or none; return the runs' ids, by the jobs' ids.
 
-    Takes a handful of statements for any number of jobs.
+    It takes a few statements for any number of jobs.
 
     :raises NoSuchJob: if one of them is not in service.
     :raises Quarantined: if one of them is in quarantine.
@@ -183,9 +183,9 @@ def run_all_now(job_ids: Iterable[str], *, by: access.By = None) -> dict[str, in
 
 
 def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobExecution:
-    """Ask for another run of the same job, with the arguments that a run had; return its row.
+    """Request another run of the same job, with the arguments that a run had; return its row.
 
-    :param run: a run of the history, or its id. One without arguments of its own has its job's.
+    :param run: a run of the history, or its id. If it had the job's arguments, so has the new one.
     :raises NoSuchRun: if there is no such run.
     :raises NotEnded: if it has not ended yet.
     :raises NoSuchJob: if its job is not in service.
@@ -213,11 +213,11 @@ def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJ
 
 
 def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobExecution:
-    """Take back a run that was asked for and has not begun; return its row.
+    """Cancel a requested run that has not started; return its row.
 
     :param run: a run of the history, or its id.
     :raises NoSuchRun: if there is no such run.
-    :raises CannotCancel: if it has begun: what runs in a thread cannot be interrupted.
+    :raises CannotCancel: if it has started: a thread cannot be interrupted.
     :raises NotAllowed: if the user who asks may not.
     """
     using = router.db_for_write(Run)

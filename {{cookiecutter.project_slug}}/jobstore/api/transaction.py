@@ -1,4 +1,4 @@
-"""What all operations on one stored job share: its lock, the check of rights, the audit."""
+"""The parts that all operations on a job share: its lock, the check of rights, the audit."""
 
 import contextlib
 import dataclasses
@@ -18,14 +18,14 @@ from jobstore.texts import flattened
 
 @dataclasses.dataclass
 class Change:
-    """One operation under way: the locked row, and whether it has changed anything."""
+    """An operation in progress: the locked row, and whether anything was changed."""
 
     row: DjangoJob
     using: str
     is_done: bool = False
 
     def write(self, **values: Any) -> None:
-        """Store columns, and have the active scheduler notice."""
+        """Store columns, and let the active scheduler notice."""
         jobs = DjangoJob.all_objects.using(self.using).filter(pk=self.row.pk)
         try:
             with transaction.atomic(using=self.using):
@@ -40,15 +40,15 @@ class Change:
 def changing(
     job_id: str, verb: str, permission: str, by: access.By, *, expected: str = ""
 ) -> Iterator[Change]:
-    """Lock a job in service, and write into the audit what was done to it; all or nothing.
+    """Lock a job in service, and record in the audit what was done to it, all or nothing.
 
     It runs inside the caller's transaction, if there is one.
 
     :param verb: what the audit calls it.
-    :param expected: the fingerprint that the job had when it was looked at; empty for any.
+    :param expected: the fingerprint that the job had when it was read; empty for any.
     :raises NoSuchJob: if there is none, or it is retired.
     :raises NotAllowed: if the user who asks may not.
-    :raises Conflict: if the job was changed since it was looked at.
+    :raises Conflict: if the job was changed since it was read.
     """
     using = router.db_for_write(DjangoJob)
     with transaction.atomic(using=using):
