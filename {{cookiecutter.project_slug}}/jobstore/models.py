@@ -22,6 +22,8 @@ BATCH_ROWS = 1000
 # How the texts begin that say why requested runs are cancelled.
 DELETED = "The job was deleted"
 REPLACED = "The job was replaced by a new one"
+# Characters of the words in which a run tells its progress.
+MAX_PROGRESS_TEXT = 200
 # Seconds. No history is older, and dates of Python and of every database reach further back.
 MAX_AGE_SECONDS = 36_525 * 86_400
 
@@ -469,6 +471,10 @@ class DjangoJobExecution(models.Model):
     last_run_time = models.DateTimeField(
         null=True, editable=False, help_text="The last of the scheduled times, if there are more."
     )
+    # As far as it told (history/progress.py). Without a default: SQLite would copy the table.
+    progress_done = models.FloatField(null=True, editable=False)
+    progress_total = models.FloatField(null=True, editable=False)
+    progress_text = models.CharField(max_length=MAX_PROGRESS_TEXT, null=True, editable=False)
     requested_by = models.CharField(max_length=150, default="", editable=False)
     # The run's own arguments, in place of its job's: as text for people, and signed.
     arguments = models.TextField(default="", db_default="", editable=False)
@@ -515,6 +521,13 @@ class DjangoJobExecution(models.Model):
     def start_delay(self) -> dt.timedelta | None:
         """How long after its scheduled time the run started; None before it has."""
         return None if self.started_at is None else self.started_at - self.run_time
+
+    @property
+    def progress_share(self) -> float | None:
+        """How much of the total is done, from 0 to 1; None if the run told no total."""
+        if self.progress_done is None or not self.progress_total:
+            return None
+        return min(1.0, self.progress_done / self.progress_total)
 
 
 class AuditEntry(models.Model):

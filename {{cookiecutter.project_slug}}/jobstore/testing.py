@@ -25,6 +25,7 @@ from jobstore.claims.plan import plan
 from jobstore.declarations.declaration import Collected, Declaration, DeclarationError, NeverRuns
 from jobstore.declarations.validation import set_first_run
 from jobstore.execution import run as runs
+from jobstore.history import progress
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.process.scheduler import SchedulerProcess
@@ -62,7 +63,8 @@ class JobRunner:
     def run(self, job: JobOrId, *, check: bool = True) -> DjangoJobExecution:
         """Run a declared job once, in this thread; return its row in the history.
 
-        As under a scheduler, the job is stored, signed and read back before.
+        As under a scheduler, the job is stored, signed and read back before. Its row holds the
+        last progress that it told; progress that makes no sense raises ValueError here.
 
         :param job: its id, or its function.
         :param check: whether to raise what the job raises. If not, only the row shows it.
@@ -174,6 +176,7 @@ class JobRunner:
             claimed_at=get_django_internal_datetime(_now()),
         )
         run = runs.ActiveRun(row.pk, job_id, at.astimezone(dt.UTC), func=job.func_ref or "")
+        run.is_strict = True
         call = runs._tracked(job.func, [run], None, _now)
         raised: BaseException | None = None
         try:
@@ -185,8 +188,9 @@ class JobRunner:
         row.finished = get_django_internal_datetime(run.finished)
         row.duration = run.duration
         row.note = run.note
-        for name, text in (run.details or {}).items():
-            setattr(row, name, text)
+        told = progress.values(run.latest) if run.latest is not None else {}
+        for name, value in {**told, **(run.details or {})}.items():
+            setattr(row, name, value)
         row.save()
         row.refresh_from_db()
         if raised is not None and (check or isinstance(raised, KeyboardInterrupt)):

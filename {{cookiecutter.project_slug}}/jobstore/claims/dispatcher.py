@@ -402,6 +402,7 @@ class Dispatcher:
         self._prefetch.claimed(len(runs))
         for run in runs:
             run.func, run.executor = job.func_ref or "", job.executor
+            run.reporter = self._store.recorder.report if self._store.recorder else None
             self.runs[run.job_id, run.run_time] = run
             self._lost_replies.started(run)
         executor = self._executors[job.executor]

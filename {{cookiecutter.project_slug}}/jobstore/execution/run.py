@@ -6,11 +6,12 @@ import dataclasses
 import datetime as dt
 import functools
 import inspect
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
@@ -23,7 +24,10 @@ from jobstore import forks
 from jobstore.context import current
 from jobstore.execution import coroutines, leftovers
 from jobstore.history import bounded, tracebacks
+from jobstore.history.progress import Progress
 from jobstore.logs import mark
+
+logger = logging.getLogger("jobstore.runs")
 
 # Characters of a run's note that are kept.
 MAX_NOTE = 2_000
@@ -33,9 +37,7 @@ MAX_NOTE = 2_000
 class ActiveRun:
     """One run of a job in this process, and what is known of it so far.
 
-    `execution_id` is the id of its row in the history, `run_time` its scheduled time in UTC, and
-    `epoch` that of the lease with which it was claimed. A job can recognise its own repetition by
-    them.
+    Jobs see of it what `CurrentRun` has.
     """
 
     execution_id: int
@@ -54,12 +56,36 @@ class ActiveRun:
     details: dict[str, str] | None = None
     # A sentence for each thing that it left behind.
     notes: list[str] = dataclasses.field(default_factory=list)
+    # How far it has come, and who writes that; without one, only it remembers.
+    latest: Progress | None = None
+    reporter: Callable[[int, Progress], None] | None = None
+    # Whether progress that makes no sense is raised, as in tests, and not told once in the log.
+    is_strict: bool = False
+    is_refusal_told: bool = False
     pid: int = dataclasses.field(default_factory=os.getpid)
     _once: threading.Lock = dataclasses.field(default_factory=threading.Lock, repr=False)
 
     def take(self) -> bool:
         """Return True to the first caller only: it carries the run out, or gives it up."""
         return self._once.acquire(blocking=False)
+
+    def progress(self, done: object, total: object = None, text: object = "") -> None:
+        """Tell how far the run has come, as `CurrentRun.progress` says."""
+        if self.finished is not None:
+            return  # what it left running goes on
+        try:
+            if os.getpid() != self.pid:
+                raise ValueError("it is told in a child process; tell it in the job's own.")
+            self.latest = Progress.of(done, total, text)
+        except ValueError as error:
+            if self.is_strict:
+                raise
+            if not self.is_refusal_told:
+                self.is_refusal_told = True
+                logger.warning("The progress of job %r is not shown: %s", self.job_id, error)
+            return
+        if self.reporter is not None:
+            self.reporter(self.execution_id, self.latest)
 
     def say(self, *sentences: str) -> None:
         """Add to the run's note."""
@@ -90,11 +116,6 @@ class ActiveRun:
 
 class GivenUp(Exception):
     """The run was given up before its function was called; its row says why."""
-
-
-def current_run() -> ActiveRun | None:
-    """Return the run whose function is being called; None outside one, and in a process pool."""
-    return cast("ActiveRun | None", current.get())
 
 
 class Decided(BaseTrigger):  # type: ignore[misc]

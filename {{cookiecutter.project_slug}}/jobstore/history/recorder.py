@@ -2,7 +2,8 @@
 
 While the database is away, results wait in memory (from MAX_WAITING_RESULTS on without their
 texts), and are written once it is back. A result changes a row only while that row says that this
-process is running it. So a late result of a run that was marked as lost changes nothing.
+process is running it. So a late result of a run that was marked as lost changes nothing. The
+same thread writes how far runs have come, which must not hold up a result.
 """
 
 import collections
@@ -23,6 +24,7 @@ from django.db import connections, transaction
 from jobstore.database.backoff import Backoff
 from jobstore.database.timeouts import set_session_timeouts
 from jobstore.history.bounded import clean, cut
+from jobstore.history.progress import Progress, Reports
 from jobstore.models import DjangoJobExecution
 from jobstore.texts import described
 from jobstore.util import as_json, release_connections
@@ -95,6 +97,7 @@ class Recorder:
         self._instance = instance
         self._using = using
         self._waiting: collections.deque[Result] = collections.deque()
+        self._reports = Reports(instance, using)
         self._text_waiting = 0
         # Results whose texts were dropped since fewer than MAX_WAITING_RESULTS waited.
         self._bare = 0
@@ -122,9 +125,19 @@ class Recorder:
             self._waiting.append(result)
             self._text_waiting += result.text_size
             self._empty.clear()
-            self._something.set()
-            if not self._stopping and (self._thread is None or not self._thread.is_alive()):
-                self._start()
+            self._wake()
+
+    def report(self, run_id: int, progress: Progress) -> None:
+        """Take how far a run has come; returns at once, and mostly only remembers it."""
+        if self._reports.put(run_id, progress):
+            with self._lock:
+                self._wake()
+
+    def _wake(self) -> None:
+        """Have the thread look, and start it if there is none. Call it with the lock."""
+        self._something.set()
+        if not self._stopping and (self._thread is None or not self._thread.is_alive()):
+            self._start()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name="jobstore-recorder", daemon=True)
@@ -164,8 +177,9 @@ class Recorder:
         if self._stopping:
             return not self._waiting
         written = self.flush(timeout)
-        self._stopping = True
-        self._something.set()
+        with self._lock:
+            self._stopping = True
+            self._something.set()
         if self._thread is not None:
             self._thread.join(1.0)
         if not written:
@@ -180,7 +194,9 @@ class Recorder:
     def _work(self) -> None:
         backoff = Backoff()
         while True:
-            if not self._something.wait(IDLE_SECONDS):
+            left = self._reports.seconds_left
+            is_woken = self._something.wait(IDLE_SECONDS if left is None else left)
+            if not is_woken and left is None:
                 _release()
                 self._something.wait()
             if self._stopping:
@@ -201,6 +217,8 @@ class Recorder:
     def _write_batch(self) -> None:
         with self._lock:
             batch = self._next_batch()
+        ending = {result.execution_id for result in batch}
+        self._reports.write(ending)
         if batch:
             set_session_timeouts(self._using)
             try:
@@ -209,6 +227,7 @@ class Recorder:
                 # One bad result must not hold back the others, nor be lost itself.
                 for result in batch:
                     self._write_alone(result)
+            self._reports.forget(ending)
         with self._lock:
             for result in batch:
                 if self._waiting and self._waiting[0] is result:
@@ -217,7 +236,8 @@ class Recorder:
                 logger.error("%d results were kept without their texts.", self._bare)
                 self._bare = 0
             if not self._waiting:
-                self._something.clear()
+                if not self._stopping:
+                    self._something.clear()
                 self._empty.set()
 
     def _next_batch(self) -> list[Result]:

@@ -47,7 +47,7 @@ async def count_later() -> int:
 
 def name_run() -> str:
     """Tell which run this is."""
-    from jobstore.execution.run import current_run
+    from jobstore.runs import current_run
 
     run = current_run()
     assert run is not None
@@ -117,3 +117,25 @@ def log(text: str) -> None:
 async def log_later(text: str) -> None:
     """Write a line into the log, from a coroutine."""
     log(text)
+
+
+def work_in_a_transaction() -> None:
+    """Tell how far it is while a change of its own is not committed."""
+    from django.db import transaction
+
+    from jobstore.models import DjangoJob
+    from jobstore.runs import progress
+
+    with transaction.atomic():
+        DjangoJob.all_objects.update(name="changed")
+        progress(1, 4, "half of the half")
+        calls.append("half")
+        release.wait(20)
+    progress(3, 4, "done")
+
+
+async def work_later() -> None:
+    """Tell how far it is, from a coroutine."""
+    from jobstore.runs import progress
+
+    progress(1, 2)

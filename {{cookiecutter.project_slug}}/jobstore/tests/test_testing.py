@@ -10,8 +10,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from jobstore.declarations.declaration import DeclarationError
-from jobstore.execution.run import current_run
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.runs import current_run
 from jobstore.testing import JobRunner
 from jobstore.tests.jobfiles import JobFiles
 
@@ -20,9 +20,15 @@ Run = DjangoJobExecution
 JOBS = """
 import datetime as dt
 from django.db import transaction
-from jobstore.runs import current_run
+from jobstore.runs import current_run, progress
 
 seen = []
+
+@scheduled("cron", id="tells", day=1)
+def tells(): progress(3, 4, "nearly")
+
+@scheduled("cron", id="tells-nonsense", day=1)
+def tells_nonsense(): progress(0, 0)
 
 @scheduled("cron", id="nightly", hour=3, minute=30)
 def nightly():
@@ -109,6 +115,16 @@ def test_what_waits_for_a_commit_is_called(job_runner: JobRunner) -> None:
 def test_what_a_job_leaves_behind_is_undone_and_told(job_runner: JobRunner) -> None:
     assert "Autocommit was left off" in job_runner.run("leaves").note
     assert transaction.get_autocommit()
+
+
+def test_the_last_progress_is_in_the_row(job_runner: JobRunner) -> None:
+    run = job_runner.run("tells")
+    assert (run.progress_done, run.progress_total, run.progress_text) == (3, 4, "nearly")
+
+
+def test_progress_that_makes_no_sense_fails_in_a_test(job_runner: JobRunner) -> None:
+    with pytest.raises(ValueError, match="total must be more than 0"):
+        job_runner.run("tells-nonsense")
 
 
 def test_no_run_is_current_after_it(job_runner: JobRunner) -> None:

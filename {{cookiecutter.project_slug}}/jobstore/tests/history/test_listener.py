@@ -15,6 +15,7 @@ from jobstore.execution import run as runs
 from jobstore.history import bounded, recorder
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJobExecution
+from jobstore.runs import current_run
 from jobstore.tests import callables, misdeeds
 from jobstore.tests.conftest import StartScheduler, eventually
 
@@ -41,7 +42,7 @@ def test_a_job_that_returns_nothing_has_no_result(start_scheduler: StartSchedule
 def test_a_job_can_ask_which_run_it_is(start_scheduler: StartScheduler) -> None:
     run = run_once(start_scheduler(), callables.name_run)
     assert run.result == f"{run.pk} {run.job_id} {run.run_time:%s.%f} {run.epoch}"
-    assert runs.current_run() is None
+    assert current_run() is None
 
 
 def test_a_coroutine_can_ask_which_run_it_is(start_scheduler: StartScheduler) -> None:
