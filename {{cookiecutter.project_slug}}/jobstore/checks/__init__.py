@@ -1,1 +1,1 @@
-"""System checks: what cannot work is refused with a sentence that says what to change."""
+"""System checks: a project that cannot work is refused with a sentence that says what to change."""

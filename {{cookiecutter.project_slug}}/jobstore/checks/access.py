@@ -12,12 +12,12 @@ from jobstore.texts import described
 
 @register()
 def job_access(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Whether JOB_ACCESS names a function: as long as it does not, nobody may do anything."""
+    """Refuse a JOB_ACCESS that names no function: nobody could do anything with jobs."""
     if configuration.values(app_configs) or not (name := conf.get("JOB_ACCESS")):
         return []
     try:
         problem = "" if callable(import_string(name)) else "it is no function"
-    except Exception as error:  # code of the project's, which may raise anything
+    except Exception as error:  # code of the project, which may raise anything
         problem = described(error)
     if not problem:
         return []

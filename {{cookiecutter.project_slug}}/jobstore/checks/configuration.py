@@ -15,9 +15,9 @@ from jobstore import conf
 
 Answer = TypeVar("Answer")
 
-# Seconds after the drain time by which a scheduler process has ended, whatever does not answer.
+# Seconds after the drain time by which a scheduler process has ended in any case.
 SHUTDOWN_RESERVE_SECONDS = 8.0
-# Types of file systems that several hosts can share, as /proc/self/mounts calls them.
+# Types of network file systems, as /proc/self/mounts names them.
 NETWORKS = {
     *(
         "nfs",
@@ -40,7 +40,7 @@ MAX_LISTED_JOBS = 20
 
 @register()
 def values(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Each setting must be of its kind and in its range, wherever it was set."""
+    """Refuse a setting of the wrong kind or out of its range, wherever it was set."""
     return [
         Error(setting.refusal(name, getattr(settings, name)), id="jobstore.E003")
         for name, setting in conf.SETTINGS.items()
@@ -50,7 +50,7 @@ def values(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """A lease must outlive several renewals, and the death of its holder must be told later."""
+    """Refuse timings that cannot work: a lease must outlive several renewals, for example."""
     if values(app_configs):
         return []
     life, renew = conf.get("SCHEDULER_LEASE_SECONDS"), conf.get("SCHEDULER_RENEW_SECONDS")
@@ -105,7 +105,7 @@ def timing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """What a session keeps does not survive a pooler that lends it to another client."""
+    """Refuse features that need a lasting database session behind a pooler in transaction mode."""
     from jobstore.models import DjangoJob
 
     if values(app_configs):
@@ -126,7 +126,7 @@ def sessions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def sqlite_place(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """File locks, which SQLite rests on, do not hold between hosts."""
+    """Refuse SQLite on a network file system: its file locks do not work between hosts."""
     from jobstore.models import DjangoJob
 
     database = connections[router.db_for_write(DjangoJob)].settings_dict
@@ -148,7 +148,7 @@ def sqlite_place(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def sqlite_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """SQLite writes the file and, beside it, its journal; nobody else should read them."""
+    """Refuse a SQLite file that cannot be written, or that other users can read."""
     from jobstore.models import DjangoJob
 
     database = connections[router.db_for_write(DjangoJob)].settings_dict
@@ -179,7 +179,7 @@ def sqlite_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def mounted() -> str:
-    """Return what is mounted where, in the words of Linux; nothing elsewhere."""
+    """Return the content of Linux's /proc/self/mounts; empty on other systems."""
     try:
         return Path("/proc/self/mounts").read_text(errors="replace")
     except OSError:
@@ -191,7 +191,7 @@ def filesystem_of(path: Path, mounts: str) -> str:
     kinds: dict[Path, str] = {}
     for line in mounts.splitlines():
         _, place, kind, *_ = line.split(" ")
-        # Spaces and the like are written as octal numbers.
+        # Spaces and similar characters are written as octal numbers.
         kinds[Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place))] = kind
     holders = [place for place in kinds if path.is_relative_to(place)]
     return kinds[max(holders, key=lambda place: len(place.parts))] if holders else ""
@@ -199,7 +199,7 @@ def filesystem_of(path: Path, mounts: str) -> str:
 
 @register()
 def sqlite_transactions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """On SQLite a claim that begins by reading cannot be upgraded while another process writes."""
+    """Warn if transactions on SQLite do not begin IMMEDIATE: a claim could fail beside a writer."""
     from jobstore.models import DjangoJob
 
     database = connections[router.db_for_write(DjangoJob)].settings_dict
@@ -216,7 +216,7 @@ def sqlite_transactions(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def _asked(databases: Sequence[str] | None, question: Callable[[str], Answer]) -> Answer | None:
-    """Ask the jobs' database if it is one of those to check; None if not, or without an answer."""
+    """Ask the jobs' database; None if it is not to be checked, or does not answer."""
     from jobstore.models import DjangoJob
 
     using = router.db_for_write(DjangoJob)
@@ -225,14 +225,14 @@ def _asked(databases: Sequence[str] | None, question: Callable[[str], Answer]) -
     try:
         return question(using)
     except (DatabaseError, InterfaceError):
-        return None  # not migrated, or away: others say so
+        return None  # not migrated, or away: other checks say so
 
 
 @register(Tags.database)
 def quarantined_jobs(
     app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Jobs in quarantine do not run. Told by `migrate`, and by `check --database default`."""
+    """Warn about quarantined jobs. `migrate` and `check --database default` show it."""
     from jobstore.storage import quarantine
 
     jobs = _asked(
@@ -253,7 +253,7 @@ def quarantined_jobs(
 def signing_keys(
     app_configs: Any, databases: Sequence[str] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Whether a former key is still needed, while SECRET_KEY is being changed."""
+    """Say whether a former key is still needed, while SECRET_KEY is being changed."""
     from jobstore.storage import key_rotation
 
     use = _asked(databases, key_rotation.key_use)

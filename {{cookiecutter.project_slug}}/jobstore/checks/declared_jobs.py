@@ -1,4 +1,4 @@
-"""System check: what is wrong with declared jobs, as the code itself tells, without a database."""
+"""System check: problems of declared jobs that can be found without a database."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ _is_left_out = False
 
 @register()
 def declared_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Every problem of a declaration or of a file of jobs.
+    """Report every problem of a declaration or of a file of jobs.
 
-    Warnings, since an error would keep `migrate` from running, and all jobs with it; errors where
-    SCHEDULER_ON_BAD_JOBS asks for that.
+    They are warnings, since an error would stop `migrate`, and so all jobs. They are errors with
+    SCHEDULER_ON_BAD_JOBS=refuse.
     """
     if _is_left_out or configuration.values(app_configs):
         return []
@@ -42,7 +42,7 @@ HINT = "`manage.py runapscheduler --check` shows all declared jobs."
 
 @contextlib.contextmanager
 def left_out() -> Iterator[None]:
-    """Leave this check out: whoever asks for all of them tells of declared jobs by itself."""
+    """Skip this check meanwhile: the caller runs all checks, and reports declared jobs itself."""
     global _is_left_out
     _is_left_out = True
     try:

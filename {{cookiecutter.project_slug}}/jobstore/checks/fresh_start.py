@@ -1,8 +1,8 @@
-"""What other processes make of the same declarations: `runapscheduler --check` asks for that.
+"""Compares the declarations with those of other processes, for `runapscheduler --check`.
 
-An argument that is another in each process (`uuid4()`, `random()`, the order of a set, the time)
-makes its job look changed at each start, which brings back what an operator did. It shows only when
-the declarations are imported once more, by an interpreter that begins anew.
+An argument that differs in each process (`uuid4()`, `random()`, the order of a set, the time) makes
+its job look changed at each start, which undoes what an operator did. This shows only when a new
+interpreter imports the declarations again.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jobstore.declarations.declaration import Collected, Declaration, Problem
 
-# Seeds of the interpreters that are asked: each has another order of the same set, but for chance.
+# Hash seeds of the interpreters, so that each of them probably orders the same set differently.
 SEEDS = ("1", "2")
 # Seconds after which an interpreter has taken too long.
 INTERPRETER_SECONDS = 120.0
-# Seconds by which its clock is later at least: what is read from the clock then differs.
+# Seconds that pass before it starts, so that values read from the clock differ.
 CLOCK_SHIFT_SECONDS = 1.1
 MARK = "declared by a fresh start: "
 PROGRAM = """
@@ -40,11 +40,11 @@ class NoAnswer(Exception):
 
 
 def problems(found: "Collected") -> "list[Problem]":
-    """Return a problem for each declaration that is another in each process.
+    """Return a problem for each declaration that differs in another process.
 
-    Takes as long as importing the declarations takes, a second longer, and asks no database.
+    It takes a second longer than importing the declarations, and asks no database.
 
-    :raises NoAnswer: if that cannot be found out.
+    :raises NoAnswer: if an interpreter does not answer.
     """
     from jobstore.declarations.declaration import Problem
 
@@ -95,7 +95,7 @@ def describe(declaration: "Declaration") -> dict[str, str]:
 
 
 def tell() -> None:
-    """Print what this process finds, as JSON, and end it whatever the declarations left running."""
+    """Print the declarations as JSON, and end this process, whatever they have left running."""
     import django
 
     django.setup()
@@ -111,7 +111,7 @@ def tell() -> None:
 
 
 def _differing(here: dict[str, str], there: list[dict[str, str]]) -> str:
-    """Return the names of the parts that are not the same everywhere; nothing if all are."""
+    """Return the names of the parts that differ between processes; empty if none does."""
     names = {name for one in (here, *there) for name in one} - {"place"}
     differ = sorted(name for name in names if any(one.get(name) != here.get(name) for one in there))
     return " and ".join(differ if differ == ["declaration"] else _without(differ, "declaration"))
@@ -134,7 +134,7 @@ def _answers() -> list[Answer]:
     started: list[subprocess.Popen[bytes]] = []
     try:
         for seed in SEEDS:
-            # Files, since a pipe would stay open in whatever the declarations start.
+            # Files, since programs that the declarations start would keep a pipe open.
             output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
             outputs.append(output)
             environment = os.environ | {"PYTHONHASHSEED": seed}

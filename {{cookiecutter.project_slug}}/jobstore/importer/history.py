@@ -16,14 +16,14 @@ BATCH_CHARACTERS = 1_000_000
 # Reasons that a summary lists; the rest are counted.
 MAX_REASONS = 20
 
-# Stands in `requested_by` of every run that was copied.
+# The content of `requested_by` of every copied run.
 ORIGIN = "django-apscheduler"
 UNFINISHED = "django-apscheduler had started this run and recorded no end of it."
 
 
 @dataclasses.dataclass
 class HistoryReport:
-    """How many runs were read, and what became of them; read is the sum of the other four."""
+    """How many runs were read, and what became of them; `read` is the sum of the other four."""
 
     read: int = 0
     imported: int = 0
@@ -35,7 +35,7 @@ class HistoryReport:
     reasons: list[str] = dataclasses.field(default_factory=list)
 
     def see(self, run_time: dt.datetime) -> None:
-        """Widen the span of time."""
+        """Extend the reported span of time to this run."""
         self.first = min(self.first or run_time, run_time)
         self.last = max(self.last or run_time, run_time)
 
@@ -49,7 +49,7 @@ class HistoryReport:
 def import_history(
     source: Source, *, apply: bool, progress: Callable[[HistoryReport], None]
 ) -> HistoryReport:
-    """Copy the history in batches, so that it may be interrupted; what is there stays as it is.
+    """Copy the history in batches, so that it may be interrupted. Existing rows stay as they are.
 
     :param progress: called after each batch.
     """
@@ -86,7 +86,7 @@ def _import_batch(
         if key not in fresh:
             continue
         run = fresh.pop(key)
-        # It was running when it was copied the first time.
+        # It was running when it was first copied.
         was_unfinished = found.requested_by == ORIGIN and found.status == DjangoJobExecution.LOST
         if not was_unfinished or run.status == DjangoJobExecution.LOST:
             report.known += 1
@@ -103,9 +103,10 @@ def _import_batch(
 def _run(row: DjangoJobExecution, source: Source) -> DjangoJobExecution:
     """Return a run of the old table as ours.
 
-    Their duration counts from the scheduled time, whatever the job waited for, so it is not ours.
-    It is not lost either: it is `finished` minus `run_time`. Raises ValueError for what only SQLite
-    could hold.
+    The old duration counts from the scheduled time and includes the wait, so it is not copied. It
+    can still be computed: `finished` minus `run_time`.
+
+    :raises ValueError: for values that only SQLite could hold.
     """
     if not (isinstance(row.job_id, str) and isinstance(row.status, str)):
         raise ValueError("it names no job, or no status")
@@ -120,7 +121,7 @@ def _run(row: DjangoJobExecution, source: Source) -> DjangoJobExecution:
         traceback=None if row.traceback is None else bounded.clean(row.traceback),
         requested_by=ORIGIN,
     )
-    # Nothing here may look as if it were to be run, or were running.
+    # No copied run may look as if it were requested or running.
     if run.status in DjangoJobExecution.UNFINISHED:
         run.status, run.exception = DjangoJobExecution.LOST, UNFINISHED
     return run

@@ -42,7 +42,7 @@ class JobReport:
     # What it would call, with its arguments, as far as that is known.
     call: str = ""
     next_run_time: dt.datetime | None = None
-    # What the table says about it, where the state says otherwise.
+    # The next run time in the table, if the state has another one.
     column: dt.datetime | None = None
     executor: str = ""
     # The job itself, if it is to be copied.
@@ -50,11 +50,11 @@ class JobReport:
 
 
 def examine_jobs(source: Source, allowed: Collection[str] = ()) -> list[JobReport]:
-    """Tell what is to become of each job of the old table. Nothing is written.
+    """Report what the import would do with each job of the old table. Nothing is written.
 
     Imports the modules of the project that the states name, and no others.
 
-    :param allowed: functions and classes of others, as "module:name", that may be taken over.
+    :param allowed: functions and classes outside the project, as "module:name", that may be used.
     """
     stored = DjangoJob.all_objects.using(DjangoJobStore().using).values_list("pk", "retired_at")
     known = dict(stored)
@@ -62,7 +62,7 @@ def examine_jobs(source: Source, allowed: Collection[str] = ()) -> list[JobRepor
     for row in source.jobs():
         report = JobReport(row.pk, JobReport.IMPORTED)
         try:
-            # What modules print while they are imported must not look like lines of the report.
+            # Modules may print when they are imported; that must not look like the report.
             with contextlib.redirect_stdout(sys.stderr):
                 _examine(row, source, report, allowed)
         except UnreadableRow as error:
@@ -77,13 +77,13 @@ def examine_jobs(source: Source, allowed: Collection[str] = ()) -> list[JobRepor
 
 
 def disagree(reports: list[JobReport]) -> bool:
-    """Tell whether every next run time in the table is another than in the job's own state."""
+    """Tell whether every next run time in the table differs from the one in the job's state."""
     due = [report for report in reports if report.next_run_time is not None]
     return bool(due) and all(report.column is not None for report in due)
 
 
 def store_jobs(reports: list[JobReport]) -> Iterator[JobReport]:
-    """Store the examined jobs one by one, each in its own transaction; yield what came of each."""
+    """Store the examined jobs, each in its own transaction; yield the report of each."""
     store = DjangoJobStore()
     for report in reports:
         if report.job is not None:
@@ -110,7 +110,7 @@ def _examine(row: DjangoJob, source: Source, report: JobReport, allowed: Collect
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # Whatever stands in a state takes part in this; it must not stop the other jobs.
+        # Objects of the state take part in this; one that raises must not stop the other jobs.
         raise UnreadableRow(f"its state cannot be stored: {described(error)}") from error
     report.call = f"{row.func}({row.arguments})"
     reference = str(loaded["func"])
@@ -133,17 +133,17 @@ def _assemble(job_id: str, loaded: dict[str, Any]) -> Job:
 
 
 def _settle_next_run_time(job: Job, row: DjangoJob, source: Source) -> dt.datetime | None:
-    """Set when the job runs next; return what the column says if that is another time.
+    """Set when the job runs next; return the column's time if it differs.
 
-    The column decides whether the job is paused. Of two times the state's is right: it has its
-    zone with it, and it is the one that the job ran by.
+    The column decides whether the job is paused. If the times differ, the state's is right: it has
+    a zone, and the old scheduler used it.
     """
     pickled, job.next_run_time = job.next_run_time, None
     if row.next_run_time is None:
         return None
     column = as_aware(source.when(row.next_run_time))
     job.next_run_time = column if pickled is None else column.astimezone(pickled.tzinfo)
-    # Compared on the clock on the wall, since pytz's zones lose which of two equal hours it was.
+    # Compared in local time, since pytz's zones lose which of two equal hours is meant.
     if pickled is None or _wall(job.next_run_time) == _wall(pickled):
         return None
     job.next_run_time = pickled
@@ -167,7 +167,7 @@ def _unpickle(data: bytes, allowed: Collection[str]) -> dict[str, Any]:
         loaded = unpickler.Unpickler(data, allowed).load()
     except (KeyboardInterrupt, unpickler.Foreign):
         raise
-    except BaseException as error:  # modules are imported, and one may call sys.exit()
+    except BaseException as error:  # imports modules, and one may call sys.exit()
         raise UnreadableRow(f"its state cannot be unpickled: {described(error)}") from error
     if not isinstance(loaded, dict) or not loaded.keys() >= {"func", "trigger", "next_run_time"}:
         raise UnreadableRow("its state is not a job's")

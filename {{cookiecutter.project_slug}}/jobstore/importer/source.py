@@ -1,6 +1,6 @@
-"""The tables of django-apscheduler, read by SQL through this app's models.
+"""Reads the tables of django-apscheduler with SQL through this app's models.
 
-So times are converted as in every other row. The package itself is not needed.
+So times are converted as in every other row, and the package itself is not needed.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from jobstore.util import as_aware, get_django_internal_datetime
 
 JOBS = "django_apscheduler_djangojob"
 RUNS = "django_apscheduler_djangojobexecution"
-# What must be there. Before 0.6 a job had a name beside its id, and a run knew its start.
+# The columns that must exist. Before 0.6 a job also had a name, and a run its start.
 NEEDED_COLUMNS = {
     JOBS: {"id", "next_run_time", "job_state"},
     RUNS: {"id", "job_id", "run_time", "finished"},
@@ -39,11 +39,14 @@ class Source:
         """
         self.alias = alias
         self._connection = connections[alias]
-        # PostgreSQL stores the instant, whatever a project's settings say.
+        # PostgreSQL stores the instant, whatever the project's settings were.
         self._zone = None if self._connection.features.supports_timezones else zone
 
     def require_tables(self) -> None:
-        """Raise CannotImport unless both tables are there, as versions 0.6 and 0.7 make them."""
+        """Check that both tables are there, as versions 0.6 and 0.7 make them.
+
+        :raises CannotImport: if they are not.
+        """
         for table, needed in NEEDED_COLUMNS.items():
             columns = columns_of(self.alias, table)
             if not columns:
@@ -80,7 +83,7 @@ class Source:
         """Return the latest time in the newest batch of runs, aware; None without any run."""
         times: list[dt.datetime] = []
         for row in self._runs("ORDER BY id DESC"):
-            with contextlib.suppress(ValueError):  # is reported when it is to be copied
+            with contextlib.suppress(ValueError):  # reported when it is copied
                 times.append(as_aware(self.when(row.run_time)))
                 if (finished := moment(row)) is not None:
                     times.append(finished)
@@ -95,7 +98,7 @@ class Source:
     def when(self, stored: dt.datetime | None) -> dt.datetime:
         """Return a time of the old tables as this project stores times.
 
-        :raises ValueError: if there is none, as where SQLite holds text that is no time.
+        :raises ValueError: if there is none, for example if SQLite holds another text.
         """
         if stored is None:
             raise ValueError("its time cannot be read")
@@ -117,9 +120,9 @@ def columns_of(alias: str, table: str) -> set[str]:
 
 
 def moment(row: DjangoJobExecution) -> dt.datetime | None:
-    """Return when a run of the old tables ended, which they hold as a POSIX timestamp.
+    """Return when a run of the old tables ended, which they store as a POSIX timestamp.
 
-    Raises ValueError for a timestamp that is none.
+    :raises ValueError: for a number that is no timestamp.
     """
     posix = row.__dict__["posix_finished"]  # only the raw query above knows it
     try:

@@ -1,8 +1,8 @@
-"""States of django-apscheduler's jobs: unsigned pickles, read without trusting what they name.
+"""Reads the states of django-apscheduler's jobs, which are unsigned pickles, without trusting them.
 
 A pickle may name any function and have it called while it is read, and a job runs the function that
-its state names. So nothing is imported but the project's own modules and a few harmless classes,
-unless somebody has looked at the name and allowed it.
+its state names. So only the project's own modules and a few harmless classes are imported, unless
+somebody has looked at a name and allowed it.
 """
 
 import datetime as dt
@@ -17,12 +17,12 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-# Modules whose classes states may name: what triggers and plain arguments are made of.
+# Modules whose classes a state may name: triggers and plain arguments need them.
 PLAIN = (
     *("apscheduler.triggers", "collections", "dateutil.tz", "datetime", "decimal", "fractions"),
     *("ipaddress", "pathlib", "tzlocal", "uuid", "zoneinfo"),
 )
-# What else they may name: types of values, and what pickles of older protocols call.
+# Other names that a state may contain: types of values, and calls of older pickle protocols.
 HARMLESS = {
     *(("builtins", name) for name in ("bool", "bytearray", "bytes", "complex", "dict", "float")),
     *(("builtins", name) for name in ("frozenset", "int", "list", "object", "range", "set")),
@@ -30,12 +30,12 @@ HARMLESS = {
     *(("copyreg", name) for name in ("_reconstructor", "__newobj__", "__newobj_ex__")),
     ("_codecs", "encode"),
 }
-# What Python 2, and protocols below 3, call these modules.
+# The names of modules in Python 2 and in protocols below 3.
 FORMER = {"__builtin__": "builtins", "copy_reg": "copyreg", "backports.zoneinfo": "zoneinfo"}
 
 
 class Foreign(Exception):
-    """A function or class that is neither the project's own nor allowed; says what to do."""
+    """A function or class is neither the project's own nor allowed; the text says what to do."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ class Foreign(Exception):
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads states of APScheduler before 3.11 too, whose zones came from other packages."""
+    """Unpickles states, also those of APScheduler before 3.11, with zones of other packages."""
 
     ZONES: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
         ("pytz", "_UTC"): lambda: ZoneInfo("UTC"),
@@ -57,15 +57,15 @@ class Unpickler(pickle.Unpickler):
     def __init__(self, data: bytes, allowed: Collection[str] = ()) -> None:
         """Prepare to read.
 
-        :param allowed: names, as "module:name", that somebody has looked at.
+        :param allowed: names, as "module:name", that somebody has looked at and allowed.
         """
         super().__init__(io.BytesIO(data))
         self._allowed = allowed
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what the state calls by this name.
+        """Return the object of a name in the state.
 
-        :raises Foreign: if it may be anything, before its module is imported.
+        :raises Foreign: if the name is not known to be harmless; its module is not imported then.
         :raises ModuleNotFoundError: if there is no such module.
         """
         module = FORMER.get(module, module)
@@ -77,7 +77,7 @@ class Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if _is_plain(module) and "." not in name:
             found = super().find_class(module, name)
-            # A module's functions may do anything, and so may what it has imported.
+            # Functions of a module may do anything, and so may names that it has imported.
             if isinstance(found, type) and _is_plain(found.__module__):
                 return found
         elif is_own(module):
@@ -85,15 +85,17 @@ class Unpickler(pickle.Unpickler):
             require_own(found, f"{module}:{name}", self._allowed)
             return found
         elif not _places(module):
-            # To allow what is not there would not help.
+            # Allowing a missing module would not help.
             raise ModuleNotFoundError(f"No module named {module!r}", name=module)
         raise Foreign(f"{module}:{name}")
 
 
 def require_known(reference: str, allowed: Collection[str]) -> None:
-    """Raise Foreign if a job's function is not in the project's own modules; import nothing.
+    """Refuse a job's function outside the project's own modules. Nothing is imported.
 
-    A module that is not there passes: nothing of it can run.
+    A missing module is accepted: nothing of it can run.
+
+    :raises Foreign: if the function is in another module and not allowed.
     """
     module = reference.partition(":")[0]
     if reference not in allowed and not is_own(module) and _places(module):
@@ -101,9 +103,12 @@ def require_known(reference: str, allowed: Collection[str]) -> None:
 
 
 def require_own(found: Any, reference: str, allowed: Collection[str]) -> None:
-    """Raise Foreign if what is found by a name of the project's own was imported from elsewhere."""
+    """Refuse an object with a name of the project that was imported from elsewhere.
+
+    :raises Foreign: if it was, and the name is not allowed.
+    """
     module = getattr(found, "__module__", None)
-    # An own class may have its module; an instance of another's class has that of its class.
+    # A class of the project has its own module; an instance has the module of its class.
     if reference not in allowed and not (isinstance(module, str) and is_own(module)):
         raise Foreign(reference)
 
@@ -122,7 +127,7 @@ def is_own(module: str) -> bool:
 
 
 def _attribute(owner: Any, name: str) -> Any:
-    """Return the attribute by which zones are pickled; others lead to anything."""
+    """Return an attribute by which zones are pickled; other attributes may lead anywhere."""
     if owner is not ZoneInfo or name != "_unpickle":
         raise Foreign("builtins:getattr")
     return getattr(owner, name)
@@ -137,11 +142,11 @@ def _places(module: str) -> list[Path]:
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
-        # Without a file of its own, such as __main__: nothing of it is the project's to keep.
+        # Without a file of its own, such as __main__: it is not the project's.
         return [Path("/")]
     if spec is None:
         return []
-    # What is built into Python has no file, but "built-in" where others have their path.
+    # Modules built into Python have "built-in" in place of a path.
     alone = [spec.origin if spec.has_location and spec.origin else "/"]
     places = list(spec.submodule_search_locations or alone)
     return [Path(place).resolve() for place in places]

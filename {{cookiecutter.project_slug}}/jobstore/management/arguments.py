@@ -8,7 +8,7 @@ from jobstore.conf import Setting
 
 
 def judged(setting: Setting) -> Callable[[str], Any]:
-    """Return a type for argparse: what a setting of this kind accepts, else a sentence."""
+    """Return a type for argparse that accepts the same values as a setting of this kind."""
 
     def parse(text: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""What the templates of the lists need beside Django's."""
+"""Template tags and filters of the lists."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

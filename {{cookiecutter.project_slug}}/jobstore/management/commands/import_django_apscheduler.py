@@ -24,7 +24,7 @@ from jobstore.util import as_aware
 # Runs after which a line says how far it is.
 PROGRESS_RUNS = 10_000
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-# An old scheduler that wrote so recently may still be running.
+# If the old scheduler wrote within this time, it may still be running.
 RECENT_WRITE = dt.timedelta(minutes=10)
 
 
@@ -104,7 +104,7 @@ class Command(BaseCommand):
             )
 
     def _explain_disagreement(self, reports: list[JobReport], *, apply: bool) -> None:
-        """Refuse to copy history whose times are probably wrong, which could not be taken back."""
+        """Refuse to copy history whose times are probably wrong, since it could not be undone."""
         text = (
             "Every next run time in the old table is another than in the state of its job. That "
             "comes of USE_TZ=False in the old project: name its TIME_ZONE with --time-zone, or the "
@@ -184,7 +184,7 @@ def _verb(apply: bool) -> str:
 
 
 def _line(report: JobReport, now: dt.datetime) -> str:
-    # Each text on its own: what is cut from one must not hide the others.
+    # Each text is cut on its own, so that a long one does not hide the others.
     parts = [one_line(text) for text in (report.job_id, report.call, report.text) if text]
     line = f"{report.action:<14} {'  '.join(parts)}"
     if report.action != JobReport.IMPORTED:

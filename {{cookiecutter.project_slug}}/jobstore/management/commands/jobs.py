@@ -1,4 +1,4 @@
-"""`manage.py jobs`: look at jobs and their runs, and do all that can be done with them."""
+"""`manage.py jobs`: look at jobs and their runs, and change them."""
 
 import os
 from typing import Any
@@ -17,7 +17,7 @@ from jobstore.management.jobs.running import DidNotEndWell, StillRuns
 from jobstore.texts import flattened
 
 REFUSED, USAGE, TIMED_OUT, NO_DATABASE = 1, 2, 3, 4
-# Mistakes of whoever typed the command; other refusals are due to what is stored.
+# Mistakes in the command; other refusals depend on the stored jobs.
 MISTAKES = (
     api.InvalidSchedule,
     api.InvalidArguments,
@@ -30,7 +30,7 @@ class Command(RichCommand):
     """Calls the operations of `jobstore.api`, with their checks, rights and audit."""
 
     help = "Looks at jobs and their runs, and does all that can be done with them."
-    # They import all jobs, which `list` need not wait for.
+    # System checks import all jobs, for which `list` need not wait.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,7 +38,10 @@ class Command(RichCommand):
         parsers.add_subcommands(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the subcommand says. Raises CommandError with the code that it ends with."""
+        """Run the subcommand.
+
+        :raises CommandError: with the exit code.
+        """
         try:
             by = self._actor(options["as_user"])
             with api.through("command"):
@@ -54,11 +57,11 @@ class Command(RichCommand):
         except (DatabaseError, InterfaceError) as error:
             text = f"The database does not answer: {flattened(error)}"
             raise CommandError(text, returncode=NO_DATABASE) from error
-        except BrokenPipeError:  # whoever read it has seen enough
+        except BrokenPipeError:  # the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def _actor(self, name: str | None) -> Any:
-        """Return the user whose rights count, or who has the shell, which has them all."""
+        """Return the user whose rights count, or the name of the shell's user, who has all."""
         if name is None:
             return f"{shell_user()} (shell)"
         model = get_user_model()

@@ -9,7 +9,7 @@ from jobstore.conf import Setting
 from jobstore.housekeeping import prune
 from jobstore.management.arguments import judged
 
-# Zero is for who asks for it here: it deletes all that has ended.
+# Zero is allowed here: it deletes all runs that have ended.
 AGE = Setting(kind="number", unit="days", most=36_500)
 ROWS = Setting(kind="whole", unit="rows")
 

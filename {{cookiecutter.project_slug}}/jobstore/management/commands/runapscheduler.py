@@ -79,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"{len(found.jobs)} declared jobs are valid."))
 
     def _unsteady(self, found: Collected) -> list[Problem]:
-        """Return what is wrong with declarations that are others in each process."""
+        """Return the problems of declarations that differ in each process."""
         try:
             return fresh_start.problems(found)
         except fresh_start.NoAnswer as error:
@@ -91,7 +91,7 @@ class Command(BaseCommand):
             return []
 
     def _validate_declarations(self, process: SchedulerProcess) -> None:
-        """Import what declares jobs before competing; refuse what is wrong if that is asked for."""
+        """Import the declarations before competing; refuse wrong ones if settings ask for it."""
         found = process.declared.collect()
         if found.fatal and conf.get("SCHEDULER_ON_BAD_JOBS") == "refuse":
             raise CommandError(
@@ -151,8 +151,8 @@ class Command(BaseCommand):
             signal.signal(number, process.ask_to_stop)
         forks.guard_handler(process.ask_to_stop)
         server = answers.serve(process, conf.get("SCHEDULER_HEALTH_ADDRESS"))
-        # What is loaded by now stays. Each time that the collector went through it, all threads
-        # would stand still for 50 ms.
+        # All objects so far stay. The garbage collector would stop all threads for 50 ms each time
+        # that it went through them.
         gc.collect()
         gc.freeze()
         process.start()
@@ -165,8 +165,8 @@ class Command(BaseCommand):
         if server is not None:
             server.shutdown()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Whoever asks once more must not turn a clean end into a death by this signal: the
-            # interpreter takes our handlers away before it has ended.
+            # A further signal must not turn a clean end into a death by signal: the interpreter
+            # removes our handlers before it has ended.
             signal.signal(number, signal.SIG_IGN)
         logger.info("Stopped.")
         if not all_ended:
@@ -174,7 +174,7 @@ class Command(BaseCommand):
         ending.limit_exit()
 
     def _limit_the_end(self, process: SchedulerProcess) -> threading.Timer:
-        """See that the process ends in time, even if the database keeps a statement unanswered."""
+        """End the process in time, even if the database never answers a statement."""
 
         def end() -> None:
             logger.error("Ending without an answer from the database; %s.", process.left_over)

@@ -45,7 +45,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ask, print, and exit with the code that scripts look at."""
+        """Print the state, and exit with a code for scripts."""
         if options["timeout"] is not None and not options["wait_for_jobs"]:
             raise CommandError("--timeout says how long --wait-for-jobs waits; add that as well.")
         try:
@@ -68,7 +68,7 @@ class Command(BaseCommand):
         deadline = time.monotonic() + timeout
         told: list[int] = []
         while True:
-            # What is short ends within the drain time anyway, and something short runs always.
+            # Short runs end within the drain time anyway, and some short run is always running.
             cut = [one for one in status.running(using) if one["may_be_cut"]]
             if not cut:
                 self.stdout.write("A stop would cut no run short.")
@@ -123,7 +123,7 @@ def _table(seen: dict[str, Any]) -> str:
 
 
 def _problems(problems: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what is wrong with declared jobs: it is shown, and no reason to be unhealthy."""
+    """Return the problems of declared jobs, which are shown but do not make it unhealthy."""
     if not problems:
         return []
     lines = [f"{one['place']}: {one['text']}".removeprefix(": ") for one in problems]

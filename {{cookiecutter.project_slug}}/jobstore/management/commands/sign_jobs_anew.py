@@ -1,4 +1,4 @@
-"""`manage.py sign_jobs_anew`: sign stored jobs with the present secret key, without a scheduler."""
+"""`manage.py sign_jobs_anew`: sign stored jobs with the current secret key, without a scheduler."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from jobstore.storage import key_rotation
 
 
 class Command(BaseCommand):
-    """Signs anew what a former key signed, while no scheduler is active."""
+    """Signs the jobs of former keys again, while no scheduler is active."""
 
     help = (
         "Signs all stored jobs with DJANGO_SECRET_KEY, so that former keys can be removed from "
@@ -29,11 +29,11 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Sign, give up if that was asked for, and tell what is left."""
+        """Sign jobs, give up unreadable ones if asked to, and report what is left."""
         using = router.db_for_write(DjangoJob)
 
         def fence() -> None:
-            # Locked by writing: a scheduler that becomes active waits for the end of the batch.
+            # Locked by a write, so that a scheduler that becomes active waits for the batch to end.
             leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
             leases.update(name=SchedulerLease.DEFAULT)
             if leases.filter(expires_at__gt=database_now(using)).exists():

@@ -51,7 +51,7 @@ def change(context: Context) -> None:
 
 
 def reset(context: Context) -> None:
-    """Take a job back to what the code declares."""
+    """Reset a job to what the code declares."""
     _tell(context, api.reset(context.options["id"], by=context.by), "as the code declares it")
 
 
@@ -72,9 +72,9 @@ def retire(context: Context) -> None:
 
 
 def schedule_of(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the trigger that options of the command mean, and its arguments.
+    """Return the trigger that the options of the command describe, and its arguments.
 
-    :raises InvalidSchedule: if they mean none.
+    :raises InvalidSchedule: if they describe none.
     """
     data: dict[str, Any] = {
         "crontab": options["crontab"],
@@ -92,7 +92,7 @@ def schedule_of(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def values_of(pairs: list[tuple[str, str]], offer: Any) -> dict[str, Any]:
-    """Return values for arguments; what has no type is read as YAML."""
+    """Return values for arguments; those without a type are read as YAML."""
     kinds = {field.name: field.kind for field in offer.fields}
     return {
         name: yaml.safe_load(text) if kinds.get(name) == "any" else text for name, text in pairs
@@ -128,7 +128,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _each(context: Context, operation: Callable[[str], bool], done: str) -> None:
-    """Do something to each job; the first that is refused ends it, which says what was done."""
+    """Change each job. The first refusal ends the command, which says what was done before."""
     outcome: dict[str, bool] = {}
     for job_id in context.options["ids"]:
         try:

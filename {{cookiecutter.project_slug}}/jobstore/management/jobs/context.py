@@ -1,4 +1,4 @@
-"""What each subcommand of `manage.py jobs` gets: where it prints, and who asks."""
+"""The context of a subcommand of `manage.py jobs`: its options, its output, and who asks."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ class Context:
 
     console: Console
     options: dict[str, Any]
-    # A user whose rights are checked, or the name of who has the shell.
+    # A user whose rights are checked, or the name of the shell's user.
     by: Any
 
     @property

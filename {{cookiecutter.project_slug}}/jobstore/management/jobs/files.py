@@ -32,7 +32,7 @@ LARGEST = 50_000_000
 
 
 class InvalidFile(api.InvalidOption):
-    """A file that holds no jobs, or some that cannot be carried out; a line for each mistake."""
+    """A file has no jobs, or jobs that cannot be stored; each mistake has a line in the text."""
 
 
 def export_jobs(context: Context) -> None:
@@ -69,7 +69,7 @@ def import_jobs(context: Context) -> None:
         context.json([{"id": one, "action": what, "diff": lines} for one, what, lines in plan])
     else:
         _print_plan(context, plan)
-    with transaction.atomic(using=using):  # whatever is refused is said before anybody is asked
+    with transaction.atomic(using=using):  # refusals are reported before anybody is asked
         _carry_out_all(context, plan, wanted)
         transaction.set_rollback(True, using=using)
     if options["dry_run"] or not plan:
@@ -86,7 +86,7 @@ def import_jobs(context: Context) -> None:
 def described(row: DjangoJob, offers: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored job as a file holds it.
 
-    :raises ValueError: if its schedule, or an argument, is nothing that a file can hold.
+    :raises ValueError: if a file cannot hold its schedule or an argument.
     """
     definition = api.definition(row)
     key = definition.reference.replace(":", ".")
@@ -153,7 +153,7 @@ Step = tuple[str, str, list[str]]
 
 
 def _plan(wanted: dict[str, Any]) -> tuple[list[Step], list[str]]:
-    """Return what is to be done, with a diff for each job, and what is wrong with the file."""
+    """Return the steps of the import, with a diff for each job, and the mistakes of the file."""
     offers = registry.offers()
     declared = {one.id for one in registry.declarations()}
     rows = DjangoJob.objects.in_bulk([one for one in wanted if isinstance(one, str)])
@@ -179,7 +179,7 @@ def _plan(wanted: dict[str, Any]) -> tuple[list[Step], list[str]]:
 def _checked(
     job_id: Any, data: Any, row: DjangoJob | None, offers: Mapping[str, Any], declared: set[str]
 ) -> dict[str, Any]:
-    """Return a job of a file as `described` would, were it stored.
+    """Return a job of a file in the form that `described` returns for a stored job.
 
     :raises ValueError: with what is wrong with it.
     """
@@ -215,7 +215,7 @@ def _checked(
 
 
 def _secrets(row: DjangoJob | None, values: Mapping[str, Any], offer: Any) -> dict[str, Any]:
-    """Return the stored values of arguments that the file does not tell."""
+    """Return the stored values of secret arguments, which the file does not contain."""
     masked = [name for name, value in values.items() if value == MASK]
     if not masked:
         return {}
@@ -270,7 +270,7 @@ def _carry_out(context: Context, job_id: str, action: str, data: dict[str, Any])
 
 @contextlib.contextmanager
 def _named(job_id: str) -> Iterator[None]:
-    """Let what is refused name the job; nothing of the file is carried out then."""
+    """Turn a refusal into an InvalidFile that names the job."""
     try:
         yield
     except api.OperationError as error:

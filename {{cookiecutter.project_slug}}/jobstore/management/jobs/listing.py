@@ -32,7 +32,7 @@ def list_jobs(context: Context) -> None:
     )
     given = options["limit"]
     limit = (None if context.wants_json else ROWS_SHOWN) if given is None else given or None
-    if hasattr(context.by, "has_perm"):  # of whom each job may ask
+    if hasattr(context.by, "has_perm"):  # JOB_ACCESS may decide for each job
         visible = [job for job in jobs if api.may(context.by, "view", job)]
         shown, number = visible[:limit], len(visible)
     else:

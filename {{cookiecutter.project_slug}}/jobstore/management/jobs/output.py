@@ -26,7 +26,7 @@ STYLES = {
     DjangoJobExecution.MISSED: "yellow",
     DjangoJobExecution.MAX_INSTANCES: "yellow",
 }
-# Rows from which on a table is made by plain columns, which are fifty times as fast.
+# From this many rows on, a table has plain columns, which are fifty times as fast.
 MANY = 300
 
 
@@ -40,7 +40,7 @@ def _plain(value: Any) -> Any:
 
 
 def of_job(job: DjangoJob) -> dict[str, Any]:
-    """Return what is told of a job, secret arguments masked."""
+    """Return the shown values of a job, secret arguments masked."""
     return {
         "id": job.pk,
         "state": state_of(job),
@@ -61,7 +61,7 @@ def of_job(job: DjangoJob) -> dict[str, Any]:
 
 
 def of_run(run: DjangoJobExecution) -> dict[str, Any]:
-    """Return what is told of a run."""
+    """Return the shown values of a run."""
     delay = run.start_delay
     return {
         "run": run.pk,

@@ -15,27 +15,27 @@ LOOK = 0.2
 
 
 class DidNotEndWell(Exception):
-    """A run that was waited for failed, or was not carried out."""
+    """The run that was waited for failed, or was not carried out."""
 
 
 class StillRuns(Exception):
-    """A run that was waited for has not ended in time; it goes on."""
+    """The run that was waited for has not ended in time; it continues."""
 
 
 def run(context: Context) -> None:
-    """Ask for a run of a job, and wait for its end if that is wanted."""
+    """Request a run of a job, and wait for its end if asked to."""
     options = context.options
     own = call_of(options["id"], options["argument"]) if options["argument"] else {}
     _asked(context, api.run_now(options["id"], by=context.by, **own))
 
 
 def rerun(context: Context) -> None:
-    """Ask for another run with the arguments of one, and wait for its end if that is wanted."""
+    """Request another run with a run's arguments, and wait for its end if asked to."""
     _asked(context, api.run_again(context.options["run"], by=context.by))
 
 
 def cancel(context: Context) -> None:
-    """Take back runs that have not begun."""
+    """Cancel requested runs that have not started."""
     found = [api.cancel(run_id, by=context.by) for run_id in context.options["runs"]]
     if context.wants_json:
         context.json([output.of_run(one) for one in found])
