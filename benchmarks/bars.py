@@ -1,4 +1,4 @@
-"""What this template promises of its speed, each with what was measured."""
+"""The targets for this template's speed (bars), each with the measured figure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ SAME = 1.5
 
 @dataclass(frozen=True)
 class Bar:
-    """One promise: `measured` is empty and `met` None where it was not measured."""
+    """One target. `measured` is empty and `met` is None if it was not measured."""
 
     text: str
     measured: str
@@ -49,7 +49,7 @@ def below(text: str, value: float | None, limit: float, unit: str = "") -> Bar:
 
 
 def shown(value: float | None, unit: str) -> str:
-    """Return a value with three digits that mean something."""
+    """Return a value with three significant digits."""
     return "" if value is None else f"{number(value)}{unit}"
 
 
@@ -89,7 +89,7 @@ def burst(results: Results) -> Iterator[Bar]:
 
 
 def limit(rate: dict[str, float | None]) -> float | None:
-    """Return the runs per second of who spends on each run what both limits spend on it together."""
+    """Return the runs a second of a program that spends on each run what both limits spend on it."""
     memory, raw = rate["memory"], rate["raw"]
     return 1 / (1 / memory + 1 / raw) if memory and raw else None
 

@@ -1,9 +1,9 @@
 """Measures this template beside its peers and its limits, in one run: `make bench`.
 
-Each contender is installed in an environment of its own under build/bench and runs on the same
-database server, one after the other. Results: results.json, results.md and pictures in a folder of
-the database and the size, under build/bench/results; those of scenarios not run now are kept.
-Everything that it starts is gone at the end, also after Ctrl-C.
+Each contender is installed in an environment of its own under build/bench. They run one after the
+other on the same database server. The results are results.json, results.md and pictures in a folder
+for the database and the size, under build/bench/results. Earlier results of other scenarios are kept.
+Everything that it started is gone at the end, also after Ctrl-C.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SCENARIOS = (
     *("burst", "steady", "mixed", "idle", "change", "failover", "scale", "admin", "purge", "probe"),
     *("image", "round-trip"),
 )
-# The smallest is for the harness's own test: its figures mean nothing.
+# The smallest only tests the benchmark itself: its figures mean nothing.
 SIZES = ("small", "full", "smoke")
 BENCHMARKS = Path(__file__).resolve().parent
 DATABASES = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": Sqlite}
@@ -53,16 +53,16 @@ class Bench:
         self.repeats = repeats
         self._only = only
         self._installed: dict[str, Contender] = {}
-        # Who could not take part in the scenario at hand, and why.
+        # The contenders that cannot take part in the current scenario, and why.
         self.left_out: dict[str, str] = {}
 
     @property
     def installed(self) -> dict[str, Contender]:
-        """Those who have taken part so far."""
+        """The contenders that have taken part so far."""
         return self._installed
 
     def contenders(self, names: Sequence[str]) -> Iterator[Contender]:
-        """Return those of these who take part and can work with this database, installed."""
+        """Yield those of these contenders that take part and support this database, installed."""
         for name in names:
             if name not in CONTENDERS or (self._only and name not in self._only):
                 continue
@@ -89,7 +89,7 @@ class Bench:
         contender.migrate()
 
     def step(self, title: str) -> AbstractContextManager[None]:
-        """Say what is being done, and how long it took."""
+        """Print what is being done, and how long it took."""
         return machine.step(title)
 
 
@@ -114,7 +114,7 @@ def main() -> int:
         raise machine.Failed("The smallest size shows nothing that could be published.")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    # With it all that contenders import would be compiled anew at each start.
+    # With it, everything that contenders import would be compiled again at each start.
     os.environ.pop("PYTHONPYCACHEPREFIX", None)
     folder = BUILD / "results" / f"{kind}-{size}"
     folder.mkdir(parents=True, exist_ok=True)

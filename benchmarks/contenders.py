@@ -1,7 +1,7 @@
-"""Who is measured: each in an environment of its own, driven by the same verbs.
+"""The contenders that are measured: each in an environment of its own, with the same methods.
 
-A contender stores a scenario's jobs, starts, runs them and stops. What its jobs did is in the trace
-(programs/load.py), the same for all; what it remembers is in its tables.
+A contender stores a scenario's jobs, starts, runs them and stops. Its jobs write the same trace
+(programs/load.py) for every contender. Its own history is in its tables.
 """
 
 import json
@@ -29,24 +29,24 @@ BUILD = ROOT / "build" / os.environ.get("BENCH_FOLDER", "bench")
 
 
 class Failed(machine.Failed):
-    """A contender did not do what it was asked; the message has the end of its log."""
+    """A contender failed; the message has the end of its log."""
 
 
 class Contender:
-    """Somebody who runs jobs. `name` is the key of the results, `title` what people read."""
+    """A program that runs jobs. `name` is its key in the results, `title` the name that people read."""
 
     name = ""
     title = ""
     databases: tuple[str, ...] = ("postgresql",)
-    # Whose environment it uses, where that is another's (setups.py).
+    # The contender whose environment it uses, if not its own (setups.py).
     home = ""
     # Seconds that storing one job takes at the most.
     store_seconds = 0.01
-    # Its daily jobs can be due at multiples of so many seconds alone.
+    # Its daily jobs can only be due at multiples of this many seconds.
     align_seconds = 1
-    # Whether runs that are late are all made, so that the k-th start of a job is that of its k-th time.
+    # Whether it makes all late runs, so that the k-th start of a job belongs to its k-th time.
     makes_every_run = True
-    # What has to be known of its figures, in a few words without a full stop.
+    # What readers must know about its figures, in a few words without a full stop.
     note = ""
     # Counts runs with a final state and late ones, in SQL; empty for who keeps no history.
     finished_sql = ""
@@ -129,7 +129,7 @@ class Contender:
             self.processes.append(self.launch(command, **extra))
 
     def launch(self, command: tuple[str, ...], **extra: str) -> "subprocess.Popen[bytes]":
-        """Start one process, which the caller ends; what it says goes into the log."""
+        """Start one process, which the caller ends; its output goes into the log."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [str(self.python), *command],
@@ -142,7 +142,7 @@ class Contender:
             )
 
     def stop(self) -> None:
-        """End its processes: first politely, after a while not."""
+        """End its processes: by SIGTERM, and after a while by SIGKILL."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -189,7 +189,7 @@ class Contender:
         return self.count(self.missed_sql)
 
     def durable_at(self) -> float | None:
-        """Return when the last result was committed, None where nobody knows."""
+        """Return when the last result was committed, None if that is not known."""
         if self.database.kind != "postgresql" or not self.durable_sql:
             return None
         return float(self.database.ask(self.durable_sql)[0])  # type: ignore[union-attr]

@@ -16,9 +16,9 @@ from typing import Any
 
 @contextlib.contextmanager
 def through(database: Any, milliseconds: float) -> Iterator[None]:
-    """Let whoever connects to the database's address meanwhile have so much more way, each way.
+    """Delay all connections to the database's address meanwhile, by this many milliseconds each way.
 
-    What the database is asked by its own `ask` does not go this way.
+    The database's own `ask` does not use the proxy.
     """
     from contenders import Failed
     from stacks import free_port
@@ -44,7 +44,7 @@ def through(database: Any, milliseconds: float) -> Iterator[None]:
 
 
 class Side(asyncio.Protocol):
-    """One end of a connection: what it says reaches the other end after the delay, in order."""
+    """One end of a connection: its data reaches the other end after the delay, in order."""
 
     transport: asyncio.Transport
 

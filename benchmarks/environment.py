@@ -29,7 +29,7 @@ for name in json.loads(sys.argv[1]):
         pass
 print(json.dumps(found))
 """
-# Its first line is what all cores together have done since the start, in ticks.
+# Its first line has the work of all cores together since the start, in ticks.
 STAT = Path("/proc/stat")
 # What is written before each flush, about as much as a small transaction does.
 BLOCK = b"\0" * 8192
@@ -41,7 +41,7 @@ def now() -> str:
 
 
 def busy_cores(seconds: float = 3.0) -> float:
-    """Return how many cores have something to do while this waits, on average."""
+    """Return how many cores are busy while this waits, on average."""
     before = _ticks_used()
     time.sleep(seconds)
     return round((_ticks_used() - before) / os.sysconf("SC_CLK_TCK") / seconds, 2)
@@ -53,7 +53,7 @@ def _ticks_used() -> int:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Return what the machine is; `folder` lies on the disk whose flushes are counted."""
+    """Describe the machine; `folder` is on the disk whose flushes are counted."""
     return {
         "date": now(),
         "cpu": cpu_model(),
@@ -67,7 +67,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """Return what the processor calls itself."""
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -93,7 +93,7 @@ def flushes_per_second(folder: Path, seconds: float = 1.0) -> int:
 
 
 def commit() -> str:
-    """Return which state of this repository is measured, empty outside of one."""
+    """Return the measured commit of this repository, empty outside of a repository."""
     command = ("git", "-c", "safe.directory=*", "describe", "--always", "--dirty")
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip()

@@ -32,7 +32,7 @@ def percentile(values: Sequence[float], part: float) -> float | None:
 
 
 def summary(delays: Sequence[float]) -> dict[str, float | None]:
-    """Return what a table shows of delays, in milliseconds."""
+    """Return the figures of delays for a table, in milliseconds."""
     parts = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
     return {
         name: None if (value := percentile(delays, part)) is None else round(value * 1000, 1)

@@ -10,9 +10,9 @@ from typing import Any
 import bars
 from rows import HEADLINES, LIMITS, PEER, PEERS, Figure, Merged, Results, keys
 
-# Busy cores just before a scenario from which its figures are not to be trusted.
+# From this many busy cores just before a scenario on, its figures cannot be trusted.
 BUSY = 0.2
-# The columns of a table in their order; a scenario that is not here shows all it has.
+# The columns of a table in their order; a scenario that is not here shows all its columns.
 COLUMNS = {
     "burst": (
         *("runs_per_second", "p50_ms", "p99_ms", "ran", "twice", "missed", "statements_per_run"),
@@ -79,7 +79,7 @@ def database(content: dict[str, Any]) -> str:
 
 
 def machine(content: dict[str, Any]) -> str:
-    """Return what the figures were measured on, and a warning if it had something else to do."""
+    """Return the machine of the figures, and a warning if it was busy with something else."""
     known = content.get("environment", {})
     if not known:
         return ""
@@ -247,7 +247,10 @@ def moment(date: str) -> str:
 
 
 def publish(document: Path, kind: str, text: str) -> None:
-    """Put the tables between the two markers of this database. Raises ValueError if they are missing."""
+    """Put the tables between the two markers of this database.
+
+    :raises ValueError: if the markers are missing.
+    """
     begin, end = f"<!-- results {kind} -->", "<!-- end of results -->"
     before, found, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)

@@ -1,4 +1,4 @@
-"""What a results.json says: rows of a scenario, its repeats made one."""
+"""Reads a results.json: the rows of a scenario, with repeats merged."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from typing import Any
 
 Row = dict[str, Any]
 
-# What tells rows of a scenario apart, besides texts; a scenario may have PARAMETERS of its own.
+# The keys that identify rows of a scenario, besides texts. A scenario may have PARAMETERS of its own.
 PARAMETERS = ("jobs", "rate", "stored", "rows", "threads", "replicas")
-# Texts that were found out, not asked for.
+# Texts that were measured, not given.
 FINDINGS = ("note", "effect", "goes_on", "jobs_that_go_on")
-# What a scenario is compared by, and whether more of it is better.
+# The keys by which a scenario is compared, and whether more is better.
 HEADLINES: dict[str, tuple[tuple[str, ...], bool]] = {
     "burst": (("runs_per_second",), True),
     "steady": (("p99_ms",), False),
@@ -26,7 +26,7 @@ HEADLINES: dict[str, tuple[tuple[str, ...], bool]] = {
 }
 PEER = "django-apscheduler"
 PEERS = {"failover": "django-apscheduler-restarted"}
-# Those that do less than a scheduler: what they reach is the most that one could.
+# Contenders that do less than a scheduler: no scheduler can be faster.
 LIMITS = ("memory", "raw")
 
 

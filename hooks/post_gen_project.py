@@ -1,4 +1,4 @@
-"""Writes the project's secrets, drops what was not chosen and says how to go on."""
+"""Writes the project's secrets, removes the files of choices not taken, and says what to do next."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 # As JSON an answer is data whatever it holds: quotes and backslashes arrive escaped.
 ANSWERS: dict[str, str] = json.loads(r'''{{ cookiecutter | tojson }}''')  # fmt: skip
 
-# Beside .env, and like it never in git or in an image.
+# Beside .env, and like .env never in git or in an image.
 SECRETS = ".secrets"
 
 # Files that belong to one choice: the project keeps those of the answers, and loses the others.
@@ -41,9 +41,9 @@ def remove(path: Path) -> None:
 
 
 def fresh() -> dict[str, str]:
-    """Return the text of each file of a secret. The former keys that are still accepted are none.
+    """Return the text of each file of secrets. There are no former keys yet.
 
-    Their alphabet (A-Z a-z 0-9 - _) needs no quoting anywhere, in a URL or in SQL neither.
+    Their alphabet (A-Z a-z 0-9 - _) needs no quoting anywhere, not in a URL and not in SQL.
     """
     texts = {"django_secret_key": secrets.token_urlsafe(48) + "\n", "django_secret_key_fallbacks": ""}
     if ANSWERS["database"] != "sqlite":
@@ -73,7 +73,7 @@ def environment() -> str:
 
 
 def hsts() -> list[str]:
-    """Return the line that keeps browsers from wanting https of everything else at localhost."""
+    """Return the line that keeps browsers from demanding https of all other projects at localhost."""
     local = ANSWERS["proxy"] == "caddy" and ANSWERS["domain_name"] == "localhost"
     return ["DJANGO_HSTS_SECONDS=0"] if local else []
 
@@ -92,24 +92,24 @@ def write_new(name: str, text: str, mode: int) -> bool:
 
 
 def write_secrets() -> list[str]:
-    """Write the files of secrets that are not there, and return the names of those that were.
+    """Write the files of secrets that do not exist; return the names of those that exist.
 
-    Users of containers, who are others, may read a file that is mounted there. Other users of this
-    machine cannot enter the folder.
+    The users of the containers, which are other users, may read the files that are mounted there. Other
+    users of this machine cannot enter the folder.
     """
     Path(SECRETS).mkdir(mode=0o700, exist_ok=True)
     return [name for name, text in fresh().items() if not write_new(f"{SECRETS}/{name}", text, 0o644)]
 
 
 def address() -> str:
-    """Return where the project will be seen once it has started."""
+    """Return the address of the project once it has started."""
     if ANSWERS["proxy"] == "caddy":
         return f"https://{ANSWERS['domain_name']}/"
     return "http://localhost:8000/"
 
 
 def note_on_the_path(folder: str) -> str:
-    """Return what supervisor cannot cope with in the path of the project; empty if there is nothing."""
+    """Return a warning about a path that supervisor cannot use; empty if it can."""
     found = [mark for mark in ("%", '"') if mark in folder]
     if not found:
         return ""
@@ -120,7 +120,7 @@ def note_on_the_path(folder: str) -> str:
 
 
 def main() -> None:
-    """Finish the project and say how to go on."""
+    """Finish the project and say what to do next."""
     drop_what_was_not_chosen()
     kept = [] if write_new(".env", environment(), 0o600) else [".env"]
     kept += [f"{SECRETS}/{name}" for name in write_secrets()]

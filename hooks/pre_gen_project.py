@@ -16,7 +16,7 @@ NAME_LENGTH = 80
 SLUG_LENGTH = 40
 DOMAIN_LENGTH = 253
 
-# What Docker accepts in the name of an image and Compose in that of a project, both at once.
+# What Docker accepts as the name of an image, and Compose as that of a project.
 SLUG = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ZONE = re.compile(r"UTC|[A-Z][A-Za-z]+(/[A-Z][A-Za-z_-]+)+")
@@ -114,7 +114,7 @@ def shown(answer: str) -> str:
 
 VALIDATORS = (
     (project_name, "project_name"),
-    # The slug as it was given: cookiecutter.json keeps one that could leave its folder off the disk.
+    # The slug as it was given: cookiecutter.json replaces one that could lead out of the folder.
     (project_slug, "__slug_answer"),
     (domain_name, "domain_name"),
     (time_zone, "time_zone"),
@@ -122,7 +122,7 @@ VALIDATORS = (
 
 
 def main() -> None:
-    """Print what is wrong and exit with 1, or return when every answer is fine."""
+    """Print what is wrong and exit with 1, or return if every answer is accepted."""
     refusals = [refusal for check, answer in VALIDATORS if (refusal := check(ANSWERS[answer]))]
     for refusal in refusals:
         print(f"ERROR: {refusal}", file=sys.stderr)

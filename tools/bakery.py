@@ -1,4 +1,4 @@
-"""A project of this template for tools to work with: baked anew each time, installed once."""
+"""Generates a project for tools to work with: generated each time, installed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BIN = Path(sys.executable).parent
 
 
 def project(folder: Path, database: str) -> Path:
-    """Bake and install a project for this database; what is installed is kept for the next time."""
+    """Generate and install a project for this database; the environment is kept for the next time."""
     folder = folder / database
     path = folder / "my_project"
     path.mkdir(parents=True, exist_ok=True)

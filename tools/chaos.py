@@ -1,9 +1,9 @@
 """Runs a random mix of faults on real schedulers and writes a report: `make chaos`.
 
-Bakes and installs a project under build/chaos, starts three schedulers on a database of its own,
-kills, stops, freezes and cuts them off as a seed decides, and compares what ran with what the
-history tells. Exit code 1, with the findings, if anything is wrong. Everything that it starts is
-gone at the end, also after Ctrl-C.
+It generates and installs a project under build/chaos, and starts three schedulers on a database of
+their own. It kills, stops, freezes and cuts them off as a seed decides, and compares what ran with
+the history. It exits with 1, and prints the findings, if anything is wrong. Everything that it started
+is gone at the end, also after Ctrl-C.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
 
 
 def optional(kind: Callable[[str], Number]) -> Callable[[str], Number | None]:
-    """Return what reads a number, or nothing from an empty text, which make gives for what is not set."""
+    """Return a parser of numbers that reads None from an empty text, which `make` passes if unset."""
     return lambda text: kind(text) if text else None
 
 
@@ -63,7 +63,7 @@ def main() -> int:
         return 2
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     minutes = given.hours * 60 if given.hours else given.minutes or 5.0
-    # Whatever ends this program ends what it has started.
+    # A signal ends this program by an exception, so that it ends what it has started.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     print(f"A mix of faults on {database}, seed {seed}", flush=True)

@@ -1,7 +1,7 @@
-"""Shows the emitted project at work on this machine: `make demo`, and `make stop` ends it.
+"""Shows a generated project at work on this machine: `make demo`, and `make stop` ends it.
 
-Bakes the template with its default answers into build/demo, installs it, and starts web server and
-scheduler under supervisor. It may be interrupted anywhere and run again: finished steps are kept.
+It generates a project with the default answers in build/demo, installs it, and starts web server and
+scheduler under supervisor. It may be interrupted and run again: finished steps are kept.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ LOGS = PROJECT / "var" / "log"
 PASSWORD = DEMO / "admin-password.txt"
 SUPERVISOR = ("-c", "deploy/supervisor/supervisord.conf")
 
-# A socket's path may have 107 bytes, and supervisor's needs some below the project.
+# A socket's path may have 107 bytes; supervisor's socket is below the project.
 LONGEST_PATH = 80
-# The sample job runs every ten seconds; a slow machine may take some more to start everything.
+# The sample job runs every ten seconds; a slow machine takes longer to start everything.
 START_SECONDS = 90
 # Jobs get 30 seconds to finish, and supervisor waits ten more.
 STOP_SECONDS = 60
@@ -49,7 +49,7 @@ user.save()
 
 
 def demo() -> None:
-    """Run the demo from nothing, or from wherever the last one came to."""
+    """Run the demo, from the beginning or from where the last one ended."""
     if len(os.fsencode(PROJECT)) > LONGEST_PATH:
         raise Failed(f"{PROJECT} is too long for supervisor's socket: move this checkout to a shorter path.")
     started = time.monotonic()
@@ -79,7 +79,7 @@ def prepare() -> None:
     with step("Installing cookiecutter"):
         install(tools, ROOT / "tools" / "cookiecutter.txt")
     with step(f"Baking a project into {PROJECT.relative_to(ROOT)}"):
-        # An earlier project keeps its .env and its data; the person's own defaults do not count.
+        # An earlier project keeps its .env and its data. The user's own defaults are not used.
         config = DEMO / "cookiecutter.yaml"
         config.write_text(f"replay_dir: {json.dumps(str(DEMO / 'replay'))}\n")
         options = ("--no-input", "--overwrite-if-exists", "--output-dir", DEMO, "--config-file", config)
@@ -95,7 +95,7 @@ def prepare() -> None:
 
 
 def start() -> int:
-    """Start web server and scheduler, wait until both do their work, and return the web's port."""
+    """Start web server and scheduler, wait until both are ready, and return the web server's port."""
     port = free_port(8000)
     probes = free_port(port + 1)
     addresses = {"WEB_BIND": f"127.0.0.1:{port}", "SCHEDULER_HEALTH_ADDRESS": f"127.0.0.1:{probes}"}
@@ -116,7 +116,10 @@ def start() -> int:
 
 
 def wait_for(what: str, condition: Callable[[], bool], log: Path) -> None:
-    """Wait until a condition holds. Raises Failed with the end of the log when it never does."""
+    """Wait until a condition holds.
+
+    :raises Failed: with the end of the log, if it does not hold in time.
+    """
     deadline = time.monotonic() + START_SECONDS
     while not condition():
         if time.monotonic() > deadline:
@@ -134,7 +137,7 @@ def ready(address: str) -> bool:
 
 
 def last_run() -> int:
-    """Return the number of the sample job's last run that succeeded, 0 before there is one."""
+    """Return the id of the sample job's last successful run, 0 if there is none."""
     path = PROJECT / "var" / "db.sqlite3"
     query = (
         "SELECT max(id) FROM jobstore_djangojobexecution WHERE job_id = 'heartbeat' AND status = 'Executed'"
@@ -187,7 +190,7 @@ def inside(program: str, *arguments: str, **extra: str) -> str:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Refuse to work at the same time as another `make demo` or `make stop` here."""
+    """Refuse to run beside another `make demo` or `make stop` in this folder."""
     DEMO.mkdir(parents=True, exist_ok=True)
     with (DEMO / "lock").open("w") as file:
         try:

@@ -1,4 +1,4 @@
-"""What the demo asks of this machine: commands, virtual environments, ports, and the time they take."""
+"""Helpers for tools: commands, virtual environments, free ports, and the time that steps take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What a shell may hold for another project, and what must not reach this one.
+# Variables that a shell may hold for another project, and that must not reach this one.
 FOREIGN = ("DATABASE_", "DJANGO_", "JOB_", "PIP_REQUIRE", "PYTHON", "SCHEDULER_", "WEB_")
 FOREIGN_NAMES = ("FORWARDED_ALLOW_IPS", "LOG_LEVEL", "TIME_ZONE", "VIRTUAL_ENV")
 
@@ -23,12 +23,12 @@ NO_VENV = "On Debian and Ubuntu virtual environments need a package of their own
 
 
 class Failed(Exception):
-    """A step did not succeed; the message is for the person who ran it."""
+    """A step failed; the message is for the person who ran it."""
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Say what is being done, and how long it took."""
+    """Print what is being done, and how long it took."""
     started = time.monotonic()
     print(f"  {title:<58}", end="", flush=True)
     try:
@@ -40,7 +40,10 @@ def step(title: str) -> Iterator[None]:
 
 
 def run(*command: str | Path, cwd: Path, **extra: str) -> str:
-    """Run a command with `extra` in its environment, and return its output. Raises Failed."""
+    """Run a command with `extra` in its environment; return its output.
+
+    :raises Failed: if its exit code is not 0.
+    """
     own = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN) and k not in FOREIGN_NAMES}
     done = subprocess.run(
         [str(part) for part in command],
@@ -59,9 +62,12 @@ def run(*command: str | Path, cwd: Path, **extra: str) -> str:
 
 
 def install(environment: Path, *locks: Path) -> None:
-    """Make a virtual environment of exactly these locks, unless there is one already."""
+    """Make a virtual environment with exactly these lock files, unless it exists already.
+
+    :raises Failed: if a command fails.
+    """
     digest = fingerprint(*locks)
-    # Written last: an environment without it was interrupted, or is of other locks.
+    # Written last: an environment without it was interrupted, or has other lock files.
     marker = environment / "installed"
     if marker.is_file() and marker.read_text() == digest:
         return
@@ -76,13 +82,16 @@ def install(environment: Path, *locks: Path) -> None:
 
 
 def fingerprint(*locks: Path) -> str:
-    """Return what stands in the marker of an environment of these locks."""
+    """Return the content of the marker of an environment with these lock files."""
     content = b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()
     return hashlib.sha256(content).hexdigest()
 
 
 def free_port(first: int) -> int:
-    """Return the first port from `first` on that nobody listens on."""
+    """Return the first free port from `first` on.
+
+    :raises Failed: if 200 ports in a row are taken.
+    """
     for port in range(first, first + 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -99,5 +108,5 @@ def tail(log: Path) -> str:
 
 
 def indented(text: str, lines: int) -> str:
-    """Return the last lines of a text, set off from what stands around them."""
+    """Return the last lines of a text, indented."""
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

@@ -1,7 +1,8 @@
 """Takes the picture at the top of the README: `make picture`.
 
-Bakes a project, gives it the jobs of a small shop, lets them run for some minutes, and photographs
-the admin's list of jobs in Chromium. Run it again when the page has changed, and look at the result.
+It generates a project with the jobs of a small shop, lets them run for some minutes, and takes a
+screenshot of the admin's list of jobs in Chromium. Run it again when the page has changed, and look at
+the result.
 """
 
 import argparse
@@ -136,7 +137,7 @@ def photograph(site: Site, path: str) -> None:
         page.add_init_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
         log_in(page, f"/admin/login/?next={path}")
         page.wait_for_load_state("networkidle")
-        # As high as what there is to see, without the empty rest of the window.
+        # As high as the content, without the empty rest of the window.
         bottom = page.evaluate("Math.ceil(document.querySelector('#content').getBoundingClientRect().bottom)")
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": min(MOST_HEIGHT, bottom + 8)}
         page.screenshot(path=PICTURE, clip=clip)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The function that every contender's jobs call: it notes when it started, at next to no cost.
+"""The function that every contender's jobs call: it records when it started, at almost no cost.
 
 Each call appends 12 bytes to the file that BENCH_TRACE names: the job's number and the time by this
 machine's clock. `trace.py` reads them.

@@ -14,12 +14,12 @@ PARAMETERS = ("rate",)
 # (Runs a second) and the seconds that are measured.
 SIZES = {"smoke": ((5,), 4), "small": ((1, 100, 1000), 20), "full": ((1, 100, 1000), 60)}
 
-# Seconds in which code and caches get warm; what starts in them is not counted.
+# Seconds in which code and caches warm up; runs that start in them are not counted.
 WARM_UP = 3
 # Seconds after the last time that counts in which late runs may still start.
 PATIENCE = 5.0
-# Who may leave times out is taken to leave out none if so many of the runs that were due have
-# started, those of the last seconds not counted.
+# A contender that may leave times out counts as complete if this share of the due runs has started,
+# without the last seconds.
 MOST, ALLOWED = 0.99, 3.0
 
 OPTIONS = {"misfire_grace_time": None, "coalesce": False, "max_instances": 1000}
