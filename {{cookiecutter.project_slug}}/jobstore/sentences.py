@@ -1,7 +1,7 @@
-"""Sentences that are written in English and shown in the language of whoever looks.
+"""Sentences that are written in English and shown in the reader's language.
 
 Errors are raised in processes without a language of their own, and their texts are logged and
-stored: `str` of one is English, always. A page translates it when it shows it.
+stored. So `str` of an error is always English. A page translates it when it shows it.
 
     raise NoSuchJob(said(_("There is no job %(job)r."), job=job_id))  # _ is gettext_noop
 
@@ -17,7 +17,7 @@ Change = Callable[[str], str]
 
 
 class Sentence(str):
-    """A text in English that knows how it was made, so that it can be made in another language."""
+    """An English text that knows its message and values, so that it can be translated later."""
 
     __slots__ = ("_changes", "_msgid", "_values")
     _msgid: str
@@ -32,13 +32,13 @@ class Sentence(str):
         return sentence
 
     def translated(self) -> str:
-        """Return the sentence in the present language."""
+        """Return the sentence in the current language."""
         values = {name: _translated(value) for name, value in self._values.items()}
         text = gettext(self._msgid)
         return _changed(text % values if values else text, self._changes)
 
     def changed(self, change: Change) -> "Sentence":
-        """Return the sentence changed by a function, in every language."""
+        """Return the sentence with a change that also applies to its translations."""
         return Sentence.of(self._msgid, self._values, (*self._changes, change))
 
     def __reduce__(self) -> Any:
@@ -55,19 +55,19 @@ def said(msgid: str, **values: Any) -> Sentence:
 
 
 def told(error: BaseException) -> str:
-    """Return the text of an error, as the sentence that it was raised with if it was one."""
+    """Return the text of an error: the Sentence that it was raised with, if it was one."""
     first = error.args[0] if len(error.args) == 1 else None
     return first if isinstance(first, Sentence) else str(error)
 
 
 def shown(text: object) -> str:
-    """Return a sentence, or that of an error, in the present language; any other text as it is."""
+    """Return a sentence, or that of an error, in the current language; any other text as it is."""
     text = told(text) if isinstance(text, BaseException) else text
     return str(_translated(text))
 
 
 def changed(text: str, change: Change) -> str:
-    """Return a text changed by a function: a sentence in every language."""
+    """Return a text changed by a function; a Sentence is changed in every language."""
     return text.changed(change) if isinstance(text, Sentence) else change(text)
 
 

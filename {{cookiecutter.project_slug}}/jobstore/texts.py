@@ -54,5 +54,5 @@ def _escaped(character: str) -> str:
 
 
 def requester(text: str) -> str:
-    """Return who asked for a run, as people read it: of a start, without the id of its process."""
+    """Return who asked for a run, as text for people; for a start, without the process's id."""
     return re.sub(r" \([0-9a-f-]{36}\)$", "", text)

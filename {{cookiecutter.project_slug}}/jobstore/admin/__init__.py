@@ -1,6 +1,6 @@
-"""The admin: an overview, jobs and what may be done with them, their history, and the processes.
+"""The admin: an overview, jobs and their actions, the history, and the scheduler processes.
 
-It reads and writes rows, nothing else: a web process never starts a scheduler (invariant I10).
+It only reads and writes rows: a web process never starts a scheduler or runs a job.
 """
 
 from jobstore.admin.dashboard.entry import Overview, OverviewAdmin

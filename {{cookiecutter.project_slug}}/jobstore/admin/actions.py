@@ -1,4 +1,4 @@
-"""What may be done with jobs, each with a permission and an audit entry of its own."""
+"""The actions on jobs, each with a permission and an audit entry of its own."""
 
 import dataclasses
 import time
@@ -26,10 +26,10 @@ from jobstore.sentences import shown
 
 Run = DjangoJobExecution
 
-# Jobs that can be run or retired together; more are hardly meant.
+# Jobs that can be run or retired together; more are probably a mistake.
 MAX_SELECTED_JOBS = 100
-# Runs that were asked for at once of which each gets a message of its own. Of more, those that are
-# well are counted, so that the others show.
+# Runs that were requested together and get a message each. If there are more, successful runs are
+# only counted, so that the others are seen.
 MAX_MESSAGES = 10
 WELL: dict[str, tuple[int, Any]] = {
     Run.SUCCESS: (
@@ -58,7 +58,7 @@ WITHOUT_SCHEDULER = ngettext_lazy(
     "%(number)d jobs wait for a scheduler; they run in their turn.",
     "number",
 )
-# Seconds between two looks at a run that was asked for.
+# Seconds between two looks at a requested run.
 POLL_SECONDS = 0.1
 
 NOBODY = gettext_lazy(
@@ -66,7 +66,7 @@ NOBODY = gettext_lazy(
     "it will run what was requested."
 )
 
-# How a run that was asked for may end, other than well or with an error.
+# How a requested run may end, other than with success or an error.
 ENDS: dict[str, tuple[int, Any]] = {
     Run.MAX_INSTANCES: (messages.WARNING, gettext_lazy("Job %(job)s was skipped. %(reason)s")),
     Run.MISSED: (messages.WARNING, gettext_lazy("Job %(job)s was missed. %(reason)s")),
@@ -112,7 +112,7 @@ class JobActions(ReadOnlyAdmin):
     )
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may ask for runs."""
+        """Tell whether the user may request runs."""
         return api.may(request.user, "run")
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
@@ -125,9 +125,9 @@ class JobActions(ReadOnlyAdmin):
 
     @admin.action(description=gettext_lazy("Run the selected jobs now"), permissions=["run"])
     def run_selected_jobs(self, request: HttpRequest, queryset: QuerySet[DjangoJob]) -> None:
-        """Ask the active scheduler for a run of each job, and tell what became of them.
+        """Request a run of each job from the active scheduler, and show what became of them.
 
-        Whatever is not finished after APSCHEDULER_RUN_NOW_TIMEOUT goes on; nothing is cut.
+        Runs that have not ended after APSCHEDULER_RUN_NOW_TIMEOUT seconds continue.
         """
         asked = self._request_runs(request, self._together(request, queryset))
         active = look_for_active()
@@ -149,7 +149,7 @@ class JobActions(ReadOnlyAdmin):
                 self.message_user(request, self._with_link(request, text, run), level)
 
     def _request_runs(self, request: HttpRequest, jobs: list[DjangoJob]) -> list[int]:
-        """Ask for a run of each job and write it into the admin's log, in one transaction."""
+        """Request a run of each job and write it into the admin's log, in one transaction."""
         runnable = []
         for job in jobs:
             named = {"job": job.pk, "reason": job.quarantine_reason}
@@ -202,9 +202,9 @@ class JobActions(ReadOnlyAdmin):
     def retire_selected_jobs(
         self, request: HttpRequest, queryset: QuerySet[DjangoJob]
     ) -> TemplateResponse | None:
-        """Take jobs out of service, once that was confirmed. Their history stays.
+        """Take jobs out of service after a confirmation. Their history stays.
 
-        What was asked for of them and has not started is cancelled.
+        Their requested runs that have not started are cancelled.
         """
         in_service = queryset.filter(retired_at=None)
         if request.POST.get("post") == "yes":
@@ -235,7 +235,7 @@ class JobActions(ReadOnlyAdmin):
     def _with_link(
         self, request: HttpRequest, text: str, run: DjangoJobExecution
     ) -> str | SafeString:
-        # A traceback's worth of text would not fit into a message.
+        # A text as long as a traceback would not fit into a message.
         text = text if len(text) <= 500 else f"{text[:500]}…"
         address = page_of(self.admin_site, run)
         if not address or not request.user.has_perm("jobstore.view_djangojobexecution"):
@@ -261,7 +261,7 @@ class JobActions(ReadOnlyAdmin):
         change: Callable[[DjangoJob, Any], bool],
         words: Words,
     ) -> None:
-        """Change each job, and say which were changed, which need not be and which cannot be."""
+        """Change each job, and say which were changed, needed no change, or cannot be changed."""
         changed: list[DjangoJob] = []
         unchanged: list[DjangoJob] = []
         for job in list(jobs):
@@ -302,7 +302,7 @@ def _wait_for(runs: list[int]) -> None:
     """Wait until the runs are finished, at most APSCHEDULER_RUN_NOW_TIMEOUT seconds."""
     using = router.db_for_write(Run)
     if connections[using].in_atomic_block:
-        return  # nobody sees the requests before this transaction ends
+        return  # no scheduler sees the requests before this transaction ends
     unfinished = Run.objects.using(using).filter(pk__in=runs, status__in=Run.UNFINISHED)
     deadline = time.monotonic() + conf.get("APSCHEDULER_RUN_NOW_TIMEOUT")
     while unfinished.exists() and time.monotonic() < deadline:
@@ -310,7 +310,7 @@ def _wait_for(runs: list[int]) -> None:
 
 
 def _told(run: DjangoJobExecution, active: Active | None) -> tuple[int, str]:
-    """Return the message about a run that was asked for, and its level."""
+    """Return the message about a requested run, and its level."""
     named = {"job": run.job_id, "duration": seconds(run.duration)}
     if run.status == Run.SUCCESS:
         return messages.SUCCESS, _("Job %(job)s ran in %(duration)s.") % named

@@ -1,8 +1,8 @@
-"""What a job's function is called with, as a form.
+"""The arguments of a job's function as a form.
 
-Functions that the code offers with types have a field for each argument; of any other the arguments
-are written as JSON. Secret values are never sent to the browser: a mask stands for them, and what
-is masked stays as it is stored.
+Functions that the code offers with types have a field for each argument. The arguments of all
+others are written as JSON. Secret values are never sent to the browser: a mask stands for them, and
+a masked value stays as it is stored.
 """
 
 import json
@@ -28,7 +28,7 @@ SWITCH = {"true": gettext_lazy("true"), "false": gettext_lazy("false")}
 
 
 class NotJson(Exception):
-    """Arguments that JSON cannot tell, such as dates."""
+    """Arguments that JSON cannot hold, such as dates."""
 
 
 class JsonField(forms.CharField):
@@ -87,7 +87,7 @@ class ArgumentsForm(forms.Form):
         super().__init__(data)
         self._stored = stored or ((), {})
         self._offer = offer
-        # What cannot be told by the fields stays as it is.
+        # Arguments that the fields cannot show stay as they are.
         self.is_fixed = False
         typed = offer is not None and all(one.kind != "any" for one in offer.fields)
         self.is_typed = typed and not self._stored[0]
@@ -115,7 +115,7 @@ class ArgumentsForm(forms.Form):
         return masking.shown(None, *self._stored)
 
     def call(self) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments that are meant, with the secrets that were kept."""
+        """Return the filled-in arguments, with the stored values of masked secrets."""
         if self.is_fixed:
             return list(self._stored[0]), dict(self._stored[1])
         if self.is_typed:
@@ -123,7 +123,7 @@ class ArgumentsForm(forms.Form):
         return self.cleaned_data["args"], self.cleaned_data["kwargs"]
 
     def has_changed(self) -> bool:
-        """Tell whether other arguments are meant than the stored ones. Call it on a valid form."""
+        """Tell whether the arguments differ from the stored ones. Call it on a valid form."""
         return self.call() != (list(self._stored[0]), dict(self._stored[1]))
 
     def clean(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class ArgumentsForm(forms.Form):
         return values
 
     def place(self, error: Exception) -> None:
-        """Show what an operation says of the arguments at a field that is meant."""
+        """Show an operation's error about the arguments at the field that it concerns."""
         text = str(error)
         names = [name for name in self.fields if f"{name.removeprefix(PREFIX)!r}" in text]
         self.add_error(next(iter([*names, *reversed(self.fields)]), None), shown(error))
@@ -197,12 +197,12 @@ class ArgumentsForm(forms.Form):
         return found
 
     def _has(self, one: Field) -> bool:
-        """Tell whether an empty text is what is stored of an argument."""
+        """Tell whether the stored value of an argument is an empty text."""
         return bool(self._stored[1].get(one.name) == "")
 
 
 def unmasked(value: Any, stored: Any) -> Any:
-    """Return a value with what is stored at the same place instead of each mask.
+    """Return a value in which each mask is replaced by the stored value at the same place.
 
     :raises ValueError: for a mask where nothing is stored.
     """
@@ -227,7 +227,7 @@ def unmasked(value: Any, stored: Any) -> Any:
 def _texts(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, str]:
     """Return arguments as JSON, secret ones masked.
 
-    :raises NotJson: if JSON cannot tell them.
+    :raises NotJson: if JSON cannot hold them.
     """
     try:
         for value in (list(args), dict(kwargs)):

@@ -1,4 +1,4 @@
-"""What the pages share: nobody adds or edits rows by hand, and a banner says who is active."""
+"""The parts that all pages share: nobody edits rows by hand, and a banner says who is active."""
 
 import contextlib
 import dataclasses
@@ -19,9 +19,9 @@ from jobstore.admin.display import moment
 from jobstore.admin.filters import FilterForm
 from jobstore.models import DjangoJob, SchedulerInstance, SchedulerLease, database_now
 
-# What is raised, by Django or a database, for a filter or a search that makes no sense.
+# The errors of Django or a database for a wrong filter or search.
 CANNOT_ASK = (ValueError, TypeError, OverflowError, FieldError, ValidationError, DatabaseError)
-# What the filters of a page put behind a field's name.
+# The lookups that the filters of a page put after a field's name.
 LOOKUPS = ("", "exact", "isnull", "gte", "lt")
 
 
@@ -48,16 +48,16 @@ def look_for_active() -> Active | None:
     ).first()
     if lease is None or lease.expires_at is None or lease.expires_at <= database_now(using):
         return None
-    # A holder that left no row is known by its id.
+    # A holder without a row is shown by its id.
     known = SchedulerInstance(host=lease.host, pid=lease.pid) if lease.host else lease.holder
     return Active(str(known), lease)
 
 
 def _is_refused(request: HttpRequest, response: HttpResponse) -> bool:
-    """Tell whether Django gives up on what an address asks for, of which it says nothing.
+    """Tell whether Django refuses an address, about which it gives no message.
 
-    It leads to the whole list, with a mark; of an address with the mark it says that the database
-    were out of order.
+    It redirects to the whole list with a mark. For an address with the mark it would say that the
+    database is broken.
     """
     leads_to_mark = getattr(response, "url", "").endswith(f"?{ERROR_FLAG}=1")
     return leads_to_mark or ERROR_FLAG in request.GET
@@ -66,7 +66,7 @@ def _is_refused(request: HttpRequest, response: HttpResponse) -> bool:
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Rows are written by the scheduler and by actions only."""
 
-    # Counts beside filters would read all of the history once for each.
+    # Each count beside a filter would read the whole history.
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
 
@@ -86,13 +86,13 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> HttpResponse:
         """Show the list below a banner that says who is active.
 
-        What an address asks for that no database can answer is left out, with a message.
+        Parts of an address that no database can answer are ignored, with a message.
         """
         if not self._are_keys(request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)):
             text = _("There is no such row; nothing was done.")
             self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(request.path)
-        # As a function: a list that is not rendered, since an action was posted, need not ask.
+        # A function: if an action was posted and no list is shown, the database is not asked.
         context = {"look_for_active": look_for_active} | (extra_context or {})
         if request.method == "GET" and (form := self.filters_of(request)) and form.has_blanks:
             return HttpResponseRedirect(request.path + form.without_blanks)
@@ -102,7 +102,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             with self._harmless():
                 response = super().changelist_view(request, context)
                 if isinstance(response, TemplateResponse):
-                    # Most of what can go wrong does so when the rows are read, which is now.
+                    # Most errors occur when the rows are read, which is now.
                     response.render()
                 if not _is_refused(request, response):
                     return response
@@ -118,7 +118,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return None if form is None else form.of(request.GET)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Allow what the page itself offers; any other is a way to read what it does not show."""
+        """Allow only lookups of the page itself; others could reveal values it does not show."""
         name, _, kind = lookup.partition("__")
         offered = {
             one if isinstance(one, str) else getattr(one, "parameter_name", None)
@@ -129,7 +129,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return a row, or None for what no database takes for a key."""
+        """Return a row, or None for a text that no database accepts as a key."""
         if not self._are_keys([object_id]):
             return None
         return super().get_object(request, object_id, from_field)
@@ -148,7 +148,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Let a statement fail without harm to a transaction of the whole request."""
+        """Let a statement fail without harm to a transaction around the whole request."""
         using = router.db_for_read(self.model)
         if connections[using].in_atomic_block:
             with transaction.atomic(using=using):

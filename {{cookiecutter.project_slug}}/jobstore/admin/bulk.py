@@ -1,7 +1,7 @@
-"""What may be done with many runs at once: with those that are selected, or with all that match.
+"""The actions on many runs at once: on the selected ones, or on all that match.
 
-All that match are found by the filters in the address, within the bounds of the list. They are
-changed in batches, once a page that says how many and which was confirmed.
+The filters in the address say which runs match, within the limits of the list. They are changed in
+batches, after a confirmation that says how many and which they are.
 """
 
 import collections
@@ -42,7 +42,7 @@ from jobstore.models import DjangoJobExecution
 
 Run = DjangoJobExecution
 
-# Runs that are changed together at the most; more are hardly meant.
+# Runs that are changed together at most; more are probably a mistake.
 MAX_CHANGED_RUNS = 10_000
 # Runs that are counted in one statement, by their ids.
 COUNTED_RUNS = 1_000
@@ -64,7 +64,7 @@ class Verb:
     right: str
     act: Callable[..., api.Outcome]
     statuses: tuple[str, ...]
-    # Whether it cannot be taken back.
+    # Whether it cannot be undone.
     is_final: bool = False
 
 
@@ -120,21 +120,21 @@ class RunActions(ReadOnlyAdmin):
     actions = ("run_selected_again", "cancel_selected_requests", "export_selected")
 
     def has_run_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may ask for runs."""
+        """Tell whether the user may request runs."""
         return api.may(request.user, "run")
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may take requests back."""
+        """Tell whether the user may cancel requested runs."""
         return api.may(request.user, "cancel")
 
     @admin.action(description=gettext_lazy("Run the selected runs again"), permissions=["run"])
     def run_selected_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Ask for another run of each, with the arguments that it had."""
+        """Request another run of each, with the arguments that it had."""
         self._change(request, VERBS["run-again"], _keys(queryset))
 
     @admin.action(description=gettext_lazy("Cancel the selected requests"), permissions=["cancel"])
     def cancel_selected_requests(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Take back runs that were asked for and that no scheduler has started yet."""
+        """Cancel requested runs that no scheduler has started yet."""
         self._change(request, VERBS["cancel"], _keys(queryset))
 
     @admin.action(description=gettext_lazy("Export the selected runs as CSV"), permissions=["view"])
@@ -145,7 +145,7 @@ class RunActions(ReadOnlyAdmin):
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
     ) -> HttpResponse | None:
-        """Refuse Django's own way to act on all pages at once: it would load every row."""
+        """Refuse Django's own way to act on all pages: it would load every row."""
         if request.POST.get("select_across") not in (None, "", "0"):
             text = _(
                 "Use the links below the filters for all runs that match; `manage.py "
@@ -173,7 +173,7 @@ class RunActions(ReadOnlyAdmin):
         return reverse("admin:jobstore_run_all", args=(name,), current_app=site)
 
     def all_view(self, request: HttpRequest, name: str) -> HttpResponseBase:
-        """Do something with all runs that match the address, once that was confirmed."""
+        """Run an action on all runs that match the address, after a confirmation."""
         verb = VERBS.get(name)
         if verb is None and name != EXPORT:
             raise Http404
@@ -184,7 +184,7 @@ class RunActions(ReadOnlyAdmin):
         filters = RunFilters.of(request.GET)
         back = self._list_address() + filters.own_query
         if not filters.is_valid():
-            return HttpResponseRedirect(back)  # where it says what is wrong
+            return HttpResponseRedirect(back)  # the list says what is wrong
         if verb is None:
             return self._export(request, filters, back)
         return self._change_all(request, verb, filters, back)
@@ -202,7 +202,7 @@ class RunActions(ReadOnlyAdmin):
     def _change_all(
         self, request: HttpRequest, verb: Verb, filters: RunFilters, back: str
     ) -> HttpResponse:
-        # What is written after the question was asked is not meant.
+        # Runs that were written after the question was asked are not included.
         newest = request.POST.get("newest", "")
         newest_id = int(newest) if newest.isascii() and newest.isdecimal() else None
         if newest_id is not None and not self._are_keys([newest]):
@@ -253,7 +253,7 @@ class RunActions(ReadOnlyAdmin):
         return HttpResponseRedirect(back)
 
     def _change(self, request: HttpRequest, verb: Verb, ids: list[int]) -> None:
-        """Change runs in batches, each with its entries in both logs, and tell what came of it."""
+        """Change runs in batches, each with entries in both logs, and show the outcome."""
         total = api.Outcome()
         for batch in batched(ids, BATCH_RUNS):
             with transaction.atomic(using=router.db_for_write(Run)), api.through("admin"):
@@ -291,7 +291,7 @@ def _grouped(number: int) -> str:
 
 
 def _counts(ids: Iterable[int]) -> dict[str, list[tuple[str, int]]]:
-    """Return how many of some runs are of each status and of each job, the most first."""
+    """Return how many of these runs each status and each job has, the most frequent first."""
     statuses: collections.Counter[str] = collections.Counter()
     jobs: collections.Counter[str] = collections.Counter()
     for batch in batched(list(ids), COUNTED_RUNS):

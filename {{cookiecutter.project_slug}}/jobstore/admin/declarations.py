@@ -19,7 +19,7 @@ PARTS = (
 
 
 def edited_mark(job: DjangoJob) -> SafeString | str:
-    """Return a mark for a job that an operator has changed; nothing for others."""
+    """Return a mark for a job that an operator has changed; empty for others."""
     parts = edits.parts(job) if job.declaration else []
     if not parts:
         return ""
@@ -29,7 +29,7 @@ def edited_mark(job: DjangoJob) -> SafeString | str:
 
 
 def compared(job: DjangoJob) -> str:
-    """Return whether the code declares a job, and each part that is stored otherwise."""
+    """Return whether the code declares a job, and the parts that differ from the code."""
     if not job.declaration:
         return _("no")
     differences = api.differs_from_code(job)

@@ -23,12 +23,12 @@ from jobstore.util import get_local_dt_format
 
 NOTHING = "-"
 
-# Columns of a run that a list has no use for and that may be long.
+# Columns of a run that may be long, and that a list does not show.
 LONG_TEXTS = ("result", "exception", "traceback", "note", "arguments", "arguments_state")
 
 Run, Role = DjangoJobExecution, SchedulerInstance.Role
 
-# What a word means to whoever looks after the jobs; a word that is not here is shown plainly.
+# The meaning of a word, by which it is coloured; other words are shown plainly.
 MEANINGS: dict[str, str] = {
     Run.SUCCESS: "good",
     Run.RUNNING: "busy",
@@ -68,7 +68,7 @@ def badge(word: str) -> SafeString:
 
 
 def with_reason(word: str, reason: object, *, is_problem: bool = True) -> SafeString:
-    """Return a badge and the reason of what it says, if there is one."""
+    """Return a badge, with the reason if there is one."""
     if not reason:
         return badge(word)
     quiet = "" if is_problem else " jobstore-questionable"
@@ -87,7 +87,7 @@ def local(when: dt.datetime) -> dt.datetime:
 
 
 def seconds(length: Decimal | float | dt.timedelta | None) -> str:
-    """Return a length in seconds; the quickest run has one too."""
+    """Return a length of time in seconds."""
     if length is None:
         return NOTHING
     value = length.total_seconds() if isinstance(length, dt.timedelta) else float(length)
@@ -124,7 +124,7 @@ def history_of(site: AdminSite, job_id: str) -> str:
 def _address(site: AdminSite, name: str, *args: str) -> str:
     try:
         return reverse(f"admin:{name}", args=args, current_app=site.name)
-    except NoReverseMatch:  # a project may show some of the pages only
+    except NoReverseMatch:  # a project may show only some of the pages
         return ""
 
 

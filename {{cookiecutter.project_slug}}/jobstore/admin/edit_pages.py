@@ -1,4 +1,4 @@
-"""What the pages that change jobs share: forms, then a preview, then saving what was looked at."""
+"""The parts that all pages that change jobs share: forms, then a preview, then saving it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ TEMPLATES = "admin/jobstore/djangojob"
 
 @dataclasses.dataclass
 class Edit:
-    """One page: its forms, and the operation that stores what is filled in."""
+    """One page: its forms, and the operation that stores them."""
 
     title: str
     forms: Sequence[Any]
@@ -43,7 +43,7 @@ class Edit:
 
 
 class EditPages(ReadOnlyAdmin):
-    """Shows forms, the preview of what they would do, and saves what was looked at."""
+    """Shows forms and a preview of their effect, and saves what was previewed."""
 
     def _job(self, request: HttpRequest, object_id: str, verb: str) -> DjangoJob:
         key = unquote(object_id)
@@ -56,7 +56,7 @@ class EditPages(ReadOnlyAdmin):
         return job
 
     def _answer(self, request: HttpRequest, edit: Edit) -> HttpResponse:
-        """Show the page, with a preview if the forms are right, or save what was looked at."""
+        """Show the page, with a preview if the forms are valid, or save what was previewed."""
         context = edit.context
         if request.method == "POST" and _are_valid(edit.forms):
             seen = digest_of(request.POST)
@@ -88,7 +88,7 @@ class EditPages(ReadOnlyAdmin):
         return self._render(request, "editor", context)
 
     def _look_again(self, edit: Edit) -> None:
-        """Compare what was filled in with what somebody else has saved meanwhile."""
+        """Compare the forms with what somebody else has saved meanwhile."""
         if edit.job is None:
             return
         edit.job.refresh_from_db()
@@ -145,5 +145,5 @@ def _has_changed(edit: Edit) -> bool:
 
 
 def _are_valid(found: Sequence[forms.Form]) -> bool:
-    """Tell whether all forms are right; each of them is looked at, so that all mistakes show."""
+    """Tell whether all forms are valid. Each one is validated, so that all mistakes are shown."""
     return not sum(not form.is_valid() for form in found)

@@ -1,7 +1,7 @@
-"""Pages that change what a job is, and that add jobs: fill in, look at the preview, save.
+"""Pages that change and add jobs: fill in, look at the preview, save.
 
-They need no script. Each of them calls one operation; what that refuses stands at a field, and what
-was filled in stays.
+They need no script. Each one calls one operation. If that refuses, the error is shown at a field,
+and nothing that was filled in is lost.
 """
 
 from typing import Any
@@ -26,12 +26,12 @@ from jobstore.declarations.offers import Offer
 from jobstore.models import DjangoJob
 from jobstore.sentences import shown
 
-# The pages of one job, by what follows its address.
+# The pages of one job, by the end of their addresses.
 PAGES = ("schedule", "options", "clone", "reset")
 
 
 class JobEditor(EditPages):
-    """Changes of schedules, arguments and options; new jobs, clones, and the way back to code."""
+    """Changes of schedules, arguments and options; new jobs, clones, and the reset to code."""
 
     class Media:
         css = {"all": ["jobstore/editor.css"]}
@@ -55,7 +55,7 @@ class JobEditor(EditPages):
     def editing_links(
         self, request: HttpRequest, job: DjangoJob, *, is_resettable: bool
     ) -> dict[str, str]:
-        """Return the pages that the user may open for a job: their addresses, by what they do."""
+        """Return the addresses of the pages that the user may open for a job, by name."""
         if job.retired_at is not None:
             return {}
         links = {}
@@ -98,7 +98,7 @@ class JobEditor(EditPages):
         return self._answer(request, edit)
 
     def options_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Change what a job is called with, and how it runs."""
+        """Change the arguments and the options of a job."""
         job = self._job(request, object_id, "edit")
         try:
             found = api.definition(job)
@@ -216,7 +216,7 @@ class JobEditor(EditPages):
         return self._answer(request, edit)
 
     def reset_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Take a job back to what the code declares, once that was confirmed."""
+        """Reset a job to what the code declares, after a confirmation."""
         job = self._job(request, object_id, "edit")
         differences = api.differs_from_code(job)
         if request.method == "POST":
@@ -250,7 +250,7 @@ def _place(
     schedule: ScheduleForm | None = None,
     new: forms.Form | None = None,
 ) -> None:
-    """Show what an operation says at the field that is meant."""
+    """Show an operation's error at the field that it concerns."""
     if isinstance(error, api.InvalidArguments):
         arguments.place(error)
     elif isinstance(error, api.InvalidSchedule) and schedule is not None:

@@ -21,21 +21,21 @@ COLUMNS = (
     *("duration_seconds", "times", "attempt", "requested_by", "process", "arguments"),
     *("exception_type", "exception", "result"),
 )
-# With which a spreadsheet takes a text for a formula.
+# Beginnings with which a spreadsheet takes a text for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Line:
-    """Takes what the writer writes, and hands it back."""
+    """A file object that returns what a CSV writer writes."""
 
     def write(self, line: str) -> str:
         return line
 
 
 def as_csv(ids: list[int]) -> StreamingHttpResponse:
-    """Return an answer that sends runs, in this order; those that are gone by then are left out."""
+    """Return a response that sends runs in this order, except those that are gone by then."""
     now = timezone.localtime() if timezone.is_aware(timezone.now()) else timezone.now()
-    # The zone of this request, which has ended when the rows are made.
+    # The zone of this request, since the request has ended when the rows are made.
     zone = now.tzinfo
     name = f"runs-{now:%Y-%m-%d-%H%M%S}.csv"
     return StreamingHttpResponse(
@@ -46,7 +46,7 @@ def as_csv(ids: list[int]) -> StreamingHttpResponse:
 
 
 def lines(ids: list[int], zone: dt.tzinfo | None) -> Iterator[str]:
-    """Give the lines of the file."""
+    """Yield the lines of the file."""
     writer: Any = csv.writer(_Line())
     yield writer.writerow(COLUMNS)
     runs = DjangoJobExecution.objects.select_related("instance").defer("traceback", "note")

@@ -1,6 +1,6 @@
-"""The filters of the lists: forms whose answers stand in the address, so that it can be sent on.
+"""The filters of the lists: forms whose values are part of the address, so that it can be shared.
 
-An answer that makes no sense is said to be so, and nothing is shown: never everything.
+If a value is wrong, the page says so and shows no rows, never all of them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from jobstore.util import get_django_internal_datetime
 
 Run = DjangoJobExecution
 
-# Years that no calendar of a database, nor a zone's offset, makes impossible.
+# Years that every database and every zone's offset can handle.
 FIRST_YEAR, LAST_YEAR = 1900, 9000
 # Seconds: about thirty years.
 LONGEST = 1_000_000_000
@@ -39,7 +39,7 @@ LONGEST_TEXT = 200
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """A filter that is set, in words, and the query of an address without it."""
+    """A filter that is set, in words, and the query string without it."""
 
     text: str
     without: str
@@ -47,14 +47,14 @@ class Chip:
 
 
 class PlainText(forms.CharField):
-    """A text that every database takes."""
+    """A text that every database accepts."""
 
     def __init__(self, **options: Any) -> None:
         options = {"required": False, "max_length": LONGEST_TEXT} | options
         super().__init__(**options)
 
     def clean(self, value: Any) -> str:
-        """Return the text; refuse halves of characters, which cannot be encoded."""
+        """Return the text; refuse lone surrogates, which cannot be encoded."""
         text = str(super().clean(value))
         try:
             text.encode()
@@ -66,7 +66,7 @@ class PlainText(forms.CharField):
 class MomentField(forms.Field):
     """A time in the zone of the page, or with an offset of its own.
 
-    Of two times of the same name, when clocks are set back, it takes the one that shows more.
+    In the hour that is repeated when clocks are set back, it takes the time that shows more rows.
     """
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
@@ -110,7 +110,7 @@ class FilterForm(forms.Form):
 
     use_required_attribute = False
     ALIASES: ClassVar[dict[str, str]] = {}
-    # Those that are shown first; the others are folded away until one of them is used.
+    # The fields that are shown first; the others are folded away until one of them is used.
     FIRST: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -131,7 +131,7 @@ class FilterForm(forms.Form):
     data: QueryDict
 
     def range(self) -> Q:
-        """Return what the index answers, if the filters make sense."""
+        """Return the conditions that an index answers, if the filters are valid."""
         raise NotImplementedError
 
     @classmethod
@@ -146,14 +146,14 @@ class FilterForm(forms.Form):
 
     @property
     def has_blanks(self) -> bool:
-        """Whether the address names filters that are left empty, as forms do."""
+        """Whether the address has empty filters, as a submitted form has."""
         return any(
             name in self.names() and "" in values and not any(values)
             for name, values in self.query.lists()
         )
 
     def without(self, *names: str, value: str | None = None) -> str:
-        """Return the query of an address without some filters, or without one of their values."""
+        """Return the query string without some filters, or without one of their values."""
         query = self.query.copy()
         for name in list(query):
             if self.ALIASES.get(name, name) in names:
@@ -165,7 +165,7 @@ class FilterForm(forms.Form):
         return f"?{query.urlencode()}"
 
     def with_(self, **values: str) -> str:
-        """Return the query of an address with other values of some filters."""
+        """Return the query string with other values of some filters."""
         query = QueryDict(self.without(*values)[1:], mutable=True)
         for name, value in values.items():
             query[name] = value
@@ -173,7 +173,7 @@ class FilterForm(forms.Form):
 
     @property
     def without_blanks(self) -> str:
-        """The query of the address without what is left empty, fit to be sent on."""
+        """The query string without empty filters, for sharing."""
         query = self.query.copy()
         for name in list(query):
             if name in self.names() and not (kept := [one for one in query.getlist(name) if one]):
@@ -184,12 +184,12 @@ class FilterForm(forms.Form):
 
     @property
     def without_all(self) -> str:
-        """The query of an address without any filter."""
+        """The query string without any filter."""
         return self.without(*self.base_fields)
 
     @property
     def own_query(self) -> str:
-        """The query of an address with these filters and nothing else."""
+        """The query string with these filters and nothing else."""
         query = self.query.copy()
         for name in [name for name in query if name not in self.names()]:
             del query[name]
@@ -197,7 +197,7 @@ class FilterForm(forms.Form):
 
     @property
     def rest(self) -> list[tuple[str, str]]:
-        """Parameters that the form is to keep: the order of the list."""
+        """Parameters that the form must keep: the order of the list."""
         order = self.query.get("o")
         return [("o", str(order))] if order else []
 
@@ -218,7 +218,7 @@ class FilterForm(forms.Form):
 
     @property
     def mistakes(self) -> list[str]:
-        """What is wrong, one sentence for each field."""
+        """The mistakes, one sentence for each field."""
         return [
             f"{self[name].label}: {error}"
             for name, errors in self.errors.items()
@@ -226,7 +226,7 @@ class FilterForm(forms.Form):
         ]
 
     def chips(self) -> Iterator[Chip]:
-        """Give the filters that are set."""
+        """Yield the filters that are set."""
         for name in self.fields:
             for given in dict.fromkeys(self.data.getlist(name)) if self.is_used else ():
                 several = isinstance(self.fields[name], forms.MultipleChoiceField)
@@ -245,14 +245,14 @@ class FilterForm(forms.Form):
 
 
 def shortened(text: str) -> str:
-    """Return the begin of what somebody wrote."""
-    # Halves of characters would break the page that tells of them.
+    """Return the beginning of a text that somebody wrote."""
+    # Lone surrogates would break the page that shows them.
     text = text.encode(errors="replace").decode()
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def parsed(text: str) -> dt.datetime | None:
-    """Return what a text of ISO 8601 says, a date alone as its begin; None for any other text."""
+    """Return the time of an ISO 8601 text, midnight for a date; None for any other text."""
     with contextlib.suppress(ValueError, OverflowError):
         if (when := parse_datetime(text)) is not None:
             # An offset may lead out of the calendar.
@@ -273,7 +273,7 @@ def _for_input(text: str) -> str:
 
 
 def for_address(when: dt.datetime) -> str:
-    """Return a time for a filter; never earlier than it is, to the millisecond."""
+    """Return a time for a filter, rounded up to the millisecond."""
     later = when + dt.timedelta(microseconds=-when.microsecond % 1000)
     return later.isoformat(timespec="milliseconds")
 
@@ -329,16 +329,16 @@ class RunFilters(FilterForm):
     )
 
     def range(self) -> Q:
-        """Return what the index of a job's runs, or of all, answers."""
+        """Return the conditions that the index of a job's runs, or of all runs, answers."""
         found = Q()
         if job := self.cleaned_data["job"]:
             found &= Q(job=job)
         return found & _between("run_time", self.cleaned_data, "scheduled")
 
     def conditions(self, now: dt.datetime) -> Q:
-        """Return what has to be looked at in each run.
+        """Return the conditions that must be compared in each run.
 
-        :param now: the present, by the database's clock, for runs that are running.
+        :param now: the database's time, for runs that are running.
         """
         given = self.cleaned_data
         found = _between("started_at", given, "started")
@@ -361,8 +361,8 @@ class RunFilters(FilterForm):
         return found
 
 
-# What conditions compare beside columns. Ids are compared character by character, on MariaDB even
-# where case is to be ignored.
+# Expressions that conditions compare beside columns. Ids are compared character by character, on
+# MariaDB even if upper and lower case are to be equal.
 COMPARED = {
     "delay": ExpressionWrapper(F("started_at") - F("run_time"), output_field=DurationField()),
     "lowered_id": Lower("job_id"),
@@ -400,10 +400,10 @@ class JobFilters(FilterForm):
     next_before = MomentField(label=gettext_lazy("Next run before"), is_end=True)
 
     def range(self) -> Q:
-        """Return what the jobs have to be."""
+        """Return the conditions for the jobs."""
         state = self.cleaned_data["state"]
         found = api.STATES[state] if state else api.IN_SERVICE
         if before := self.cleaned_data["next_before"]:
-            # The time of one that does not run is not when it runs next.
+            # The time of a job that does not run is not its next run.
             found &= Q(next_run_time__lt=before, quarantined_at=None)
         return found

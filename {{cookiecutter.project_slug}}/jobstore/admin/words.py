@@ -17,7 +17,7 @@ AMOUNT = re.compile(r"(year|month|week|day)s=(\d+)")
 # A kind, what is inside of its brackets, and a zone.
 TRIGGER = re.compile(r"(\w+)\[(.*)\](?: ([\w/+-]+))?", re.DOTALL)
 
-# The fields of cron, the longest first, with what each is below the shortest that is given.
+# The fields of cron, the longest first, with the value of each below the shortest given one.
 LEAST = {
     "year": "*",
     "month": "1",
@@ -28,7 +28,7 @@ LEAST = {
     "minute": "0",
     "second": "0",
 }
-# Times of a day that are told one by one.
+# Times of a day that are listed one by one.
 MAX_CLOCKS = 4
 
 # The words of APScheduler's notation.
@@ -92,7 +92,7 @@ AMOUNTS: dict[str, Callable[[int], str]] = {
 
 
 def in_words(trigger: str) -> str:
-    """Return a trigger as a person would say it; one of another kind as it is.
+    """Return a trigger in words; a trigger of another kind as it is.
 
     >>> in_words("interval[0:00:10]")
     'every 10 seconds'
@@ -108,7 +108,7 @@ def in_words(trigger: str) -> str:
 
 
 def named(text: str) -> str:
-    """Return a field of cron with its weekdays, months and positions as people call them."""
+    """Return a field of cron with names for its weekdays, months and positions."""
     return NAME.sub(lambda found: str(NAMES.get(found[0], found[0])), text)
 
 
@@ -150,7 +150,7 @@ def _at(days: str, clocks: Sequence[str]) -> str:
 
 
 def _times(whole: dict[str, str]) -> tuple[list[str], str]:
-    """Return the times of a day, one by one or in words; neither if words would be longer."""
+    """Return the times of a day, one by one or in words; empty if words would be longer."""
     hour, minute, second = (whole[name] for name in ("hour", "minute", "second"))
     if not second.isdecimal():
         step = _step(second, 60)
@@ -189,7 +189,7 @@ def _is_every_day(whole: dict[str, str]) -> bool:
 
 
 def _days(whole: dict[str, str]) -> str:
-    """Return the days in words; nothing for those that words would only make longer."""
+    """Return the days in words; empty if words would only be longer."""
     year, month, week, day = (whole[name] for name in ("year", "month", "week", "day"))
     weekday = whole["day_of_week"]
     if week != "*" or not (year == "*" or year.isdecimal()):
@@ -230,7 +230,7 @@ def _month(text: str) -> str:
 
 
 def _step(text: str, most: int) -> int:
-    """Return the length of even steps through an hour or a day; 0 for what is none."""
+    """Return the length of even steps through an hour or a day; 0 if the text has none."""
     number = 1 if text == "*" else int(text[2:]) if re.fullmatch(r"\*/\d+", text) else 0
     return number if number and number < most and most % number == 0 else 0
 
@@ -278,7 +278,7 @@ def _joined(inside: str, both: str) -> str:
 
 
 def _split(inside: str) -> list[str]:
-    """Return the parts between the commas that are in no brackets."""
+    """Return the parts between commas outside of brackets."""
     parts, depth = [""], 0
     for character in inside:
         depth += (character == "[") - (character == "]")

@@ -16,7 +16,7 @@ register = template.Library()
 
 @register.filter
 def labelled(cells: Iterable[Any], headers: Iterable[Any]) -> Iterator[SafeString]:
-    """Give the cells of a row, each with its column's header, which narrow screens show beside it.
+    """Yield the cells of a row, each with its column's header, which narrow screens show beside it.
 
     :param cells: HTML of Django's, each an element `td` or `th`.
     """
@@ -32,7 +32,7 @@ CHECKBOXES = mark_safe(' class="action-checkbox-column"')
 
 @register.filter
 def grouped(number: int) -> str:
-    """Return a number with its thousands apart."""
+    """Return a number with separated thousands."""
     return number_format(number, force_grouping=True)
 
 
@@ -44,7 +44,7 @@ def translated(word: str) -> str:
 
 @register.simple_tag
 def page_zone() -> str:
-    """Return the zone of every time on the page, with its present offset from UTC."""
+    """Return the zone of every time on the page, with its current offset from UTC."""
     name = timezone.get_current_timezone_name()
     now = timezone.now()
     if timezone.is_naive(now):

@@ -19,7 +19,7 @@ OPTIONS = {"every", "tag", "class", "hidden"}
 
 
 class FragmentNode(template.Node):
-    """An element whose content a browser asks for again."""
+    """An element whose content the browser requests again."""
 
     def __init__(
         self, name: FilterExpression, options: dict[str, FilterExpression], nodelist: NodeList
@@ -29,7 +29,7 @@ class FragmentNode(template.Node):
         self.nodelist = nodelist
 
     def render(self, context: template.Context) -> SafeString:
-        """Render the element; nothing if an answer of fragments does without it."""
+        """Render the element; empty if the answer to a request for fragments does not need it."""
         name = str(self._name.resolve(context))
         request = context.get("request")
         refresh = Refresh.of(request) if request is not None else None
@@ -51,7 +51,7 @@ class FragmentNode(template.Node):
 
 @register.tag
 def fragment(parser: Parser, token: Token) -> FragmentNode:
-    """Mark a part of a page that is asked for again: {% fragment "id" every=2 tag="section" %}.
+    """Mark a part of a page that is requested again: {% fragment "id" every=2 tag="section" %}.
 
     `every` is in seconds; `class` and `hidden` are attributes of the element.
     """
