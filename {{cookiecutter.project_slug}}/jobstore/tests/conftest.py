@@ -80,6 +80,12 @@ def english_and_utc(settings: Settings) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _english(settings: Settings) -> None:
+    """Sentences as the code has them, whatever language the project speaks."""
+    settings.LANGUAGE_CODE = "en-us"
+
+
+@pytest.fixture(autouse=True)
 def _quick(settings: Settings) -> None:
     """Take-overs within a second or two, so that tests need not wait."""
     settings.SCHEDULER_LEASE_SECONDS = 2.0

@@ -18,9 +18,7 @@ from jobstore.tests import misdeeds
 from jobstore.tests.conftest import StartScheduler, create_user, eventually
 
 Run = DjangoJobExecution
-PRISTINE = str(
-    (False, True, False, "no table", settings.LANGUAGE_CODE, settings.TIME_ZONE, "nothing")
-)
+PRISTINE = str((False, True, False, "no table", "en-us", settings.TIME_ZONE, "nothing"))
 
 
 @pytest.fixture
