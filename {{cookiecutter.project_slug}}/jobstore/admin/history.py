@@ -35,7 +35,7 @@ from jobstore.admin.overview import usual_durations
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.texts import requester
 
-# Jobs that are offered as a filter; of any other the id can be written.
+# Jobs that the filter offers; ids of others can be typed.
 MAX_OFFERED_JOBS = 50
 
 
@@ -71,7 +71,7 @@ class RunList(FilteredList):
         self.result_list = add_elapsed(list(shown)) if keys else []
 
     def narrowed(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Leave all rows: `get_results` finds those that match, and actions name theirs."""
+        """Return all rows: `get_results` finds those that match, and actions have ids."""
         return queryset
 
     @property
@@ -87,7 +87,7 @@ class RunList(FilteredList):
 
     @property
     def older(self) -> str:
-        """The query of an address that goes on where the search ended."""
+        """The query string that continues where the search ended."""
         since = self.found.since
         return self.filters.with_(scheduled_to=for_address(local(since))) if since else ""
 
@@ -106,7 +106,7 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         "process",
         "asked_by",
     )
-    # Any other order would have the database sort every row.
+    # For any other order the database would have to sort every row.
     sortable_by = ("scheduled",)
     fieldsets = (
         (None, {"fields": ("job_link", "outcome", "asked_by", "attempt", "own_arguments")}),
@@ -138,13 +138,13 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
     ended = moment_of("finished", gettext_lazy("finished"))
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
-        """Return the list that finds its rows within bounds."""
+        """Return the list class that finds its rows within limits."""
         return RunList
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list, and say where it was cut."""
+        """Show the list, and say where the search ended."""
         context = {
             "listed": search.MAX_LISTED_RUNS,
             "searched": search.SEARCHED_RUNS,
@@ -154,8 +154,8 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
-        """Leave the long texts in the database until somebody looks at one run."""
-        # Joined, since a process that is forgotten is then None and raises nothing.
+        """Leave out the long texts, which only the page of one run shows."""
+        # Joined, so that a process whose row was deleted is None and raises nothing.
         runs = DjangoJobExecution.objects.select_related("instance")
         return runs.defer(*LONG_TEXTS).order_by(*self.get_ordering(request))
 
@@ -169,7 +169,7 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
     def has_delete_permission(
         self, request: HttpRequest, obj: DjangoJobExecution | None = None
     ) -> bool:
-        """Keep runs that are not finished: they hold the job's place until they are."""
+        """Protect runs that are not finished: they count for `max_instances` until they are."""
         unfinished = obj is not None and obj.status in DjangoJobExecution.UNFINISHED
         return not unfinished and super().has_delete_permission(request, obj)
 
@@ -180,14 +180,14 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("status"))
     def outcome(self, run: DjangoJobExecution) -> str:
-        """Show the status, what went wrong in one word, and for how many times the row stands."""
+        """Show the status, the type of an exception, and how many times the row counts."""
         often = ngettext("%(number)d time", "%(number)d times", run.times)
         often = often % {"number": run.times} if run.times > 1 else ""
         return format_html("{} {}{}", badge(run.status), run.exception_type, often)
 
     @admin.display(description=gettext_lazy("times counted here"))
     def counted(self, run: DjangoJobExecution) -> str:
-        """Show how many scheduled times the row stands for, and up to which."""
+        """Show how many scheduled times the row counts, and the last of them."""
         if run.last_run_time is None:
             return NOTHING
         text = _("%(number)d, the last one at %(time)s")
@@ -195,7 +195,7 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("started"))
     def started(self, run: DjangoJobExecution) -> str:
-        """Show when the run started; the date too if it is another than the scheduled one."""
+        """Show when the run started, with the date if it is not the scheduled one."""
         if run.started_at is None:
             return NOTHING
         same_day = local(run.started_at).date() == local(run.run_time).date()
@@ -208,12 +208,12 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("requested by"))
     def asked_by(self, run: DjangoJobExecution) -> str:
-        """Show who or what asked for the run; nothing for one that was due."""
+        """Show who or what requested the run; empty for a scheduled run."""
         return requester(run.requested_by) or NOTHING
 
     @admin.display(description=gettext_lazy("duration"))
     def took(self, run: Any) -> str:
-        """Show how long the job itself took; of a run that is running, how long it has run."""
+        """Show how long the job itself took, or how long it has been running."""
         if getattr(run, "elapsed", None) is None:
             return seconds(run.duration)
         if run.usual is None:
@@ -225,22 +225,22 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("process"))
     def process(self, run: DjangoJobExecution) -> str:
-        """Show where it ran; the process itself may have been forgotten."""
+        """Show where it ran; the process's row may have been deleted."""
         return str(run.instance or run.instance_id or NOTHING)
 
     @admin.display(description=gettext_lazy("arguments of its own"))
     def own_arguments(self, run: DjangoJobExecution) -> str:
-        """Show what the run was called with in place of its job's arguments; secrets are masked."""
+        """Show the run's own arguments, if it has any; secrets are masked."""
         return api.shown_arguments(run) or NOTHING
 
     @admin.display(description=gettext_lazy("returned"))
     def result_text(self, run: DjangoJobExecution) -> str:
-        """Show what the job returned, if it did and that is kept."""
+        """Show what the job returned, if it is kept."""
         return _as_it_is(run.result)
 
     @admin.display(description=gettext_lazy("left behind"))
     def note_text(self, run: DjangoJobExecution) -> str:
-        """Show what the job left behind in its worker, and what became of that."""
+        """Show what the job left behind in its worker, and what became of it."""
         return _as_it_is(run.note)
 
     @admin.display(description=gettext_lazy("text"))
@@ -259,7 +259,7 @@ def _as_it_is(text: str | None) -> str:
 
 
 def add_elapsed(runs: list[Any]) -> list[Any]:
-    """Set `elapsed` and `usual` on runs that are running: how long so far, and as a rule."""
+    """Set `elapsed` and `usual` on running runs: seconds so far, and of a usual run."""
     running = [run for run in runs if run.status == DjangoJobExecution.RUNNING and run.started_at]
     if running:
         now = database_now(router.db_for_read(DjangoJobExecution))
@@ -270,6 +270,6 @@ def add_elapsed(runs: list[Any]) -> list[Any]:
 
 
 def offered_jobs() -> list[str]:
-    """Return ids that the filter offers, those of jobs in service first."""
+    """Return the ids that the filter offers, those of jobs in service first."""
     jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
     return list(jobs.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])

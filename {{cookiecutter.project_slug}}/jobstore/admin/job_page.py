@@ -34,7 +34,7 @@ from jobstore.texts import requester
 # Runs that the page of one job shows.
 SHOWN_RUNS = 20
 
-# What each action needs the right to do.
+# The right that each action needs.
 VERBS = {
     "run_selected_jobs": "run",
     "pause_selected_jobs": "pause",
@@ -56,7 +56,7 @@ class JobPage(JobEditor, JobActions):
         return [act, *super().get_urls()]
 
     def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Do with one job what its button says."""
+        """Run a button's action on one job."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         name = request.POST.get("action", "")
@@ -70,7 +70,7 @@ class JobPage(JobEditor, JobActions):
         return response or redirect(page_of(self.admin_site, DjangoJob, key))
 
     def buttons(self, request: HttpRequest, job: DjangoJob | None = None) -> dict[str, str]:
-        """Return the actions that the user may do, and that make sense for the job, if given."""
+        """Return the actions that the user may use, and that fit the job, if one is given."""
         is_quarantined = job is not None and job.quarantined_at is not None
         makes_sense = {
             "run_selected_jobs": not is_quarantined,
@@ -120,14 +120,14 @@ class JobPage(JobEditor, JobActions):
 
 
 def _schedule_of(job: DjangoJob) -> dict[str, Any]:
-    """Return what the page tells of when a job runs, as far as it can be restored."""
+    """Return the parts of the page about when a job runs, as far as it can be restored."""
     found: dict[str, Any] = {"words": in_words(job.trigger)}
     if job.retired_at is not None:
         return found
     try:
         trigger = api.definition(job).trigger
         times = [] if job.quarantined_at else api.next_run_times(job, SHOWN_TIMES)
-    except Exception:  # a trigger is anybody's code; whoever looks after it must see the page
+    except Exception:  # the trigger may be code of the project, and the page must still show
         return found
     zone = None if hasattr(trigger, "interval") else getattr(trigger, "timezone", None)
     return found | {

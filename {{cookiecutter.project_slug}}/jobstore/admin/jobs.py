@@ -1,4 +1,4 @@
-"""The page of jobs: when each runs, how its last runs went, and buttons for what may be done."""
+"""The page of jobs: when each runs, how its last runs went, and its actions."""
 
 import re
 from typing import Any, cast
@@ -115,24 +115,24 @@ class DjangoJobAdmin(JobPage):
         return may_view and (obj is None or api.may(request.user, "view", obj))
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
-        """Return the list that adds averages."""
+        """Return the list class that adds averages."""
         return JobList
 
     def has_delete_permission(self, request: HttpRequest, obj: DjangoJob | None = None) -> bool:
-        """Rows stay, since history needs their names; jobs are retired instead."""
+        """Allow nobody to delete rows: the history needs their names. Jobs are retired instead."""
         return False
 
     # --- Columns --------------------------------------------------------------------------------
 
     @admin.display(description=gettext_lazy("function"))
     def function(self, job: DjangoJob) -> str:
-        """Show what runs, so that a long name may be broken where one may breathe."""
+        """Show the function, with places at which a long name may be broken."""
         parts = re.split(r"(?<=[.:_])", job.func)
         return format_html_join(format_html("<wbr>{}", ""), "{}", ((part,) for part in parts))
 
     @admin.display(description=gettext_lazy("runs"))
     def trigger_in_words(self, job: DjangoJob) -> str:
-        """Show when the job runs, in words, and that somebody changed what the code says."""
+        """Show when the job runs, in words, and whether somebody changed it."""
         return format_html("{}{}", in_words(job.trigger), declarations.edited_mark(job))
 
     @admin.display(description=gettext_lazy("next run"), ordering="next_run_time")
@@ -171,7 +171,7 @@ class DjangoJobAdmin(JobPage):
 
     @admin.display(description=gettext_lazy("running"))
     def running_now(self, job: Any) -> str:
-        """Show how many runs are running, in every process, and for how long the first of them."""
+        """Show how many runs are running, in all processes, and for how long the first has been."""
         if not job.running or job.running_since is None:
             return str(job.running)
         text = _("%(number)d, for %(elapsed)s")
@@ -186,5 +186,5 @@ class DjangoJobAdmin(JobPage):
 
     @admin.display(description=gettext_lazy("declared in code"))
     def declared_in_code(self, job: DjangoJob) -> str:
-        """Show whether deploys decide about the job, and where it is stored otherwise."""
+        """Show whether the code declares the job, and where it differs from the code."""
         return declarations.compared(job)

@@ -1,4 +1,4 @@
-"""The options of a job as a form, and what a new job needs beside."""
+"""The options of a job as a form, and the form for a new job's id and start."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class OptionsForm(forms.Form):
     )
 
     def __init__(self, data: Any = None, *, job: DjangoJob | None = None) -> None:
-        """Begin with the options of a job; without one, with those that a new job has."""
+        """Begin with the options of a job, or with the defaults of a new one."""
         found: dict[str, Any] = {name: getattr(job, name) for name in NAMES} if job else {}
         default = {
             "executor": "default",
@@ -64,21 +64,21 @@ class OptionsForm(forms.Form):
         executor.choices = [(name, name) for name in sorted(names)]
 
     def changes(self) -> dict[str, Any]:
-        """Return what somebody changed, as operations take it."""
+        """Return the changed options, as arguments of an operation."""
         found = {name: self.cleaned_data[name] for name in self.changed_data}
         if found.get("name") == "":
             del found["name"]
         return found
 
     def clean_name(self) -> str:
-        """Refuse to take a name away: there is none to go back to."""
+        """Refuse to remove a name, since there is no other name to fall back to."""
         name: str = self.cleaned_data["name"]
         if not name and self.initial.get("name"):
             raise forms.ValidationError(_("Write what it is called."))
         return name
 
     def place(self, error: Exception) -> None:
-        """Show what an operation says of an option at its field."""
+        """Show an operation's error about an option at its field."""
         text = str(error)
         self.add_error(next((name for name in NAMES if name in text), None), shown(error))
 
@@ -104,7 +104,7 @@ class NewJobForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a reason for a pause that there is not."""
+        """Refuse a pause reason for a job that is not paused."""
         values = super().clean() or self.cleaned_data
         if values.get("reason") and not values.get("paused"):
             text = _("Only a paused job has a reason; empty it, or pause the job.")

@@ -1,4 +1,4 @@
-"""What is known of jobs beside their rows, in a constant number of statements.
+"""Figures about jobs that are not in their rows, in a constant number of statements.
 
 Every figure comes from a few index entries per job shown, however long the history is.
 """
@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 
 from jobstore.models import DjangoJob, DjangoJobExecution
 
-# The newest runs of a job that its average duration is made of.
+# The newest runs of a job that its average duration is computed from.
 AVERAGED_RUNS = 50
 
 Run = DjangoJobExecution
@@ -38,16 +38,16 @@ def with_latest(jobs: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
 
 
 def usual_durations(job_ids: Collection[str]) -> dict[str, float]:
-    """Return how many seconds some jobs take as a rule, those that ran well lately."""
+    """Return the usual duration of jobs in seconds, for jobs with recent successful runs."""
     jobs = with_latest(DjangoJob.all_objects.filter(pk__in=job_ids).order_by())
     return {job.pk: job.average for job in add_averages(jobs) if job.average is not None}
 
 
 def add_averages(jobs: Iterable[Any]) -> list[Any]:
-    """Set `average` on jobs that `with_latest` gave: seconds of recent successful runs, or None.
+    """Set `average` on jobs of `with_latest`: seconds of recent successful runs, or None.
 
-    One statement for all jobs that names a short range of each. Averages are made here, since
-    asked to group or to look at the status, databases choose to read the whole history instead.
+    One statement reads a short range of each job's runs. Averages are computed here: if databases
+    had to group runs or compare the status, they would read the whole history.
     """
     jobs = list(jobs)
     recent = [

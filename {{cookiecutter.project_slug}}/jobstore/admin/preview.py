@@ -1,6 +1,6 @@
-"""What an operation would do: it is carried out, looked at, and taken back.
+"""Previews an operation: it is carried out, looked at, and rolled back.
 
-So the preview and what is saved cannot differ: both are the same operation with the same checks.
+So the preview cannot differ from what is saved: both are the same operation with the same checks.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ LABELS = {
     "on_lost": gettext_noop("if its process dies"),
     "pause_reason": gettext_noop("reason of the pause"),
 }
-# What says nothing that a person would ask for before saving.
+# Parts that do not matter to a person before saving.
 UNSAID = ("quarantined", "retired")
 
 
@@ -56,7 +56,7 @@ class Changed:
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
-    """What people see before they save."""
+    """The preview that people see before they save."""
 
     changes: list[Changed]
     words: str
@@ -67,9 +67,9 @@ class Preview:
 
 
 def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
-    """Carry an operation out, look at what it did, and take it back.
+    """Carry an operation out, look at its effect, and roll it back.
 
-    Raises what the operation raises.
+    It raises what the operation raises.
     """
     using = router.db_for_write(DjangoJob)
     with transaction.atomic(using=using), api.through("admin"):
@@ -92,7 +92,7 @@ def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
 
 
 def questions_of(trigger: Any) -> list[str]:
-    """Return what is questionable about a schedule, a sentence each."""
+    """Return a sentence for each questionable part of a schedule."""
     found = []
     if weekday_question(trigger) and hasattr(trigger, "fields"):
         days = cron_fields(trigger)["day_of_week"]
@@ -104,7 +104,7 @@ def questions_of(trigger: Any) -> list[str]:
 
 
 def digest_of(form: QueryDict) -> str:
-    """Return a digest of what was filled in: who saves must have looked at just that."""
+    """Return a digest of the filled-in values, so that only a previewed form can be saved."""
     left_out = ("csrfmiddlewaretoken", "previewed", "preview", "save")
     filled = sorted((name, form.getlist(name)) for name in form if name not in left_out)
     return salted_hmac("jobstore.preview", repr(filled), algorithm="sha256").hexdigest()[:24]

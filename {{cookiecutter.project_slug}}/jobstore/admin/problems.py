@@ -1,4 +1,4 @@
-"""Problems of declarations, as the active scheduler wrote them down, for the pages of jobs."""
+"""Problems of declarations, as the active scheduler stored them, for the pages of jobs."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,14 +10,14 @@ from django.utils.safestring import SafeString
 from jobstore.admin.display import with_reason
 from jobstore.models import DeclarationProblem
 
-# Problems that a page looks for, and that it shows above its list.
+# Problems that a page reads, and that it shows above its list.
 MAX_FOUND, MAX_SHOWN = 1000, 50
 
 
 def add_problems(jobs: Iterable[Any]) -> list[DeclarationProblem]:
-    """Set `problem` on jobs: that of its declaration, or None. Return what a page shows above them.
+    """Set `problem` on jobs: the declaration's, or None. Return the problems to list above them.
 
-    Those that leave a job out come first. One statement.
+    Problems because of which a job is skipped come first. One statement.
     """
     problems = DeclarationProblem.objects.using(router.db_for_read(DeclarationProblem))
     found = list(problems.order_by("-is_fatal", "subject")[:MAX_FOUND])
@@ -28,7 +28,7 @@ def add_problems(jobs: Iterable[Any]) -> list[DeclarationProblem]:
 
 
 def mark(job: Any) -> SafeString | str:
-    """Return a mark for a job whose declaration is wrong; nothing for others."""
+    """Return a mark for a job whose declaration is wrong; empty for others."""
     problem = getattr(job, "problem", None)
     if problem is None:
         return ""

@@ -1,4 +1,4 @@
-"""Fragments of a page that its browser asks for again, of which only what changed is answered.
+"""Refreshes parts of a page: the browser requests fragments again, and gets those that changed.
 
 A template marks a fragment with `{% fragment "id" every=2 %}…{% endfragment %}`; refresh.js asks
 the address of the page for those that are due, and says which version of each it shows. The view
@@ -13,27 +13,27 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.cache import patch_vary_headers
 
-# What a request for fragments has, and what an answer of fragments alone has.
+# The header of a request for fragments, and of an answer that has only fragments.
 HEADER = "Jobstore-Refresh"
-# Bytes that one answer holds; what is left out is asked for again two seconds later.
+# Bytes of one answer; fragments that do not fit are requested again two seconds later.
 MAX_BYTES = 10_000
 # Fragments that a request can name.
 MAX_FRAGMENTS = 100
 SHOWN = re.compile(r"([\w-]{1,60})=([\w-]{0,40})", re.ASCII)
-# Elements that a browser keeps inside of a table only.
+# Elements that a browser accepts only inside of a table.
 AROUND = {"tr": "<table><tbody>{}</tbody></table>"}
 
 
 def version_of(content: str) -> str:
-    """Return a short digest of what a fragment shows."""
+    """Return a short digest of a fragment's content."""
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 class Refresh:
-    """What one request for fragments asks for, and what its answer holds so far."""
+    """The fragments that a request asks for, and the answer so far."""
 
     def __init__(self, shown: dict[str, str]) -> None:
-        """Take the fragments that are asked for, with the versions that the browser shows."""
+        """Take the requested fragments, with the versions that the browser shows."""
         self._shown = shown
         self._current = dict(shown)
         self._found: list[str] = []
@@ -41,7 +41,7 @@ class Refresh:
 
     @classmethod
     def of(cls, request: HttpRequest) -> "Refresh | None":
-        """Return what a request asks for; None if it asks for the page."""
+        """Return the fragments that a request asks for; None if it asks for the page."""
         known: Refresh | None = getattr(request, "jobstore_refresh", None)
         if known is None and HEADER in request.headers:
             named = SHOWN.findall(request.headers.get("If-None-Match", ""))[:MAX_FRAGMENTS]
@@ -49,11 +49,11 @@ class Refresh:
         return known
 
     def wants(self, name: str) -> bool:
-        """Tell whether a fragment is asked for and still has a place in the answer."""
+        """Tell whether a fragment is requested and still fits into the answer."""
         return name in self._shown and self._size < MAX_BYTES
 
     def add(self, name: str, version: str, html: str, tag: str = "div") -> None:
-        """Put a fragment into the answer, if it changed and has a place there."""
+        """Put a fragment into the answer, if it changed and fits."""
         placed = AROUND.get(tag, "{}").format(html)
         size = len(placed.encode("utf-8", "surrogatepass"))
         has_place = not self._found or self._size + size <= MAX_BYTES
@@ -64,7 +64,7 @@ class Refresh:
         self._size += size
 
     def answer(self) -> HttpResponse:
-        """Return what changed; 304 if nothing did."""
+        """Return the changed fragments; status 304 if none changed."""
         tag = " ".join(f"{name}={version}" for name, version in self._current.items())
         answer = HttpResponse("".join(self._found), status=200 if self._found else 304)
         answer["ETag"], answer[HEADER] = f'"{tag}"', "fragments"
@@ -73,7 +73,7 @@ class Refresh:
 
 
 def changed_fragments(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
-    """Return the page as it is, or its fragments alone if the request is for these."""
+    """Return the page as it is, or only its fragments if the request is for these."""
     refresh = Refresh.of(request)
     if refresh is None or answer.status_code != 200:
         return answer

@@ -11,17 +11,17 @@ from jobstore.admin.dashboard.svg import element, picture
 from jobstore.admin.display import MEANINGS, moment, seconds
 
 WIDTH, ROW, GAP, HEAD = 600, 48, 22, 14
-# Each with its name at the begin of a sentence, and inside of one.
+# Each with its name at the beginning of a sentence, and inside of one.
 ROWS = (
     ("duration", gettext_lazy("Duration"), gettext_lazy("duration")),
     ("start_delay", gettext_lazy("Start delay"), gettext_lazy("start delay")),
 )
-# Places for bars, so that two runs do not make two walls.
+# Places for bars at least, so that the bars of two runs are not too wide.
 LEAST_PLACES = 10
 
 
 def chart(runs: Sequence[Any]) -> SafeString | str:
-    """Return a picture of runs; nothing if none of them has a length.
+    """Return a picture of runs; empty if none of them has a duration.
 
     :param runs: the newest first, as they are stored.
     """
@@ -77,7 +77,7 @@ def _span(field: str, name: Any, runs: Sequence[Any]) -> str:
 
 
 def _value(run: Any, field: str) -> float:
-    """Return a length in seconds; a clock that was set back makes no negative ones."""
+    """Return a length in seconds, never negative, even if a clock was set back."""
     length = getattr(run, field)
     found = length.total_seconds() if hasattr(length, "total_seconds") else float(length or 0)
     return max(0.0, found)

@@ -1,4 +1,4 @@
-"""Fields for zones and moments of a schedule, and what a form of it begins with."""
+"""Form fields for zones and moments of a schedule, and their initial values."""
 
 import datetime as dt
 import functools
@@ -21,7 +21,7 @@ from jobstore.schedules import trigger_defaults
 from jobstore.storage import replacement
 
 UNITS = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
-# Years that can be converted into any zone, and are not a typing error.
+# Years that can be converted into any zone and are no typing errors.
 YEARS = range(2000, 3000)
 
 
@@ -32,19 +32,19 @@ def zone_names() -> tuple[str, ...]:
 
 
 def is_zone(name: str) -> bool:
-    """Tell whether a name stands in the list of zones."""
+    """Tell whether a name is in the list of zones."""
     return name == settings.TIME_ZONE or name in zone_names()
 
 
 def is_skipped(moment: dt.datetime, zone: str) -> bool:
-    """Tell whether clocks in a zone are put forward past a time, so that they never show it."""
+    """Tell whether clocks in a zone skip a time when they are set forward."""
     there = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone))
     return there.astimezone(dt.UTC).astimezone(there.tzinfo).replace(tzinfo=None) != moment
 
 
 @functools.lru_cache(maxsize=4)
 def _zone_options(first: str) -> str:
-    """Return the options of a list of zones. Made once: six hundred take several milliseconds."""
+    """Return the options of a list of zones, made once: six hundred take several milliseconds."""
     names = dict.fromkeys([first, *zone_names()])
     return format_html_join("", '<option value="{0}">{0}</option>', ((name,) for name in names))
 
@@ -66,12 +66,12 @@ class ZoneSelect(forms.Select):
 
 
 class MomentField(forms.CharField):
-    """A date and a time on the clocks of a zone that is chosen elsewhere: a naive datetime."""
+    """A date and a time in a zone that another field has: a naive datetime."""
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"})
 
     def to_python(self, value: Any) -> Any:
-        """Return the moment; None for nothing."""
+        """Return the moment; None for an empty text."""
         text = super().to_python(value)
         if not text:
             return None
@@ -96,7 +96,7 @@ class MomentField(forms.CharField):
 
 
 def fields_of(trigger: Any) -> dict[str, Any]:
-    """Return what a form begins with to show a trigger; without a kind, if it cannot be shown."""
+    """Return the initial values that show a trigger; without a kind, if the form cannot show it."""
     zone = zone_of(trigger)
     found: dict[str, Any] = {"timezone": zone or settings.TIME_ZONE, "unit": "minutes"}
     if trigger is None:
@@ -121,7 +121,7 @@ def fields_of(trigger: Any) -> dict[str, Any]:
 
 
 def crontab_of(trigger: Any, texts: Mapping[str, str]) -> str:
-    """Return the line of a crontab that means the same as cron fields; nothing if none does."""
+    """Return the line of a crontab that means the same as cron fields; empty if none does."""
     names = ("minute", "hour", "day", "month", "day_of_week")
     line = " ".join(texts.get(name, "*") for name in names)
     if "minute" not in texts and "hour" in texts:
@@ -134,7 +134,7 @@ def crontab_of(trigger: Any, texts: Mapping[str, str]) -> str:
 
 
 def zone_of(trigger: Any) -> str:
-    """Return the name of a trigger's zone, if one can choose it; else nothing."""
+    """Return the name of a trigger's zone, if the list has it; else an empty text."""
     zone = trigger.run_date.tzinfo if type(trigger) is DateTrigger else None
     name = str(zone or getattr(trigger, "timezone", ""))
     return name if is_zone(name) else ""

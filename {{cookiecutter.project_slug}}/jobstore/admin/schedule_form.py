@@ -1,7 +1,7 @@
 """A schedule as a form: crontab text, cron fields, an interval, or one moment.
 
-It finds what can be found in a field alone. Whether the schedule fires, and how often, is found by
-the operation that would store it; `place` puts what that says at the field that is meant.
+It finds mistakes in single fields. Whether the schedule fires, and how often, is checked by the
+operation that would store it; `place` shows its error at the field that it concerns.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ KINDS = {
     "date": _("Once"),
 }
 CRON_FIELDS = tuple(CronTrigger.FIELD_NAMES)
-# The fields of each kind, and those that only some kinds have.
+# The fields of each kind, and the fields that only some kinds have.
 FIELDS = {
     "crontab": ("crontab",),
     "cron": CRON_FIELDS,
@@ -110,7 +110,7 @@ class ScheduleForm(forms.Form):
         """Begin with the schedule of a trigger.
 
         :param data: what was filled in; None if nothing was yet.
-        :param trigger: one that is stored; None for a new job.
+        :param trigger: a stored one; None for a new job.
         """
         self.found = fields_of(trigger)
         super().__init__(data, initial=self.found)
@@ -125,7 +125,7 @@ class ScheduleForm(forms.Form):
 
     @property
     def is_shown(self) -> bool:
-        """Whether the stored schedule can be told by these fields."""
+        """Whether these fields can show the stored schedule."""
         return "kind" in self.found
 
     def groups(self) -> list[tuple[str, str, list[Any]]]:
@@ -133,11 +133,11 @@ class ScheduleForm(forms.Form):
         return [(kind, str(KINDS[kind]), [self[name] for name in FIELDS[kind]]) for kind in KINDS]
 
     def limits(self) -> list[Any]:
-        """Return the fields that cron fields and intervals have."""
+        """Return the fields that cron fields and intervals share."""
         return [self[name] for name in LIMITS]
 
     def clean_timezone(self) -> str:
-        """Refuse what is no name of the list."""
+        """Refuse a name that is not in the list."""
         name: str = self.cleaned_data["timezone"]
         if not is_zone(name):
             sentence = gettext("%(name)r is none of the time zones; choose one of the list.")
@@ -145,7 +145,7 @@ class ScheduleForm(forms.Form):
         return name
 
     def clean(self) -> dict[str, Any]:
-        """Make the arguments of a schedule, or say at its field what is wrong."""
+        """Make the arguments of a schedule, or show each mistake at its field."""
         values = super().clean() or self.cleaned_data
         kind = values.get("kind")
         if kind is None or self.errors:
@@ -156,7 +156,7 @@ class ScheduleForm(forms.Form):
         return values
 
     def _check_others(self, kind: str) -> None:
-        """Let nothing be ignored in silence that somebody filled in."""
+        """Refuse values in fields of other kinds, which would be ignored in silence."""
         changed = set(self.changed_data)
         others = {name for one in KINDS if one != kind for name in FIELDS[one]} & changed
         if others - {"unit"} and not changed & {"kind", *FIELDS[kind]}:
@@ -217,7 +217,7 @@ class ScheduleForm(forms.Form):
         return {name: values[name] for name in names if values.get(name) is not None}
 
     def place(self, error: Exception) -> None:
-        """Show what an operation says of the schedule at the field that is meant."""
+        """Show an operation's error about the schedule at the field that it concerns."""
         kind = self.cleaned_data.get("kind", "")
         names = FIELDS.get(kind, (None,))
         filled = [name for name in names if name and self.cleaned_data.get(name)]

@@ -43,12 +43,12 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("version"))
     def running_version(self, instance: SchedulerInstance) -> str:
-        """Show what the program is called; what this site runs on appears beside the pointer."""
+        """Show the version of the program; a tooltip shows the versions of this site's packages."""
         packages = _("This site runs on %(packages)s.") % {"packages": versions.of_packages()}
         return format_html('<span title="{}">{}</span>', packages, instance.version)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Housekeeping deletes the processes that no history names any more."""
+        """Allow nobody to delete processes: housekeeping deletes those that no history names."""
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SchedulerInstance]:
@@ -70,7 +70,7 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("role"), ordering="role")
     def role_now(self, instance: Any) -> str:
-        """Show what it is; a role that it can hardly have any more, being silent, is said so."""
+        """Show its role, and whether the role is doubtful because the process is silent."""
         if instance.role in SchedulerInstance.GONE or not instance.silent:
             if not instance.problem:
                 return badge(instance.role)

@@ -1,7 +1,7 @@
-"""Finds runs among ten million: by an index, or among so many of the newest, which is then said.
+"""Finds runs among ten million: by an index, or among the newest ones.
 
-Columns that no index knows are compared in the newest SEARCHED_RUNS of those that the job and the
-scheduled time leave; whoever wants to see further goes on from there.
+Columns without an index are compared only in the newest SEARCHED_RUNS of the runs that the job and
+the scheduled time select. The page says so, and people can continue from there.
 """
 
 import dataclasses
@@ -17,22 +17,22 @@ from jobstore.models import DjangoJobExecution, database_now
 
 Run = DjangoJobExecution
 
-# Runs that a list leads to: counting, and leafing through, more of them helps nobody.
+# Runs that a list shows at most: nobody leafs through more.
 MAX_LISTED_RUNS = 10_000
-# Runs of which columns without an index are compared.
+# Runs in which columns without an index are compared.
 SEARCHED_RUNS = 100_000
-# Runs of a status that is rare enough to find all of them by its index.
+# A status with fewer runs is rare enough to find all of them by its index.
 RARE_RUNS = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The keys of runs that match, the newest first unless the other order was asked for."""
+    """The keys of runs that match, the newest first unless another order was requested."""
 
     ids: list[int]
-    # Whether more match than were asked for.
+    # Whether more runs match than the limit.
     is_cut: bool = False
-    # Runs that were scheduled earlier were not looked at; None if all were.
+    # Runs with an earlier scheduled time were not searched; None if all were.
     since: dt.datetime | None = None
 
 
@@ -44,11 +44,11 @@ def find(
     statuses: Collection[str] = (),
     newest_id: int | None = None,
 ) -> Found:
-    """Return the runs that match filters which make sense.
+    """Return the runs that match valid filters.
 
-    :param limit: how many of them at the most.
-    :param statuses: leaves out runs in another status, whatever the filters say.
-    :param newest_id: leaves out runs that were written later.
+    :param limit: how many of them at most.
+    :param statuses: leave out runs with another status, whatever the filters say.
+    :param newest_id: leave out runs that were written later.
     """
     using = router.db_for_read(Run)
     runs = Run.objects.using(using).order_by().filter(filters.range())
@@ -63,7 +63,7 @@ def find(
         if since is not None and asked and _are_rare(filters, asked, using):
             runs, since = runs.filter(status__in=asked), None
             rows = _matching(runs, conditions, newest_id).values_list("run_time", "pk")
-            # Sorted here: asked to sort, databases may walk through all of the history instead.
+            # Sorted here: if databases had to sort, they might walk through the whole history.
             keys = [key for _, key in sorted(rows, reverse=not oldest_first)]
             return Found(keys[:limit], is_cut=len(keys) > limit)
         if since is not None:
@@ -81,14 +81,14 @@ def _matching(runs: Any, conditions: Any, newest_id: int | None) -> Any:
 
 
 def _end_of_window(runs: Any) -> dt.datetime | None:
-    """Return when the last of the newest SEARCHED_RUNS was scheduled; None if there are no more."""
+    """Return when the last of the newest SEARCHED_RUNS was due; None if there are fewer."""
     times = runs.order_by("-run_time").values_list("run_time", flat=True)
     last_and_next = list(times[SEARCHED_RUNS - 1 : SEARCHED_RUNS + 1])
     return last_and_next[0] if len(last_and_next) == 2 else None
 
 
 def _are_rare(filters: RunFilters, statuses: set[str], using: str) -> bool:
-    """Tell whether few enough runs have one of these statuses to look at each of them."""
+    """Tell whether few enough runs have one of these statuses to compare each of them."""
     runs = Run.objects.using(using).filter(status__in=statuses).order_by()
     if job := filters.cleaned_data["job"]:
         runs = runs.filter(job=job)

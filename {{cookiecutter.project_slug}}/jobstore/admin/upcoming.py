@@ -1,4 +1,4 @@
-"""The next runs of a job as people read them, with marks where clocks change."""
+"""The next runs of a job as text for people, with marks where clocks change."""
 
 import dataclasses
 import datetime as dt
@@ -17,19 +17,19 @@ SHOWN_TIMES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Upcoming:
-    """One run that is to come."""
+    """A future run."""
 
-    # On the clocks of the schedule's zone, with the name of the zone at that time.
+    # The time in the schedule's zone, with the name of the zone at that time.
     there: str
-    # On the clocks of this site; empty if they show the same for all runs.
+    # The time in this site's zone; empty if both zones agree for all runs.
     here: str
     zone: str
-    # What happens to clocks before this run; mostly nothing.
+    # The change of clocks before this run; usually empty.
     mark: str
 
 
 def upcoming(times: Sequence[dt.datetime], now: dt.datetime) -> list[Upcoming]:
-    """Return runs in turn, each with what clocks do since the one before, or since now.
+    """Return the runs in order, each with the change of clocks since the one before, or since now.
 
     :param times: aware, in the zone of the schedule.
     :param now: aware.

@@ -14,7 +14,7 @@ from jobstore.admin.display import local, seconds
 
 # Units of a drawing, which fills its box.
 BAR, GAP, HEIGHT = 8, 2, 100
-# Units that a minute with runs has at least, so that one run is seen beside thousands.
+# The least height of a minute with runs, so that one run is visible beside thousands.
 LEAST = 3.0
 
 
@@ -30,7 +30,7 @@ def runs_chart(minutes: Sequence[Minute]) -> tuple[SafeString, str]:
                 height = max(LEAST, number / top * HEIGHT)
                 shapes.append(_bar(x, floor, height))
                 floor -= height
-        if one.bad:  # seen without colours too
+        if one.bad:  # visible without colours, too
             bad.append(f"M{x} {svg.number(max(0.0, floor - 6))}l3 -5 3 5z")
     number, failed = sum(one.good for one in minutes), sum(one.bad for one in minutes)
     picture = _chart(

@@ -1,7 +1,7 @@
 """The overview as an entry of the admin, beside the tables of the app.
 
-The admin lists models, so the page is one: a model of its own registry, without a table, a
-migration or permissions. Whoever may view jobs and runs may view it.
+The admin lists models, so the page is a model: with a registry of its own, and without a table, a
+migration or permissions. Users who may view jobs and runs may view it.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class Overview(models.Model):
     class Meta:
         app_label = "jobstore"
         managed = False
-        # No registry but this knows it, so that no migration is made.
+        # Only this registry knows it, so that no migration is made.
         apps = Apps()
         verbose_name = gettext_lazy("overview")
         verbose_name_plural = gettext_lazy("overview")
@@ -43,7 +43,7 @@ class OverviewAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """One page to look at, and nothing to add or change."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the app is shown for this page's sake."""
+        """Tell whether the app is shown because of this page."""
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -70,7 +70,7 @@ class OverviewAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the page, or those of its fragments that a browser asks for and that changed."""
+        """Show the page, or the requested fragments that changed."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if refresh := Refresh.of(request):

@@ -1,4 +1,4 @@
-"""The overview's page. Everything is asked for at most once, and only if a fragment needs it."""
+"""The content of the overview. Each part is read at most once, and only if a fragment needs it."""
 
 import datetime as dt
 import functools
@@ -29,13 +29,13 @@ from jobstore.util import as_aware
 
 Run = DjangoJobExecution
 
-# Seconds between two looks at the history: it is asked less often where that takes long.
+# Seconds between two looks at the history: the longer a look takes, the rarer it is.
 QUICK, SLOW, SLOWEST = 2, 10, 30
 PLACEHOLDER = "0-a-key-0"
 # Characters that `reverse` leaves as they are.
 SAFE = "!$&'()*+,;=/~:@"
 
-# What of a run is called how; the order is that of the tiles.
+# The statuses of each tile and its words, in the order of the tiles.
 OUTCOMES = (
     (Run.SUCCESS, gettext_noop("executed")),
     (Run.ERROR, gettext_noop("failed")),
@@ -50,7 +50,7 @@ class Page:
     """What the template shows, for one request."""
 
     def __init__(self, site: AdminSite, request: HttpRequest) -> None:
-        """Take the site, whose pages are linked, and whose request it is."""
+        """Take the site, to whose pages it links, and the request."""
         self._site = site
         self._user = request.user
         self._refresh = Refresh.of(request)
@@ -83,7 +83,7 @@ class Page:
 
     @functools.cached_property
     def findings(self) -> list[dict[str, str]]:
-        """What is wrong, each with an address where there is more."""
+        """The findings, each with the address of a page that shows more."""
         found = verdict.findings(
             self._schedulers, self.totals, self._upcoming, self.now, may_name=self._may
         )
@@ -100,7 +100,7 @@ class Page:
         ]
 
     def active(self) -> str:
-        """Return the process that holds the lease; nothing if nobody does."""
+        """Return the process that holds the lease; empty if none does."""
         return self._schedulers.holder
 
     def schedulers(self) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ class Page:
 
     @functools.cached_property
     def running(self) -> dict[str, Any]:
-        """The runs that run, the longest first."""
+        """The running runs, the longest first."""
         rows, number = queries.running(self._using)
         if conf.get("JOB_ACCESS"):
             rows = self._allowed(rows)
@@ -134,7 +134,7 @@ class Page:
         }
 
     def _allowed(self, rows: list[Any]) -> list[Any]:
-        """Leave the runs of jobs that the project lets the user view; one statement for them."""
+        """Return the runs of jobs that the user may view. One statement."""
         jobs = DjangoJob.all_objects.using(self._using).defer("job_state")
         by_id = jobs.in_bulk([row.job_id for row in rows])
         return [row for row in rows if row.job_id in by_id and self._may(by_id[row.job_id])]
@@ -187,7 +187,7 @@ class Page:
         return max(SLOW, self._history_of_day[1])
 
     def counts(self) -> list[dict[str, Any]]:
-        """Return how many runs of the last day ended how."""
+        """Return how many runs of the last day had each outcome."""
         history = self._history_of_day[0]
         names = {
             "executed": _("Executed"),
@@ -221,12 +221,12 @@ class Page:
         return timezone.get_current_timezone_name() if settings.USE_TZ else settings.TIME_ZONE
 
     def late_seconds(self) -> float:
-        """Return from how many seconds on a start counts as late."""
+        """Return the delay in seconds from which a start counts as late."""
         return queries.LATE_SECONDS
 
     @functools.cached_property
     def charts(self) -> dict[str, Any]:
-        """The charts of the last hour, and the same as a table."""
+        """The charts of the last hour, and their figures as a table."""
         minutes = self._history_of_day[0].minutes
         runs, runs_top = charts.runs_chart(minutes)
         delay, delay_top = charts.delay_chart(minutes)
@@ -250,7 +250,7 @@ class Page:
         return (max(1, min(self._number, self._pages)) - 1) * queries.JOBS_PER_PAGE
 
     def paging(self) -> dict[str, Any]:
-        """Return which jobs are shown, and the numbers of the pages around."""
+        """Return the range of shown jobs, and the numbers of the pages around."""
         number = self._first // queries.JOBS_PER_PAGE + 1
         shown = min(self.totals.jobs, self._first + queries.JOBS_PER_PAGE)
         return {
@@ -274,7 +274,7 @@ class Page:
 
     @functools.cached_property
     def _jobs(self) -> dict[int, DjangoJob]:
-        """The jobs at the places that are asked for; places without a job stay empty."""
+        """The jobs at the requested places; places without a job are missing."""
         if not self._wanted:
             return {}
         first = self._first + self._wanted[0]
@@ -322,19 +322,19 @@ class Page:
     # --- Addresses and times --------------------------------------------------------------------
 
     def address(self) -> str:
-        """Return where the fragments are asked for."""
+        """Return the address at which fragments are requested."""
         return self._list("overview")
 
     def _list(self, model: str, **query: Any) -> str:
         try:
             name = f"admin:jobstore_{model}_changelist"
             address = reverse(name, current_app=self._site.name)
-        except NoReverseMatch:  # a project may show some of the pages only
+        except NoReverseMatch:  # a project may show only some of the pages
             return ""
         return f"{address}?{urllib.parse.urlencode(query)}" if query else address
 
     def _page(self, model: type[Any], pk: Any) -> str:
-        """Return the address of a row's page. It is looked up once, which takes longer than it."""
+        """Return the address of a row's page. The slow lookup is done once for each model."""
         if model not in self._addresses:
             address = page_of(self._site, model, PLACEHOLDER) if self._may_view(model) else ""
             self._addresses[model] = address
@@ -348,7 +348,7 @@ class Page:
         return self._user.has_perm(f"jobstore.view_{model._meta.model_name}")
 
     def _ago(self, when: dt.datetime) -> str:
-        """Return how long ago something was, so roughly that it need not change at each look."""
+        """Return how long ago something was, rounded, so that it does not change at each look."""
         age = (self.now - when).total_seconds()
         if age < 5:
             return _("just now")
@@ -388,7 +388,7 @@ def _clock(when: dt.datetime) -> str:
 
 
 def _day_and_clock(when: dt.datetime | None, now: dt.datetime) -> str:
-    """Return a time, with its day if that is another one."""
+    """Return a time, with its day if it is not today."""
     if when is None:
         return ""
     if local(when).date() == local(now).date():

@@ -1,7 +1,7 @@
-"""In which half hours of the next day a job is to run, for a bounded amount of work.
+"""The half hours of the next day in which a job will run, computed with limited work.
 
-A trigger is asked at most once for each half hour, however often it fires in one, and its answers
-are kept in this process.
+A trigger is asked at most once for each half hour, however often it fires. Its answers are kept in
+this process.
 """
 
 import copy
@@ -18,7 +18,7 @@ from jobstore.models import DjangoJob
 from jobstore.storage import serializer
 from jobstore.util import as_aware
 
-# Schedules that are kept, and half hours beyond the day that each is worked out for.
+# Schedules that are kept, and half hours beyond the day that are computed for each.
 MAX_KEPT, AHEAD = 5000, 4
 
 
@@ -35,7 +35,7 @@ class Schedule:
             self._trigger = None
 
     def slots(self, due: dt.datetime, now: dt.datetime) -> frozenset[int] | None:
-        """Return the slots of the next day; None if the trigger only tells one time at a time."""
+        """Return the slots of the next day; None if they would have to be computed one by one."""
         kind = type(self._trigger)
         first, end = max(slot_of(due), slot_of(now)), slot_of(now) + SLOTS
         if kind is DateTrigger:
@@ -54,10 +54,10 @@ _kept: dict[tuple[str, bytes], Schedule] = {}
 
 
 def planned_slots(job: DjangoJob, now: dt.datetime) -> tuple[frozenset[int], bool]:
-    """Return the slots from now on in which a job is to run, and whether these are all.
+    """Return the slots from now on in which a job will run, and whether these are all.
 
-    They are not for triggers that only tell one time after the other, nor for a job that cannot be
-    read; then the next time is the one that is known.
+    They are not all for triggers that give only one time after the other, and for a job that cannot
+    be restored. Then only the next time is known.
     """
     if job.next_run_time is None or job.quarantined_at is not None:
         return frozenset(), True
@@ -75,7 +75,7 @@ def planned_slots(job: DjangoJob, now: dt.datetime) -> tuple[frozenset[int], boo
 
 
 def _interval(trigger: Any, due: dt.datetime, now: dt.datetime, end: int) -> frozenset[int]:
-    """Count on from the next time; a short interval fills each slot."""
+    """Count from the next time on; a short interval fills each slot."""
     step = max(trigger.interval.total_seconds(), SLOT_SECONDS / 2)
     last = trigger.end_date.timestamp() if trigger.end_date else float("inf")
     moment, found = due.timestamp(), set()
@@ -87,7 +87,7 @@ def _interval(trigger: Any, due: dt.datetime, now: dt.datetime, end: int) -> fro
 
 
 def _cron(trigger: Any, now: dt.datetime, first: int, until: int) -> frozenset[int]:
-    if trigger.jitter:  # another one at each question, and less than a slot mostly
+    if trigger.jitter:  # differs at each question, and is usually less than a slot
         trigger = copy.copy(trigger)
         trigger.jitter = None
     found, slot = set(), first

@@ -1,4 +1,4 @@
-"""What the overview asks the database: at most eight statements, however many jobs there are.
+"""The statements of the overview: at most eight, however many jobs there are.
 
 Runs are read by their scheduled time (the last day, for all jobs) or by job and scheduled time (the
 jobs of one page), both of which are indexes.
@@ -55,7 +55,7 @@ LATE_SECONDS = 10.0
 LATE = dt.timedelta(seconds=LATE_SECONDS)
 # Rows of the lists.
 MAX_SCHEDULERS, MAX_RUNNING, MAX_NEXT, JOBS_PER_PAGE = 10, 8, 8, 50
-# Runs that the usual duration of a job is made of.
+# Runs that the usual duration of a job is computed from.
 USUAL_RUNS = 20
 
 
@@ -65,7 +65,7 @@ class Clock(Func):
     output_field = DateTimeField()
 
     def as_sql(self, compiler: Any, connection: Any, *args: Any, **extra: Any) -> Any:
-        """Return what tells the time. SQLite has no clock of its own: its only host's is used."""
+        """Return the SQL of the clock. SQLite has no clock of its own: its host's is used."""
         statements = {
             "postgresql": "CLOCK_TIMESTAMP() AT TIME ZONE 'UTC'",
             "mysql": "UTC_TIMESTAMP(6)",
@@ -78,19 +78,19 @@ class SecondsBetween(Func):
 
     output_field = FloatField()
     function = "EXTRACT"
-    # As numbers with a fraction: decimal ones take PostgreSQL several times as long.
+    # As floats: decimals take PostgreSQL several times as long.
     template = "EXTRACT(EPOCH FROM (%(expressions)s))::double precision"
     arg_joiner = " - "
 
     def as_mysql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        """Return it in MySQL's words, whose order is the other one."""
+        """Return it for MySQL, whose function has the opposite order."""
         swapped = self.copy()
         swapped.set_source_expressions(self.get_source_expressions()[::-1])
         template = "(TIMESTAMPDIFF(MICROSECOND, %(expressions)s) / 1000000.0)"
         return swapped.as_sql(compiler, connection, template=template, arg_joiner=", ", **extra)
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
-        """Return it in SQLite's words, which count days."""
+        """Return it for SQLite, whose function counts days."""
         left, right = self.get_source_expressions()
         days = [
             Func(side, function="JULIANDAY", output_field=FloatField()) for side in (left, right)
@@ -180,13 +180,13 @@ def schedulers(using: str, now: dt.datetime) -> Schedulers:
     if holder is None or expires_at is None or expires_at <= now:
         holder = acquired_at = None
     rows.sort(key=lambda row: (row.pk != holder, row.started_at))
-    # A holder that left no row is known by its id.
+    # A holder without a row is shown by its id.
     known = str(rows[0]) if rows and rows[0].pk == holder else str(holder or "")
     return Schedulers(rows, known, acquired_at)
 
 
 def running(using: str) -> tuple[list[Any], int]:
-    """Return the runs that run, the longest first, and how many there are in all.
+    """Return the running runs, the longest first, and how many there are in all.
 
     Each has `since`, and `usual`: the median of its job's last successful runs in seconds, or None.
     Two statements.
@@ -220,13 +220,13 @@ def running(using: str) -> tuple[list[Any], int]:
 
 
 def next_jobs(using: str) -> list[DjangoJob]:
-    """Return the jobs that run next, those that are overdue first. One statement."""
+    """Return the jobs that run next, overdue ones first. One statement."""
     jobs = waiting_jobs(using).order_by("next_run_time", "pk")
     return list(jobs.only("next_run_time", "trigger", "executor")[:MAX_NEXT])
 
 
 def history(using: str, now: dt.datetime) -> History:
-    """Return what became of the runs of the last day. One statement."""
+    """Return the outcomes of the runs of the last day. One statement."""
     since = now - DAY
     # Whole minutes, so that a bar does not change once its minute has passed.
     start = now.replace(second=0, microsecond=0) - dt.timedelta(minutes=MINUTES - 1)
@@ -271,7 +271,7 @@ def jobs_page(using: str, first: int, end: int) -> list[DjangoJob]:
 def slots(
     using: str, job_ids: Sequence[str], now: dt.datetime
 ) -> dict[str, dict[tuple[int, str], int]]:
-    """Return of each job how many runs it had in each half hour and state. One statement."""
+    """Return how many runs each job had in each half hour and state. One statement."""
     found: dict[str, dict[tuple[int, str], int]] = collections.defaultdict(dict)
     current = int(as_aware(now).timestamp()) // SLOT_SECONDS
     start = dt.datetime.fromtimestamp((current - SLOTS + 1) * SLOT_SECONDS, dt.UTC)

@@ -1,7 +1,7 @@
 """The strip of a job: its last 24 hours and its next 24, in slots of half an hour.
 
-Each state has a shape of its own besides its colour. One run in a slot is a tick, several are a
-block; what went wrong in a slot is marked above it, the worst first.
+Each state has a shape of its own, besides its colour. One run in a slot is a tick, several are a
+block. Failures in a slot are marked above it, the worst first.
 """
 
 import collections
@@ -32,8 +32,8 @@ GRID = svg.path(
 )
 NOW = svg.path([f"M{NOW_AT} 0v{HEIGHT}"], "now")
 
-# What went wrong, the worst first: its class, and its shape around the middle of its slot. A shape
-# is wider than a slot, and may reach over those beside it.
+# The failures, the worst first: class, and shape around the middle of a slot. A shape is wider than
+# a slot, and may cover parts of its neighbours.
 MARKS = {
     Run.LOST: ("lost", "m-2.5 .8l5 5m0-5l-5 5"),
     Run.ERROR: ("failed", "m0 0l3 3.5-3 3.5-3-3.5z"),
@@ -53,8 +53,8 @@ def strip(
 ) -> SafeString:
     """Return the picture of a job's last and next 24 hours.
 
-    :param planned: the slots in which it is to run.
-    :param is_whole: whether all of these are known; else only the next one is drawn.
+    :param planned: the slots in which it will run.
+    :param is_whole: whether all of these are known. If not, only the next one is drawn.
     """
     current = slot_of(now)
     shapes: dict[str, list[str]] = collections.defaultdict(list)

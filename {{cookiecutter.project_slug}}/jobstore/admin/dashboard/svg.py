@@ -1,6 +1,6 @@
 """SVG as text: elements with attributes, all escaped. No styles and no scripts, only classes.
 
-A strict Content-Security-Policy allows that, and it prints.
+A strict Content-Security-Policy allows it, and it can be printed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ Attribute = str | float | int
 def element(name: str, /, *content: SafeString | str, **attributes: Attribute) -> SafeString:
     """Return an element. `class_` is `class`; other names get dashes for underscores.
 
-    Text is escaped, what is safe already is not. `viewBox` and its like stay as they are.
+    Text is escaped, SafeString is not. Names such as `viewBox` stay as they are.
     """
     inside = "".join(conditional_escape(part) for part in content)
     text = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items())
@@ -29,10 +29,10 @@ def picture(
     stretched: bool = False,
     **attributes: Attribute,
 ) -> SafeString:
-    """Return an SVG that a screen reader takes for one picture, with a name and a description.
+    """Return an SVG that screen readers read as one picture, with a name and a description.
 
-    :param size: width and height in units of the drawing; the page decides how large it is shown.
-    :param stretched: lets it fill its box, whatever becomes of its proportions.
+    :param size: width and height in units of the drawing. The page decides how large it is shown.
+    :param stretched: let it fill its box without keeping its proportions.
     """
     texts = [element("title", title)]
     if description:
@@ -48,7 +48,7 @@ def picture(
 
 
 def path(shapes: list[str], class_: str) -> SafeString:
-    """Return one path of many shapes, which is far shorter than an element for each."""
+    """Return one path of many shapes, which is much shorter than an element for each."""
     return element("path", d="".join(shapes), class_=class_) if shapes else SafeString("")
 
 
@@ -58,7 +58,7 @@ def paths(shapes: Mapping[str, list[str]]) -> list[SafeString]:
 
 
 def number(value: float) -> str:
-    """Return a number as short as it can be at a hundredth's precision."""
+    """Return a number as short text, precise to a hundredth."""
     return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
 
 

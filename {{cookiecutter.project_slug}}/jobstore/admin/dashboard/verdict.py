@@ -22,7 +22,7 @@ class Finding:
     level: str
     text: str
     advice: str = ""
-    # Which list shows more: "jobs", or a state of jobs.
+    # The list that shows more: "jobs", or a state of jobs.
     page: str = ""
 
 
@@ -34,7 +34,7 @@ def findings(
     *,
     may_name: Callable[[DjangoJob], bool],
 ) -> list[Finding]:
-    """Return what is wrong; nothing if all is well.
+    """Return the findings; empty if all is well.
 
     :param may_name: whether a job may be named to the user.
     """
@@ -57,7 +57,7 @@ def findings(
 
 
 def silence(process: Any, now: dt.datetime) -> float | None:
-    """Return for how many seconds a process has been silent; None while that is nothing unusual."""
+    """Return for how many seconds a process has been silent; None if that is not unusual."""
     age = float((now - process.heartbeat_at).total_seconds())
     return age if age > conf.get("SCHEDULER_DEAD_SECONDS") else None
 
@@ -111,7 +111,7 @@ def _late(
 
 
 def _saturated(seen: Schedulers) -> set[str]:
-    """Return the executors for which jobs wait, as the holder has written with its heartbeat."""
+    """Return the executors for which jobs wait, as the holder wrote with its heartbeat."""
     holder = next((row for row in seen.rows if str(row) == seen.holder), None)
     try:
         return {str(alias) for alias in json.loads(getattr(holder, "saturated", "") or "[]")}
