@@ -22,6 +22,7 @@ from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
+from jobstore.schedules.following import MAX_QUESTIONS, Questions
 from jobstore.schedules.wording import first_run_time
 from jobstore.sentences import Sentence, changed, said, told
 from jobstore.storage import replacement, serializer
@@ -133,14 +134,18 @@ def _check_frequency(trigger: Any, first: dt.datetime) -> None:
 
 
 def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.datetime]:
-    """Return a number of times of a trigger in turn, beginning with one that is known."""
+    """Return a number of times of a trigger in turn, beginning with one that is known.
+
+    There are fewer if it ends, or if its parts do not agree on a next time within some questions.
+    """
     found: list[dt.datetime] = []
+    questions = Questions(MAX_QUESTIONS + 10 * number)
     while first is not None and len(found) < number:
         found.append(first)
         try:
-            following = trigger.get_next_fire_time(first, first)
+            following = questions.next_time(trigger, first, first)
         except (OverflowError, ValueError):
-            break  # beyond the year 9999
+            break  # beyond the year 9999, or never
         if following is not None and following.timestamp() <= first.timestamp():
             break
         first = following
