@@ -192,6 +192,8 @@ SETTINGS: dict[str, Setting] = {
     # Decides for each job, beside permissions, whether a user may do something with it: a function
     # (user, verb, job) -> bool.
     "JOB_ACCESS": Setting(kind="path", default=""),
+    # Says the same of "view" for many jobs at once: a function (user, jobs) -> jobs, of querysets.
+    "JOB_ACCESS_QUERYSET": Setting(kind="path", default=""),
     # Names of arguments, and of keys inside of them, whose values are shown nowhere.
     "JOB_SECRET_ARGUMENTS": Setting(
         kind="patterns",

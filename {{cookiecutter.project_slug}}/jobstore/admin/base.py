@@ -10,7 +10,7 @@ from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import FieldError, ValidationError
 from django.db import DatabaseError, connections, router, transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -132,7 +132,16 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return a row, or None for a text that no database accepts as a key."""
         if not self._are_keys([object_id]):
             return None
-        return super().get_object(request, object_id, from_field)
+        return self.all_rows(request).filter(pk=object_id).first()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the rows that the user may see in lists."""
+        return self.all_rows(request)
+
+    def all_rows(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return all rows. Whoever asks for one of them is asked for the right to see that one."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows
 
     def _are_keys(self, values: Iterable[str]) -> bool:
         """Tell whether all could be keys of a row."""

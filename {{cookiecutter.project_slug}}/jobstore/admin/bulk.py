@@ -27,6 +27,7 @@ from jobstore import api
 from jobstore.admin import export, search
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.filters import RunFilters
+from jobstore.admin.visible import visible
 from jobstore.api.bulk import (
     BATCH_RUNS,
     ENDED,
@@ -194,7 +195,7 @@ class RunActions(ReadOnlyAdmin):
         return reverse(name, current_app=self.admin_site.name)
 
     def _export(self, request: HttpRequest, filters: RunFilters, back: str) -> HttpResponseBase:
-        found = search.find(filters, limit=export.MAX_EXPORTED_RUNS)
+        found = search.find(filters, limit=export.MAX_EXPORTED_RUNS, visible=visible(request))
         if found.is_cut:
             return self._too_many(request, export.MAX_EXPORTED_RUNS, back)
         return export.as_csv(found.ids)
@@ -208,7 +209,11 @@ class RunActions(ReadOnlyAdmin):
         if newest_id is not None and not self._are_keys([newest]):
             raise Http404
         found = search.find(
-            filters, limit=MAX_CHANGED_RUNS, newest_id=newest_id, statuses=verb.statuses
+            filters,
+            limit=MAX_CHANGED_RUNS,
+            newest_id=newest_id,
+            statuses=verb.statuses,
+            visible=visible(request),
         )
         if found.is_cut:
             return self._too_many(request, MAX_CHANGED_RUNS, back)

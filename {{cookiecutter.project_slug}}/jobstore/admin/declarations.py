@@ -28,14 +28,23 @@ def edited_mark(job: DjangoJob) -> SafeString | str:
     return format_html(' <span title="{}">{}</span>', title, badge("edited"))
 
 
+def differences(job: DjangoJob) -> list[api.Difference]:
+    """Return what differs from the code, asked once for each job that was read."""
+    found: list[api.Difference] | None = getattr(job, "differences", None)
+    if found is None:
+        found = api.differs_from_code(job)
+        job.differences = found  # type: ignore[attr-defined]
+    return found
+
+
 def compared(job: DjangoJob) -> str:
     """Return whether the code declares a job, and the parts that differ from the code."""
     if not job.declaration:
         return _("no")
-    differences = api.differs_from_code(job)
-    if not differences:
+    found = differences(job)
+    if not found:
         return _("yes")
-    rows = ((_(one.part), _said(one.part, one.stored), _why(one)) for one in differences)
+    rows = ((_(one.part), _said(one.part, one.stored), _why(one)) for one in found)
     listed = format_html_join(
         "", "<li><strong>{}</strong>: {}{}</li>", ((part, said, why) for part, said, why in rows)
     )

@@ -121,6 +121,12 @@ def history_of(site: AdminSite, job_id: str) -> str:
     return page and f"{page}?{urlencode({'job': job_id})}"
 
 
+def audit_of(site: AdminSite, job_id: str) -> str:
+    """Return the address of the list of a job's audit; empty if the site has no such page."""
+    page = _address(site, "jobstore_auditentry_changelist")
+    return page and f"{page}?{urlencode({'job': job_id})}"
+
+
 def _address(site: AdminSite, name: str, *args: str) -> str:
     try:
         return reverse(f"admin:{name}", args=args, current_app=site.name)

@@ -333,7 +333,7 @@ class RunFilters(FilterForm):
         found = Q()
         if job := self.cleaned_data["job"]:
             found &= Q(job=job)
-        return found & _between("run_time", self.cleaned_data, "scheduled")
+        return found & between("run_time", self.cleaned_data, "scheduled")
 
     def conditions(self, now: dt.datetime) -> Q:
         """Return the conditions that must be compared in each run.
@@ -341,7 +341,7 @@ class RunFilters(FilterForm):
         :param now: the database's time, for runs that are running.
         """
         given = self.cleaned_data
-        found = _between("started_at", given, "started")
+        found = between("started_at", given, "started")
         if given["status"]:
             found &= Q(status__in=given["status"])
         if (delay := given["delay_over"]) is not None:
@@ -369,7 +369,8 @@ COMPARED = {
 }
 
 
-def _between(column: str, given: dict[str, Any], name: str) -> Q:
+def between(column: str, given: dict[str, Any], name: str) -> Q:
+    """Return that a column lies between the two fields of a name, as far as they are filled in."""
     found = Q()
     if since := given[f"{name}_from"]:
         found &= Q(**{f"{column}__gte": since})

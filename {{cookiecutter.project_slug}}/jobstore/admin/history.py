@@ -3,13 +3,10 @@
 from typing import Any, cast
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import InvalidPage, Paginator
 from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -29,9 +26,10 @@ from jobstore.admin.display import (
     page_of,
     seconds,
 )
-from jobstore.admin.filters import RunFilters, for_address
-from jobstore.admin.lists import FilteredList
+from jobstore.admin.filters import RunFilters
+from jobstore.admin.lists import BoundedList
 from jobstore.admin.overview import usual_durations
+from jobstore.admin.visible import visible
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.texts import requester
 
@@ -39,57 +37,25 @@ from jobstore.texts import requester
 MAX_OFFERED_JOBS = 50
 
 
-class RunList(FilteredList):
+class RunList(BoundedList):
     """A page of the runs that match the filters."""
 
     form_class = RunFilters
     filters: RunFilters
-    found: search.Found
+    until = "scheduled_to"
 
-    def get_results(self, request: HttpRequest) -> None:
-        """Find the keys of the runs that match, and read those of one page."""
-        self.found = search.Found([])
-        if self.filters.is_valid():
-            oldest_first = "run_time" in self.queryset.query.order_by
-            self.found = search.find(
-                self.filters, limit=search.MAX_LISTED_RUNS, oldest_first=oldest_first
-            )
-        self.paginator = Paginator(self.found.ids, self.list_per_page)
-        self.result_count = self.paginator.count
-        self.show_full_result_count = False
-        self.full_result_count = None
-        self.show_admin_actions = True
-        self.can_show_all = self.result_count <= self.list_max_show_all
-        self.multi_page = self.result_count > self.list_per_page
-        keys = self.found.ids
-        if self.multi_page and not (self.show_all and self.can_show_all):
-            try:
-                keys = self.paginator.page(self.page_num).object_list
-            except InvalidPage:
-                raise IncorrectLookupParameters from None
-        shown = self.queryset.filter(pk__in=keys)
-        self.result_list = add_elapsed(list(shown)) if keys else []
+    def find(self, request: HttpRequest) -> search.Found:
+        """Return the runs that match."""
+        return search.find(
+            self.filters,
+            limit=search.MAX_LISTED_RUNS,
+            oldest_first="run_time" in self.queryset.query.order_by,
+            visible=visible(request),
+        )
 
-    def narrowed(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return all rows: `get_results` finds those that match, and actions have ids."""
-        return queryset
-
-    @property
-    def since(self) -> str:
-        """Where the search ended."""
-        return moment(self.found.since)
-
-    @property
-    def amount(self) -> str:
-        """How many runs match, as far as they were counted."""
-        number = number_format(self.result_count, force_grouping=True)
-        return _("more than %(number)s") % {"number": number} if self.found.is_cut else number
-
-    @property
-    def older(self) -> str:
-        """The query string that continues where the search ended."""
-        since = self.found.since
-        return self.filters.with_(scheduled_to=for_address(local(since))) if since else ""
+    def completed(self, rows: list[Any]) -> list[Any]:
+        """Add how long those have run that are running."""
+        return add_elapsed(rows)
 
 
 @admin.register(DjangoJobExecution)
@@ -148,12 +114,16 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         context = {
             "listed": search.MAX_LISTED_RUNS,
             "searched": search.SEARCHED_RUNS,
-            "offered_jobs": offered_jobs,
+            "offered_jobs": lambda: offered_jobs(visible(request)),
             "all_matching": self.all_matching(request),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
+        """Return the runs of jobs that the user may see."""
+        return self.all_rows(request).filter(visible(request).q())
+
+    def all_rows(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
         """Leave out the long texts, which only the page of one run shows."""
         # Joined, so that a process whose row was deleted is None and raises nothing.
         runs = DjangoJobExecution.objects.select_related("instance")
@@ -166,12 +136,20 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         run = super().get_object(request, object_id, from_field)
         return None if run is None else cast(DjangoJobExecution, add_elapsed([run])[0])
 
+    def has_view_permission(
+        self, request: HttpRequest, obj: DjangoJobExecution | None = None
+    ) -> bool:
+        """Tell whether the user may look at runs, or at this one, whose job may be hidden."""
+        may_view = super().has_view_permission(request, obj)
+        return may_view and (obj is None or api.sees(request.user, obj.job_id))
+
     def has_delete_permission(
         self, request: HttpRequest, obj: DjangoJobExecution | None = None
     ) -> bool:
         """Protect runs that are not finished: they count for `max_instances` until they are."""
         unfinished = obj is not None and obj.status in DjangoJobExecution.UNFINISHED
-        return not unfinished and super().has_delete_permission(request, obj)
+        is_seen = obj is None or api.sees(request.user, obj.job_id)
+        return not unfinished and is_seen and super().has_delete_permission(request, obj)
 
     @admin.display(description=gettext_lazy("job"))
     def job_link(self, run: DjangoJobExecution) -> str:
@@ -269,7 +247,7 @@ def add_elapsed(runs: list[Any]) -> list[Any]:
     return runs
 
 
-def offered_jobs() -> list[str]:
+def offered_jobs(visible: api.Visible) -> list[str]:
     """Return the ids that the filter offers, those of jobs in service first."""
     jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
-    return list(jobs.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])
+    return list(jobs.filter(visible.q("pk")).values_list("pk", flat=True)[:MAX_OFFERED_JOBS])

@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 
 from jobstore import api
 from jobstore.admin.actions import JobActions
+from jobstore.admin.audit import VIEW_AUDIT, latest_entries
+from jobstore.admin.declarations import differences
 from jobstore.admin.display import (
     LONG_TEXTS,
     NOTHING,
@@ -65,7 +67,10 @@ class JobPage(JobEditor, JobActions):
         key = unquote(object_id)
         if not self._are_keys([key]):
             raise Http404
-        jobs = self.get_queryset(request).filter(pk=key)
+        jobs = self.all_rows(request).filter(pk=key)
+        job = jobs.first()
+        if job is not None and not self.has_view_permission(request, job):
+            raise PermissionDenied
         response: HttpResponse | None = getattr(self, name)(request, jobs)
         return response or redirect(page_of(self.admin_site, DjangoJob, key))
 
@@ -116,6 +121,8 @@ class JobPage(JobEditor, JobActions):
                 "chart": chart(runs),
                 "history_url": history_of(site, job.pk),
             }
+        if request.user.has_perm(VIEW_AUDIT):
+            context |= latest_entries(site, request, job.pk)
         return super().render_change_form(request, context, *args, **options)
 
 
@@ -134,7 +141,7 @@ def _schedule_of(job: DjangoJob) -> dict[str, Any]:
         "zone": zone,
         "times": upcoming(times, database_now(router.db_for_read(DjangoJob))),
         "questions": questions_of(trigger),
-        "differences": api.differs_from_code(job),
+        "differences": differences(job),
     }
 
 

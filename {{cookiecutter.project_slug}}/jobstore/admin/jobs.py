@@ -20,6 +20,7 @@ from jobstore.admin.job_page import JobPage
 from jobstore.admin.lists import FilteredList
 from jobstore.admin.overview import add_averages, with_latest
 from jobstore.admin.problems import add_problems, mark
+from jobstore.admin.visible import visible
 from jobstore.admin.words import in_words
 from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution, database_now
 
@@ -34,7 +35,7 @@ class JobList(FilteredList):
         """Add the averages once it is known which jobs are shown."""
         super().get_results(request)
         self.result_list = add_averages(self.result_list)
-        self.problems = add_problems(self.result_list)
+        self.problems = add_problems(self.result_list, visible(request))
         if any(job.running for job in self.result_list):
             now = database_now(router.db_for_read(DjangoJob))
             for job in self.result_list:
@@ -93,6 +94,10 @@ class DjangoJobAdmin(JobPage):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJob]:
+        """Return the jobs that the user may see."""
+        return self.all_rows(request).filter(visible(request).q("pk"))
+
+    def all_rows(self, request: HttpRequest) -> QuerySet[DjangoJob]:
         """Include retired jobs, whose history can still be looked at."""
         jobs: QuerySet[DjangoJob] = DjangoJob.all_objects.all()
         return with_latest(jobs).order_by(*self.get_ordering(request))

@@ -26,6 +26,7 @@ from jobstore.schedules.wording import (
     weekday_question,
 )
 from jobstore.sentences import shown
+from jobstore.storage import masking
 from jobstore.util import as_aware
 
 LABELS = {
@@ -40,6 +41,10 @@ LABELS = {
     "coalesce": gettext_noop("make up by one run"),
     "on_lost": gettext_noop("if its process dies"),
     "pause_reason": gettext_noop("reason of the pause"),
+    "quarantined": gettext_noop("in quarantine"),
+    "retired": gettext_noop("retired"),
+    "status": gettext_noop("status"),
+    "again": gettext_noop("like run"),
 }
 # Parts that do not matter to a person before saving.
 UNSAID = ("quarantined", "retired")
@@ -80,7 +85,7 @@ def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
         is_paused = row.next_run_time is None
         times = api.next_run_times(trigger if is_paused else row, SHOWN_TIMES)
         found = Preview(
-            changes=_changes(entry.before, entry.after) if entry else [],
+            changes=changes_of(entry) if entry else [],
             words=in_words(row.trigger),
             notation=describe(trigger),
             times=upcoming(times, database_now(using)),
@@ -110,9 +115,12 @@ def digest_of(form: QueryDict) -> str:
     return salted_hmac("jobstore.preview", repr(filled), algorithm="sha256").hexdigest()[:24]
 
 
-def _changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[Changed]:
-    old, new = before or {}, after or {}
-    names = [name for name in {**old, **new} if name not in UNSAID]
+def changes_of(entry: AuditEntry) -> list[Changed]:
+    """Return what an entry of the audit tells, as people read it; secrets are masked."""
+    old, new = entry.before or {}, entry.after or {}
+    names = [
+        name for name in {**old, **new} if name not in UNSAID or old.get(name) or new.get(name)
+    ]
     return [
         Changed(_(LABELS.get(name, name)), _shown(name, old), _shown(name, new))
         for name in names
@@ -129,6 +137,8 @@ def _shown(name: str, values: dict[str, Any]) -> str:
     if name == "next_run_time":
         when = parse_datetime(value) if value else None
         return _("paused") if when is None else moment(as_aware(when))
+    if name == "arguments":
+        return masking.masked_text(value) or NOTHING
     if name == "misfire_grace_time":
         return _("any lateness") if value is None else _("%(seconds)s s") % {"seconds": value}
     if name == "on_lost":

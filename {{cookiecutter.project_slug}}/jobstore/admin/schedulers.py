@@ -51,9 +51,9 @@ class SchedulerInstanceAdmin(ReadOnlyAdmin):
         """Allow nobody to delete processes: housekeeping deletes those that no history names."""
         return False
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SchedulerInstance]:
+    def all_rows(self, request: HttpRequest) -> QuerySet[SchedulerInstance]:
         """Add the lease's end to its holder, and whether a process has been silent for too long."""
-        rows: QuerySet[SchedulerInstance] = super().get_queryset(request)
+        rows: QuerySet[SchedulerInstance] = super().all_rows(request)
         now = database_now(rows.db)
         patience = dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
         silent = Q(heartbeat_at__lt=now - patience)

@@ -12,6 +12,7 @@ from typing import Any
 from django.db import router
 from django.db.models import Q
 
+from jobstore import api
 from jobstore.admin.filters import COMPARED, RunFilters
 from jobstore.models import DjangoJobExecution, database_now
 
@@ -23,6 +24,8 @@ MAX_LISTED_RUNS = 10_000
 SEARCHED_RUNS = 100_000
 # A status with fewer runs is rare enough to find all of them by its index.
 RARE_RUNS = 5_000
+
+EVERYTHING = api.Visible()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +46,22 @@ def find(
     oldest_first: bool = False,
     statuses: Collection[str] = (),
     newest_id: int | None = None,
+    visible: api.Visible = EVERYTHING,
 ) -> Found:
     """Return the runs that match valid filters.
 
-    :param limit: how many of them at most.
-    :param statuses: leave out runs with another status, whatever the filters say.
-    :param newest_id: leave out runs that were written later.
+    :param visible: the jobs whose runs may be seen.
+    :param limit: how many of them at the most.
+    :param statuses: leaves out runs in another status, whatever the filters say.
+    :param newest_id: leaves out runs that were written later.
     """
     using = router.db_for_read(Run)
     runs = Run.objects.using(using).order_by().filter(filters.range())
     conditions = filters.conditions(database_now(using))
+    if visible.few is not None:  # whose runs an index finds
+        runs = runs.filter(visible.q())
+    else:
+        conditions &= visible.q()
     asked = set(filters.cleaned_data["status"])
     if statuses:
         conditions &= Q(status__in=statuses)
@@ -74,15 +83,32 @@ def find(
     return Found(ids[:limit], len(ids) > limit, since)
 
 
+def find_entries(
+    rows: Any, narrow: Any, conditions: Q, *, limit: int, oldest_first: bool = False
+) -> Found:
+    """Return the entries of the audit that match, with the same bounds as runs.
+
+    :param narrow: what an index answers.
+    :param conditions: what has to be looked at in each entry.
+    """
+    rows, since = rows.order_by().filter(narrow), None
+    if conditions:
+        since = _end_of_window(rows, "at")
+        rows = rows.filter(conditions, **({"at__gte": since} if since else {}))
+    order = ("at", "pk") if oldest_first else ("-at", "-pk")
+    ids = list(rows.order_by(*order).values_list("pk", flat=True)[: limit + 1])
+    return Found(ids[:limit], len(ids) > limit, since)
+
+
 def _matching(runs: Any, conditions: Any, newest_id: int | None) -> Any:
     if newest_id is not None:
         runs = runs.filter(pk__lte=newest_id)
     return runs.alias(**COMPARED).filter(conditions) if conditions else runs
 
 
-def _end_of_window(runs: Any) -> dt.datetime | None:
-    """Return when the last of the newest SEARCHED_RUNS was due; None if there are fewer."""
-    times = runs.order_by("-run_time").values_list("run_time", flat=True)
+def _end_of_window(rows: Any, time: str = "run_time") -> dt.datetime | None:
+    """Return the time of the last of the newest SEARCHED_RUNS; None if there are no more."""
+    times = rows.order_by(f"-{time}").values_list(time, flat=True)
     last_and_next = list(times[SEARCHED_RUNS - 1 : SEARCHED_RUNS + 1])
     return last_and_next[0] if len(last_and_next) == 2 else None
 

@@ -55,6 +55,7 @@ from jobstore.api.reading import (
     state_of,
 )
 from jobstore.api.running import cancel, pause, resume, retire, run_again, run_all_now, run_now
+from jobstore.api.visibility import Visible, sees, visible_to
 from jobstore.registry import offers
 
 __all__ = [
@@ -80,6 +81,7 @@ __all__ = [
     "Outcome",
     "Quarantined",
     "Unreadable",
+    "Visible",
     "add_job",
     "add_offered",
     "arguments_of",
@@ -107,7 +109,9 @@ __all__ = [
     "run_all_again",
     "run_all_now",
     "run_now",
+    "sees",
     "shown_arguments",
     "state_of",
     "through",
+    "visible_to",
 ]

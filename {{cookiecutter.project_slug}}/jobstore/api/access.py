@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import getpass
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,8 @@ from jobstore.context import current
 from jobstore.models import AuditEntry, DjangoJob
 from jobstore.sentences import said
 from jobstore.texts import described, flattened
+
+logger = logging.getLogger(__name__)
 
 # A user, or a text that says who asks; None for the code itself.
 By = Any
@@ -83,28 +86,30 @@ def shell_user() -> str:
 def may(by: By, verb: str, job: DjangoJob | None = None) -> bool:
     """Tell whether somebody may do something, with a certain job if one is given.
 
-    Code (None) and a text may do everything: the author of the calling code decides.
+    Code (None) and a text may do everything: the author of the calling code decides. A JOB_ACCESS
+    that raises allows nothing.
 
     :param by: a user, a text or None.
     :param verb: "view", "add", "edit", "run", "pause", "cancel" or "retire".
     :param job: asks the project's JOB_ACCESS as well.
     :raises ImproperlyConfigured: if JOB_ACCESS cannot be imported.
     """
-    if not is_user(by):
-        return True
-    if not by.has_perm(PERMISSIONS[verb]):
+    try:
+        return _may(by, verb, job)
+    except ImproperlyConfigured:
+        raise
+    except Exception:
+        logger.exception("JOB_ACCESS raised, which allows nothing.")
         return False
-    decide = _hook() if job is not None else None
-    return decide is None or bool(decide(by, verb, job))
 
 
 def check(by: By, verb: str, job: DjangoJob | None = None) -> None:
-    """Check a right as `may` does. A JOB_ACCESS that raises allows nothing.
+    """Check a right as `may` does, and say what JOB_ACCESS raised if it did.
 
     :raises NotAllowed: if the user may not.
     """
     try:
-        allowed = may(by, verb, job)
+        allowed = _may(by, verb, job)
     except ImproperlyConfigured:
         raise
     except Exception as error:
@@ -116,11 +121,30 @@ def check(by: By, verb: str, job: DjangoJob | None = None) -> None:
         raise NotAllowed(said(text, who=name_of(by), verb=verb, job=job.pk))
 
 
-def _hook() -> Any:
-    name = conf.get("JOB_ACCESS")
+def decider() -> Any:
+    """Return the project's function of JOB_ACCESS, or None."""
+    return _imported("JOB_ACCESS")
+
+
+def narrower() -> Any:
+    """Return the project's function of JOB_ACCESS_QUERYSET, or None."""
+    return _imported("JOB_ACCESS_QUERYSET")
+
+
+def _may(by: By, verb: str, job: DjangoJob | None) -> bool:
+    if not is_user(by):
+        return True
+    if not by.has_perm(PERMISSIONS[verb]):
+        return False
+    decide = decider() if job is not None else None
+    return decide is None or bool(decide(by, verb, job))
+
+
+def _imported(setting: str) -> Any:
+    name = conf.get(setting)
     if not name:
         return None
     try:
         return import_string(name)
     except ImportError as error:
-        raise ImproperlyConfigured(f"JOB_ACCESS is {name!a}: {error}") from error
+        raise ImproperlyConfigured(f"{setting} is {name!a}: {error}") from error

@@ -12,8 +12,9 @@ from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
 from jobstore import registry
-from jobstore.api import building
+from jobstore.api import access, building
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
+from jobstore.api.visibility import visible_to
 from jobstore.declarations.declaration import Declaration, DeclarationError
 from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build
@@ -94,9 +95,11 @@ def find(
     executor: str = "",
     declared: bool | None = None,
     edited: bool | None = None,
+    by: access.By = None,
 ) -> QuerySet[DjangoJob]:
     """Return the jobs that match all filters, the next to run first. It reads columns only.
 
+    :param by: leaves out the jobs that this user may not view, by JOB_ACCESS.
     :param state: "scheduled", "paused", "quarantined" or "retired"; without it, all in service.
     :param text: a part of the id, the name or the function.
     :param func: the function, as "module:name".
@@ -108,6 +111,8 @@ def find(
         text = _("There is no state %(state)r, only %(known)s.")
         raise InvalidOption(said(text, state=state, known=", ".join(STATES)))
     jobs = DjangoJob.all_objects.filter(STATES[state] if state else IN_SERVICE)
+    if access.is_user(by):
+        jobs = jobs.filter(visible_to(by).q("pk") if access.may(by, "view") else Q(pk__in=[]))
     if text:
         jobs = jobs.filter(
             Q(pk__icontains=text) | Q(name__icontains=text) | Q(func__icontains=text)

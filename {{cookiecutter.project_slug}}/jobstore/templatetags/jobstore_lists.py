@@ -1,5 +1,6 @@
 """Template tags and filters of the lists."""
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext
+
+from jobstore.admin.display import moment
 
 register = template.Library()
 
@@ -40,6 +43,12 @@ def grouped(number: int) -> str:
 def translated(word: str) -> str:
     """Return a stored word, such as a status, as people read it."""
     return gettext(word) if word else ""
+
+
+@register.filter
+def jobstore_moment(when: dt.datetime | None) -> str:
+    """Return a time as all pages show it."""
+    return moment(when)
 
 
 @register.simple_tag

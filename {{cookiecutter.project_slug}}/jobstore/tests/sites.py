@@ -12,18 +12,20 @@ from django.contrib.admin import AdminSite
 from django.urls import path
 
 from jobstore.admin import (
+    AuditEntryAdmin,
     DjangoJobAdmin,
     DjangoJobExecutionAdmin,
     Overview,
     OverviewAdmin,
     SchedulerInstanceAdmin,
 )
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
+from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution, SchedulerInstance
 
 ops = AdminSite(name="ops")
 ops.register(DjangoJob, DjangoJobAdmin)
 ops.register(DjangoJobExecution, DjangoJobExecutionAdmin)
 ops.register(SchedulerInstance, SchedulerInstanceAdmin)
+ops.register(AuditEntry, AuditEntryAdmin)
 ops.register(Overview, OverviewAdmin)
 
 history = AdminSite(name="history")

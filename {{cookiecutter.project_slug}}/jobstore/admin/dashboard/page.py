@@ -17,11 +17,12 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, pgettext
 
-from jobstore import api, conf
+from jobstore import api
 from jobstore.admin.dashboard import charts, queries, strips, verdict
 from jobstore.admin.dashboard.planned import planned_slots
 from jobstore.admin.display import badge, link, local, moment, page_of, seconds
 from jobstore.admin.refresh import Refresh
+from jobstore.admin.visible import visible
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 from jobstore.texts import requester
@@ -53,6 +54,7 @@ class Page:
         """Take the site, to whose pages it links, and the request."""
         self._site = site
         self._user = request.user
+        self._request = request
         self._refresh = Refresh.of(request)
         self._addresses: dict[type[Any], str] = {}
         self._using = router.db_for_read(DjangoJob)
@@ -64,9 +66,13 @@ class Page:
     # --- Who is active --------------------------------------------------------------------------
 
     @functools.cached_property
+    def _visible(self) -> api.Visible:
+        return visible(self._request)
+
+    @functools.cached_property
     def totals(self) -> queries.Totals:
         """How many jobs there are."""
-        return queries.totals(self._using)
+        return queries.totals(self._using, self._visible)
 
     @property
     def now(self) -> dt.datetime:
@@ -79,14 +85,12 @@ class Page:
 
     @functools.cached_property
     def _upcoming(self) -> list[DjangoJob]:
-        return queries.next_jobs(self._using)
+        return queries.next_jobs(self._using, self._visible)
 
     @functools.cached_property
     def findings(self) -> list[dict[str, str]]:
         """The findings, each with the address of a page that shows more."""
-        found = verdict.findings(
-            self._schedulers, self.totals, self._upcoming, self.now, may_name=self._may
-        )
+        found = verdict.findings(self._schedulers, self.totals, self._upcoming, self.now)
         jobs = self._list("djangojob")
         pages = {"jobs": jobs, "quarantined": jobs and f"{jobs}?state=quarantined"}
         return [
@@ -123,24 +127,13 @@ class Page:
     @functools.cached_property
     def running(self) -> dict[str, Any]:
         """The running runs, the longest first."""
-        rows, number = queries.running(self._using)
-        if conf.get("JOB_ACCESS"):
-            rows = self._allowed(rows)
+        rows, number = queries.running(self._using, self._visible)
         return {
             "rows": [self._running(row) for row in rows],
             "more": number - len(rows),
             "number": number,
             "address": self._history(status=Run.RUNNING),
         }
-
-    def _allowed(self, rows: list[Any]) -> list[Any]:
-        """Return the runs of jobs that the user may view. One statement."""
-        jobs = DjangoJob.all_objects.using(self._using).defer("job_state")
-        by_id = jobs.in_bulk([row.job_id for row in rows])
-        return [row for row in rows if row.job_id in by_id and self._may(by_id[row.job_id])]
-
-    def _may(self, job: DjangoJob) -> bool:
-        return api.may(self._user, "view", job)
 
     def _running(self, row: Any) -> dict[str, Any]:
         elapsed = max(0.0, (self.now - row.since).total_seconds())
@@ -166,7 +159,7 @@ class Page:
                 "schedule": in_words(job.trigger),
             }
             for job in self._upcoming
-            if job.next_run_time is not None and self._may(job)
+            if job.next_run_time is not None
         ]
 
     # --- The last day ---------------------------------------------------------------------------
@@ -174,7 +167,7 @@ class Page:
     @functools.cached_property
     def _history_of_day(self) -> tuple[queries.History, int]:
         begin = time.perf_counter()
-        found = queries.history(self._using, self.now)
+        found = queries.history(self._using, self.now, self._visible)
         taken = time.perf_counter() - begin
         return found, QUICK if taken < 0.05 else SLOW if taken < 0.3 else SLOWEST
 
@@ -278,7 +271,8 @@ class Page:
         if not self._wanted:
             return {}
         first = self._first + self._wanted[0]
-        jobs = queries.jobs_page(self._using, first, self._first + self._wanted[-1] + 1)
+        end = self._first + self._wanted[-1] + 1
+        jobs = queries.jobs_page(self._using, first, end, self._visible)
         placed = {self._wanted[0] + offset: job for offset, job in enumerate(jobs)}
         return {place: placed[place] for place in self._wanted if place in placed}
 
@@ -292,7 +286,7 @@ class Page:
         return [self._row(place, self._jobs.get(place)) for place in places]
 
     def _row(self, place: int, job: DjangoJob | None) -> dict[str, Any]:
-        if job is None or not self._may(job):
+        if job is None:
             return {"id": f"ov-job-{place}", "is_empty": True}
         counts = self._slots.get(job.pk, {})
         planned, is_whole = planned_slots(job, as_aware(self.now))

@@ -33,6 +33,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Cast, Coalesce, Floor
 
+from jobstore import api
 from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS
 from jobstore.leadership.lease import waiting_jobs
 from jobstore.models import (
@@ -143,16 +144,23 @@ class History:
     minutes: list[Minute]
 
 
-def totals(using: str) -> Totals:
-    """Return how many jobs there are. One statement."""
-    problems = DeclarationProblem.objects.using(using).order_by().values(one=Value(1))
-    number = problems.annotate(number=Count("pk")).values("number")
-    found = DjangoJob.objects.using(using).aggregate(
-        clock=Max(Clock()),
-        jobs=Count("pk"),
-        paused=Count("pk", filter=Q(next_run_time=None, quarantined_at=None)),
-        quarantined=Count("pk", filter=Q(quarantined_at__isnull=False)),
-        problems=Max(Coalesce(Subquery(number), 0)),
+def totals(using: str, visible: api.Visible) -> Totals:
+    """Return how many jobs there are. One statement.
+
+    :param visible: here and below, the jobs that may be seen.
+    """
+    problems = DeclarationProblem.objects.using(using).filter(visible.q("subject")).order_by()
+    number = problems.values(one=Value(1)).annotate(number=Count("pk")).values("number")
+    found = (
+        DjangoJob.objects.using(using)
+        .filter(visible.q("pk"))
+        .aggregate(
+            clock=Max(Clock()),
+            jobs=Count("pk"),
+            paused=Count("pk", filter=Q(next_run_time=None, quarantined_at=None)),
+            quarantined=Count("pk", filter=Q(quarantined_at__isnull=False)),
+            problems=Max(Coalesce(Subquery(number), 0)),
+        )
     )
     clock = found["clock"]
     if clock is None:
@@ -185,18 +193,17 @@ def schedulers(using: str, now: dt.datetime) -> Schedulers:
     return Schedulers(rows, known, acquired_at)
 
 
-def running(using: str) -> tuple[list[Any], int]:
+def running(using: str, visible: api.Visible) -> tuple[list[Any], int]:
     """Return the running runs, the longest first, and how many there are in all.
 
     Each has `since`, and `usual`: the median of its job's last successful runs in seconds, or None.
     Two statements.
     """
     of_job = Run.objects.using(using).filter(job=OuterRef("job")).order_by("-run_time")
-    runs = Run.objects.using(using).filter(status=Run.RUNNING).select_related("instance")
+    runs = Run.objects.using(using).filter(visible.q(), status=Run.RUNNING)
     rows: list[Any] = list(
-        runs.only(
-            "job_id", "run_time", "attempt", "requested_by", "instance__host", "instance__pid"
-        )
+        runs.select_related("instance")
+        .only("job_id", "run_time", "attempt", "requested_by", "instance__host", "instance__pid")
         .annotate(
             since=Coalesce("started_at", "claimed_at", "run_time"),
             recent_since=Subquery(of_job.values("run_time")[USUAL_RUNS - 1 : USUAL_RUNS]),
@@ -219,13 +226,13 @@ def running(using: str) -> tuple[list[Any], int]:
     return rows, rows[0].number if rows else 0
 
 
-def next_jobs(using: str) -> list[DjangoJob]:
+def next_jobs(using: str, visible: api.Visible) -> list[DjangoJob]:
     """Return the jobs that run next, overdue ones first. One statement."""
-    jobs = waiting_jobs(using).order_by("next_run_time", "pk")
+    jobs = waiting_jobs(using).filter(visible.q("pk")).order_by("next_run_time", "pk")
     return list(jobs.only("next_run_time", "trigger", "executor")[:MAX_NEXT])
 
 
-def history(using: str, now: dt.datetime) -> History:
+def history(using: str, now: dt.datetime, visible: api.Visible) -> History:
     """Return the outcomes of the runs of the last day. One statement."""
     since = now - DAY
     # Whole minutes, so that a bar does not change once its minute has passed.
@@ -234,7 +241,7 @@ def history(using: str, now: dt.datetime) -> History:
     delay = SecondsBetween("started_at", "run_time")
     rows = (
         Run.objects.using(using)
-        .filter(run_time__gte=since, run_time__lte=now)
+        .filter(visible.q(), run_time__gte=since, run_time__lte=now)
         .order_by()
         .values("status")
         .annotate(
@@ -263,9 +270,9 @@ def history(using: str, now: dt.datetime) -> History:
     return History(since, dict(counts), late, minutes)
 
 
-def jobs_page(using: str, first: int, end: int) -> list[DjangoJob]:
+def jobs_page(using: str, first: int, end: int, visible: api.Visible) -> list[DjangoJob]:
     """Return some of the jobs in service, by id. One statement."""
-    return list(DjangoJob.objects.using(using).order_by("pk")[first:end])
+    return list(DjangoJob.objects.using(using).filter(visible.q("pk")).order_by("pk")[first:end])
 
 
 def slots(

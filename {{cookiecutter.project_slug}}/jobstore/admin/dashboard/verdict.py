@@ -3,7 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -31,14 +31,9 @@ def findings(
     totals: Totals,
     upcoming: Sequence[DjangoJob],
     now: dt.datetime,
-    *,
-    may_name: Callable[[DjangoJob], bool],
 ) -> list[Finding]:
-    """Return the findings; empty if all is well.
-
-    :param may_name: whether a job may be named to the user.
-    """
-    found = [*_of_schedulers(seen, now), *_late(seen, upcoming, now, may_name)]
+    """Return the findings; empty if all is well."""
+    found = [*_of_schedulers(seen, now), *_late(seen, upcoming, now)]
     if totals.quarantined:
         text = ngettext(
             "%(number)d job is in quarantine and does not run until somebody looks at it.",
@@ -78,7 +73,6 @@ def _late(
     seen: Schedulers,
     upcoming: Sequence[DjangoJob],
     now: dt.datetime,
-    may_name: Callable[[DjangoJob], bool],
 ) -> list[Finding]:
     if not seen.holder:
         return []  # that is why
@@ -103,7 +97,7 @@ def _late(
             text
             % {
                 "number": number,
-                "job": late[0].pk if may_name(late[0]) else "…",
+                "job": late[0].pk,
                 "seconds": age // 10 * 10,
             },
         )

@@ -29,15 +29,12 @@ def list_jobs(context: Context) -> None:
         executor=options["executor"] or "",
         declared=options["declared"],
         edited=True if options["edited"] else None,
+        by=context.by,
     )
     given = options["limit"]
     limit = (None if context.wants_json else ROWS_SHOWN) if given is None else given or None
-    if hasattr(context.by, "has_perm"):  # JOB_ACCESS may decide for each job
-        visible = [job for job in jobs if api.may(context.by, "view", job)]
-        shown, number = visible[:limit], len(visible)
-    else:
-        shown = list(jobs[:limit])
-        number = len(shown) if limit is None or len(shown) < limit else jobs.count()
+    shown = list(jobs[:limit])
+    number = len(shown) if limit is None or len(shown) < limit else jobs.count()
     if context.wants_json:
         context.json([output.of_job(job) for job in shown])
         return
@@ -105,7 +102,11 @@ def history(context: Context) -> None:
         runs = runs.filter(status=_status(options["status"]))
     if options["since"]:
         runs = runs.filter(run_time__gte=get_django_internal_datetime(_since(options["since"])))
-    found = [run for run in runs[: options["limit"]] if _may_view(context, run)]
+    if not api.may(context.by, "view"):
+        raise api.NotAllowed(f"{context.options['as_user']} may not view jobs.")
+    if not options["id"]:
+        runs = runs.filter(api.visible_to(context.by).q())
+    found = list(runs[: options["limit"]])
     if context.wants_json:
         context.json([output.of_run(run) for run in found])
     else:
@@ -152,13 +153,6 @@ def _visible(context: Context) -> DjangoJob:
     if not api.may(context.by, "view", job):
         raise api.NotAllowed(f"{context.options['as_user']} may not view job {job.pk!r}.")
     return job
-
-
-def _may_view(context: Context, run: DjangoJobExecution) -> bool:
-    if not hasattr(context.by, "has_perm"):
-        return True
-    job = DjangoJob.all_objects.filter(pk=run.job_id).defer("job_state").first()
-    return api.may(context.by, "view", job)
 
 
 def _status(given: str) -> str:

@@ -36,6 +36,7 @@ def site(request: Any, settings: Settings) -> None:
     [
         *("", "jobstore/", "jobstore/overview/"),
         *("jobstore/djangojob/", "jobstore/djangojobexecution/", "jobstore/schedulerinstance/"),
+        "jobstore/auditentry/",
     ],
 )
 def test_every_link_of_a_page_stays_on_its_site(admin_client: Client, page: str) -> None:

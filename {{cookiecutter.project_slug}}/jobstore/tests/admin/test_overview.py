@@ -5,6 +5,8 @@ import re
 from typing import Any
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
+from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
@@ -13,9 +15,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django.fixtures import Settings
 
+from jobstore import api
 from jobstore.admin.dashboard import charts, planned, queries, strips
 from jobstore.admin.dashboard.queries import Minute
 from jobstore.admin.refresh import MAX_BYTES
+from jobstore.api import building
 from jobstore.models import (
     DeclarationProblem,
     DjangoJob,
@@ -385,6 +389,57 @@ def test_what_is_planned_are_the_times_that_come(settings: Settings) -> None:
     assert planned.planned_slots(job, now)[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("trigger", "number"),
+    [
+        (
+            OrTrigger(
+                [CronTrigger(hour="2,14", timezone="UTC"), CronTrigger(hour="5", timezone="UTC")]
+            ),
+            3,
+        ),
+        (AndTrigger([CronTrigger(hour="*/6", timezone="UTC")] * 2), 4),
+        (CalendarIntervalTrigger(days=1, hour=3, timezone="UTC"), 1),
+    ],
+    ids=["or", "and", "calendar interval"],
+)
+def test_the_next_day_of_a_compound_trigger_is_planned_too(trigger: Any, number: int) -> None:
+    job = store(trigger=trigger)
+    now = as_aware(database_now("default"))
+    moment = api.next_run_times(trigger, 1)[0]
+    DjangoJob.objects.update(next_run_time=moment)
+    job.refresh_from_db()
+    slots, is_whole = planned.planned_slots(job, now)
+    expected = {strips.slot_of(one) for one in api.next_run_times(job, 10)}
+    last = strips.slot_of(now) + strips.SLOTS
+    assert is_whole and slots == {slot for slot in expected if slot < last}
+    assert number - 1 <= len(slots) <= number + 1
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        AndTrigger([CronTrigger(minute=0), CronTrigger(minute=1)]),
+        # APScheduler finds its first time, and none after that, for ever.
+        AndTrigger([CronTrigger(hour="*/2"), CronTrigger(hour="*/3")]),
+        OrTrigger([CronTrigger(second="*"), CronTrigger(hour=1)]),
+    ],
+    ids=["never", "never again", "each second"],
+)
+def test_a_trigger_that_would_have_to_be_asked_for_ever_is_asked_a_bounded_number_of_times(
+    trigger: Any,
+) -> None:
+    job = store()
+    job.next_run_time = database_now("default")
+    schedule = planned.Schedule(job)
+    schedule._trigger = trigger
+    now = as_aware(job.next_run_time)
+    slots, is_whole = schedule.slots(now, now)
+    assert not is_whole
+    assert slots <= {strips.slot_of(now), strips.slot_of(now) + 1}
+    assert 1 <= len(building.times_from(trigger, now, 10)) <= 10
+
+
 def test_a_paused_job_has_nothing_planned() -> None:
     job = store(paused=True)
     assert planned.planned_slots(job, as_aware(database_now("default"))) == (frozenset(), True)
@@ -421,7 +476,7 @@ def test_minutes_hold_what_was_scheduled_in_them() -> None:
             run_time=when,
             started_at=when + dt.timedelta(seconds=delay),
         )
-    found = queries.history("default", now).minutes
+    found = queries.history("default", now, api.Visible()).minutes
     busy = [(position, one.good) for position, one in enumerate(found) if one.good]
     assert busy == [(56, 2)]
     assert found[56].delay == pytest.approx(3, abs=0.01)

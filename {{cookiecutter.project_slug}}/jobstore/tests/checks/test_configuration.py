@@ -46,6 +46,13 @@ def test_a_function_that_decides_about_access_must_be_there(settings: Settings, 
     assert found() == {"jobstore.E012"}
     settings.JOB_ACCESS = "jobstore.tests.api.offers.only_mine"
     assert found() == set()
+    settings.JOB_ACCESS_QUERYSET = name
+    assert found() == {"jobstore.E012"}
+
+
+def test_what_narrows_lists_is_not_enough_to_hide_jobs(settings: Settings) -> None:
+    settings.JOB_ACCESS_QUERYSET = "jobstore.tests.api.offers.only_mine"
+    assert found() == {"jobstore.E013"}
 
 
 def test_sqlite_that_does_not_lock_at_once_is_warned_about(
