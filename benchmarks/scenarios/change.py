@@ -14,12 +14,12 @@ from contenders import PROGRAMS, Contender, Failed
 NAME = "change"
 TITLE = "From a change by another process to its effect"
 CONTENDERS = ("ours", "ours-no-listen", "django-apscheduler", "celery-beat")
-# Tries of each change, and seconds after which its effect is taken never to come.
+# Tries of each change, and seconds after which its effect counts as never.
 SIZES = {"smoke": (1, 8.0), "small": (5, 30.0), "full": (12, 30.0)}
 
-# What makes a job start, and what makes one stop; who knows no other way than rows has less.
-# A row with a time that its state does not have keeps django-apscheduler's loop from sleeping at
-# all, and it would notice whatever comes after that at once: so that is the last.
+# The changes that make a job start, and those that make one stop. A contender that can only change
+# rows has fewer. If a row has another time than its state, django-apscheduler's loop never sleeps and
+# would notice every later change at once, so that change is the last.
 STARTS = ("due by call", "run now", "add", "due by row")
 STOPS = ("pause by row", "pause by call", "delete by row", "delete by call")
 LACKS = {
@@ -29,7 +29,7 @@ LACKS = {
 PROGRAM = {"celery-beat": "changes_beat.py"}
 
 DAY = 24 * 3600.0
-# Tries in a row without an effect after which no more are made.
+# After this many tries in a row without an effect, no more are made.
 NEVERS = 2
 # Seconds in which jobs must begin to run.
 START = 30.0
@@ -59,7 +59,7 @@ def run(bench: Any) -> list[dict[str, Any]]:
 
 
 class Running:
-    """A contender at work, and a process that changes its jobs; both gone at the end of the block."""
+    """A running contender, and a process that changes its jobs. Both are ended with the block."""
 
     def __init__(self, bench: Any, contender: Contender) -> None:
         self._bench = bench
@@ -77,13 +77,13 @@ class Running:
         self._end()
 
     def begin(self, *, waiting: int = 0, running: int = 0, ticks: bool) -> None:
-        """Start it afresh with jobs that wait for tomorrow, or that run each second."""
+        """Start it again, with jobs that are due tomorrow or that run each second."""
         self._end()
         contender = self._contender
         self._bench.empty(contender)
         self._ticks, self._next, self._count = ticks, 1, 1 + waiting + running
         groups: list[dict[str, Any]] = [
-            # Number 0 goes on as it is, to tell whether the others do not run because all has ended.
+            # Number 0 is not changed. It shows whether the others stopped because all jobs did.
             {"count": 1, "spread": 0.0, "every": 1.0 if ticks else DAY, "later": 0.0 if ticks else DAY},
             {"count": waiting, "spread": 0.0, "every": DAY, "later": DAY},
             {"count": running, "spread": 1.0, "every": 1.0},
@@ -103,7 +103,7 @@ class Running:
             env=clean_environment(**contender.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Its log, in which nothing stands but the end of it.
+            # Its log, which only has a traceback if it fails.
             stderr=(contender.folder / "changes.log").open("wb"),
             start_new_session=True,
             text=True,
@@ -118,7 +118,7 @@ class Running:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it was begun and still runs jobs, as far as that shows."""
+        """Whether it was started and still runs jobs, as far as can be seen."""
         if self._changer is None or any(one.poll() is not None for one in self._contender.processes):
             return False
         return not self._ticks or time.time() - (self._last(TICKER) or 0.0) < SILENCE
@@ -128,7 +128,7 @@ class Running:
         delays: list[float | None] = []
         for position in range(tries):
             number = self._number(is_new=change == "add")
-            # Whoever looks each second or two is asked at every moment of that.
+            # Spread over the period of contenders that look every second or two.
             time.sleep(0.3 + 2.0 * position / tries)
             at = self._change(change, number)
             while not (started := self._last(number)) and time.time() < at + self._patience:
@@ -157,7 +157,7 @@ class Running:
         return [None if number in going else max(last[number] - at, 0.0) for number, at in changed.items()]
 
     def row(self, change: str, beside: str, delays: list[float | None]) -> dict[str, Any]:
-        """Return what a table shows."""
+        """Return the figures of one change for a table."""
         seen = [delay for delay in delays if delay is not None]
         p50, most = measure.percentile(seen, 0.5), measure.percentile(seen, 1.0)
         effect = "seen" if len(seen) == len(delays) else "not always" if seen else "never"
@@ -169,12 +169,12 @@ class Running:
             "seen": len(seen),
             "p50_ms": None if p50 is None else round(p50 * 1000, 1),
             "max_ms": None if most is None else round(most * 1000, 1),
-            # A loop that has ended runs nothing, be it changed or not.
+            # A loop that has ended runs nothing, whether or not it was changed.
             "effect": effect if self.is_alive else "all jobs stopped",
         }
 
     def _number(self, *, is_new: bool = False) -> int:
-        """Return the number of a job that was not changed yet, or that is not there yet."""
+        """Return the number of a job that was not changed yet, or does not exist yet."""
         if is_new:
             self._count += 1
             return self._count

@@ -1,4 +1,4 @@
-"""How long nothing runs when something befalls the process that runs jobs, or the database."""
+"""How long nothing runs after a fault of the active process or of the database."""
 
 import contextlib
 import signal
@@ -23,22 +23,22 @@ CONTENDERS = (
     "django-apscheduler-restarted",
 )
 FAULTS = ("SIGTERM", "SIGKILL", "SIGSTOP 20 s", "database restart")
-# What is made, and how often.
+# The faults, and how often each is made.
 SIZES = {"smoke": (FAULTS[1:2], 1), "small": (FAULTS, 1), "full": (FAULTS, 3)}
 
-# 20 runs a second; each job's own next run is far enough away that a late start is not taken for it.
+# 20 runs a second. A job's next run is so far away that a late start is not taken for it.
 JOBS, EVERY = 40, 2.0
-# Seconds of undisturbed running before a fault, and after it: longer than a process that is gone may
-# count as alive, for so long its unfinished run can keep a job from running again.
+# Seconds without faults before a fault, and after it. After it must be longer than a dead process may
+# count as alive, since until then its unfinished run can keep a job from running again.
 BEFORE, AFTER = 4.0, 20.0
-# Seconds after which runs are taken never to come, the database's longer.
+# Seconds after which runs count as never; longer for faults of the database.
 PATIENCE, DATABASE_PATIENCE = 40.0, 60.0
 PAUSE = 20.0
 # Seconds between two runs of all jobs that are no gap.
 USUAL = 0.5
 
 Starts = list[tuple[int, float]]
-# A job's number, and for which of its times counted from 0.
+# A job's number, and the number of its time, counted from 0.
 Slot = tuple[int, int]
 
 # A run's job, and its time in seconds since 1970.
@@ -50,7 +50,7 @@ RUN = {
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
-    """Let each contender suffer each fault, from a fresh start."""
+    """Make each fault for each contender, which is started again before."""
     faults, times = SIZES[bench.size]
     rows = []
     for contender in bench.contenders(CONTENDERS):
@@ -65,7 +65,7 @@ def run(bench: Any) -> list[dict[str, Any]]:
 
 
 def attempt(bench: Any, contender: Contender, fault: str) -> dict[str, Any]:
-    """Make one fault; who does not even get as far as running undisturbed has a note of that."""
+    """Make one fault. A contender that does not run without faults gets a note."""
     try:
         return one(bench, contender, fault)
     except Failed as failure:
@@ -76,7 +76,7 @@ def attempt(bench: Any, contender: Contender, fault: str) -> dict[str, Any]:
 def one(bench: Any, contender: Contender, fault: str) -> dict[str, Any]:
     """Make one fault and see what follows."""
     bench.empty(contender)
-    # One run makes up for those of an outage, as most jobs are set up.
+    # One run replaces those of an outage, as most jobs are set up.
     options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     group = {"count": JOBS, "spread": EVERY, "every": EVERY, "seconds": 0.0}
     at = round(time.time() + 8 + JOBS * contender.store_seconds)
@@ -90,7 +90,7 @@ def one(bench: Any, contender: Contender, fault: str) -> dict[str, Any]:
             fault_at, over_at = make(bench, contender, fault)
             goes_on = follow(contender, fault, over_at)
             end = time.time()
-        # What runs last is written by then.
+        # The last results are written by then.
         known = history(bench.database, contender, at)
     finally:
         for process in contender.processes:
@@ -111,7 +111,7 @@ def one(bench: Any, contender: Contender, fault: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def supervised(contender: Contender, scenario: dict[str, Any], restarts: list[float]) -> Iterator[None]:
-    """Start a process of a contender that is to be restarted again as soon as it has ended."""
+    """Start a contender's process, and restart it as soon as it ends."""
     over = threading.Event()
 
     def watch() -> None:
@@ -132,7 +132,7 @@ def supervised(contender: Contender, scenario: dict[str, Any], restarts: list[fl
 
 
 def settle(contender: Contender, at: float) -> None:
-    """Wait until all jobs run, and until every process is what it will be."""
+    """Wait until all jobs run, and until every process has its final role."""
     measure.sleep_until(at + 2 * EVERY)
     deadline = at + 30
     while not is_settled(contender):
@@ -175,7 +175,7 @@ def make(bench: Any, contender: Contender, fault: str) -> tuple[float, float]:
 
 
 def active(contender: Contender) -> Any:
-    """Return the process that runs jobs: the first where all do."""
+    """Return the process that runs jobs; if all do, the first."""
     if contender.name == "ours-standby":
         pid = contender.count(
             "SELECT i.pid FROM jobstore_schedulerinstance i JOIN jobstore_schedulerlease l ON l.holder = i.id"
@@ -191,12 +191,12 @@ def restart(database: Server) -> None:
 
 
 def patience(fault: str) -> float:
-    """Return how many seconds runs may take to go on."""
+    """Return the seconds within which runs must continue."""
     return DATABASE_PATIENCE if fault == "database restart" else PATIENCE
 
 
 def follow(contender: Contender, fault: str, over_at: float) -> bool:
-    """Watch until runs have gone on for a while; whether they did."""
+    """Wait until runs have continued for a while; return whether they did."""
     deadline = over_at + patience(fault)
     wait_for(lambda: any(when > over_at for _, when in measure.starts(contender.trace)), deadline)
     if not any(when > over_at for _, when in measure.starts(contender.trace)):
@@ -220,9 +220,9 @@ def figures(
     """Return the gap and the runs that were made twice or left out.
 
     A start belongs to the last time at which its job was due. A run that is due in an outage and
-    made afterwards belongs to the last such time, which is the one that it is made for; the others
-    before it are left out, as its job asks for. A further start for a time is no second run if the
-    history knows a run of an earlier time that has not started otherwise: it started late.
+    made afterwards belongs to the last such time. The times before it are left out, as the job's
+    options say. A further start for a time is no second run if the history has a run of an earlier
+    time without a start: that one started late.
     """
     starts = sorted(starts, key=lambda one: one[1])
     times = [when for _, when in starts if fault_at - BEFORE < when <= end]

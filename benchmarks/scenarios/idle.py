@@ -1,4 +1,4 @@
-"""What it costs that a scheduler is there while no stored job is due for a day."""
+"""The cost of a scheduler while no stored job is due for a day."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ CONTENDERS = (
     "celery-beat",
     "django-ox",
 )
-# Numbers of jobs, seconds in which a scheduler is left to settle, and seconds of the measurement.
+# Numbers of jobs, seconds in which a scheduler settles, and seconds of the measurement.
 SIZES = {
     "smoke": ((10,), 6.0, 10.0),
     "small": ((10,), 20.0, 60.0),
@@ -29,7 +29,7 @@ DAY = 24 * 3600.0
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
-    """Let each contender sit there once for each number of jobs: repeats would give the same."""
+    """Let each contender idle once for each number of jobs: repeats would give the same."""
     rows = []
     for count in SIZES[bench.size][0]:
         for contender in bench.contenders(CONTENDERS):
@@ -51,7 +51,7 @@ def one(bench: Any, contender: Contender, count: int) -> dict[str, Any]:
         time.sleep(settling)
         contender.assert_alive()
         if isinstance(database, PostgreSQL):
-            # Or the server would do so meanwhile, which counts as commits and WAL.
+            # Otherwise the server might do so meanwhile, which would count as commits and WAL.
             database.ask("VACUUM ANALYZE")
             database.ask("CHECKPOINT")
             database.ask("SELECT pg_stat_statements_reset()")
@@ -87,7 +87,7 @@ def one(bench: Any, contender: Contender, count: int) -> dict[str, Any]:
 
 
 def each(value: float | None, minutes: float) -> float | None:
-    """Return what came in a minute, None where it is not known."""
+    """Return a value a minute, None if it is not known."""
     return None if value is None else round(value / minutes, 1)
 
 
@@ -104,7 +104,7 @@ def transactions(database: Database) -> int | None:
 
 
 def connections(database: Database) -> int | None:
-    """Return how many connections clients hold, this question's left out; None without a server."""
+    """Return how many connections clients hold, without this one; None without a server."""
     if isinstance(database, PostgreSQL):
         return int(
             database.ask(
@@ -123,7 +123,7 @@ def connections(database: Database) -> int | None:
 
 
 def by_statement(database: PostgreSQL, minutes: float) -> list[tuple[float, str]]:
-    """Return what was asked most since the last reset: (calls a minute, beginning of the text)."""
+    """Return the most frequent statements since the last reset: (calls a minute, beginning of the text)."""
     lines = database.ask(
         "SELECT calls || '|' || left(regexp_replace(query, '\\s+', ' ', 'g'), 120)"
         " FROM pg_stat_statements WHERE query !~ 'pg_stat' ORDER BY calls DESC LIMIT 10"

@@ -1,4 +1,4 @@
-"""How late short jobs start that go on being due while slow ones take all threads."""
+"""How late short jobs start while slow ones take all threads."""
 
 import time
 from typing import Any
@@ -33,7 +33,7 @@ def run(bench: Any) -> list[dict[str, Any]]:
 
 
 def measured(bench: Any, contender: Contender) -> dict[str, Any]:
-    """Measure one contender once, and say so."""
+    """Measure one contender once, and print it."""
     slow, slow_seconds, *_ = SIZES[bench.size]
     with bench.step(f"{contender.title}: {slow} jobs of {slow_seconds:g} s beside short ones"):
         return one(bench, contender)
@@ -47,7 +47,7 @@ def one(bench: Any, contender: Contender) -> dict[str, Any]:
         contender,
         [
             {"count": rate, "spread": 1.0, "every": 1.0, "seconds": 0.0},
-            # Rarely enough that each runs once.
+            # So rarely that each runs once.
             {"count": slow, "spread": 0.0, "every": 3600.0, "seconds": slow_seconds, "later": ALONE},
         ],
         steady.OPTIONS,

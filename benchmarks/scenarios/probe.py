@@ -1,4 +1,4 @@
-"""What one health check of a container costs that runs jobs."""
+"""The cost of one health check of a container that runs jobs."""
 
 import statistics
 import subprocess
@@ -13,12 +13,12 @@ NAME = "probe"
 TITLE = "One health check of a container that runs jobs"
 CONTENDERS = ("ours", "django-apscheduler", "celery-beat")
 PARAMETERS = ("command",)
-# Checks.
+# How many checks are made.
 SIZES = {"smoke": 3, "small": 20, "full": 20}
 
 # Seconds in which a contender gets ready to answer yes.
 PATIENCE = 60.0
-# As compose.yaml has it, and what its documentation names. Both are asked where the process runs.
+# From compose.yaml, or from the contender's documentation. They run on the process's machine.
 COMMANDS: dict[str, tuple[str, ...]] = {
     "ours": ("-I", "-S", "-E", "jobstore/probe.py", "ready"),
     "django-apscheduler": ("-m", "django", "check", "--database", "default"),
@@ -28,12 +28,12 @@ NOTES = {
     "django-apscheduler": "it has none; this one only asks whether Django and its database work",
     "celery-beat": "it has none; this one is the worker's",
 }
-# What there is to pay for a Python that does nothing, of ours.
+# A Python that does nothing, beside this template's check.
 LIMITS = (("-I", "-S", "-E", "-c", "pass"), ("-c", "pass"))
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
-    """Let each contender be asked, idle."""
+    """Check each contender while it is idle."""
     rows = []
     for contender in bench.contenders(CONTENDERS):
         with bench.step(f"{contender.title}: {SIZES[bench.size]} checks"):
@@ -50,7 +50,7 @@ def measured(bench: Any, contender: Contender) -> list[dict[str, Any]]:
     contender.store(scenario)
     command, before = COMMANDS[contender.name], contender.environment
     contender.start(scenario)
-    # Its address is the first that is free, which is another once it has begun to listen.
+    # Its address is the first free port, which is another one once it listens.
     address = {name: before[name] for name in ("SCHEDULER_HEALTH_ADDRESS",) if name in before}
     environment = contender.environment | address
     try:
@@ -73,7 +73,7 @@ def measured(bench: Any, contender: Contender) -> list[dict[str, Any]]:
 def row(
     bench: Any, contender: Contender, command: tuple[str, ...], environment: dict[str, str]
 ) -> dict[str, Any]:
-    """Return what a table shows of one command."""
+    """Return the figures of one command for a table."""
     tries = [asked(contender, command, environment) for _ in range(SIZES[bench.size])]
     if any(ended.code for ended, _ in tries):
         raise Failed(f"{contender.title}: a check failed: {' '.join(command)}")
@@ -91,7 +91,7 @@ def row(
 def asked(
     contender: Contender, command: tuple[str, ...], environment: dict[str, str]
 ) -> tuple[measure.Ended, float]:
-    """Ask once; return what the check needed, and the seconds that it took."""
+    """Check once; return what the check used, and the seconds that it took."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [str(contender.python), *command],

@@ -21,7 +21,7 @@ RATE = 20
 BEFORE, AFTER = 5, 3
 # Seconds after which a purge is given up.
 PATIENCE = 3600.0
-# All of the history is older than so many days; the other way leaves so many runs of each job.
+# The whole history is older than DAYS. The other way keeps this many runs of each job.
 DAYS, KEEP = 35, 10
 PEER = (
     "import django; django.setup();"
@@ -38,7 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
-    """Let each contender delete all in each way it has, once for each repeat."""
+    """Let each contender delete the history in each way that it has, once for each repeat."""
     return [
         row | {"repeat": repeat}
         for repeat in range(bench.repeats)
@@ -48,7 +48,7 @@ def run(bench: Any) -> list[dict[str, Any]]:
 
 
 def measured(bench: Any, contender: Contender) -> Iterator[dict[str, Any]]:
-    """Measure one contender, each way it has, and say so."""
+    """Measure one contender in each way that it has, and print it."""
     count = SIZES[bench.size]
     for what, command in COMMANDS[contender.name].items():
         with bench.step(f"{contender.title}: deletion of {count} rows {what}"):
@@ -60,7 +60,7 @@ def one(bench: Any, contender: Contender, count: int, command: tuple[str, ...]) 
     """Measure one purge."""
     database = bench.database
     bench.empty(contender)
-    # As old as it has to be for either way; jobs that only have history are not due.
+    # Old enough for either way. The jobs of the history are not due.
     admin.filled(contender, count, newest_days=DAYS + 5)
     rows = contender.finished() or 0
     at = begin(contender)
@@ -109,7 +109,7 @@ def begin(contender: Contender) -> float:
     group = {"count": RATE, "spread": 1.0, "every": 1.0, "seconds": 0.0}
     at = round(time.time() + 15)
     scenario: dict[str, Any] = {"at": at, "threads": 10, "groups": [group], "options": steady.OPTIONS}
-    # Those that have the history have the numbers before.
+    # The jobs of the history have the numbers before.
     scenario["first"] = admin.JOBS
     contender.store(scenario)
     contender.start(scenario)
@@ -119,7 +119,7 @@ def begin(contender: Contender) -> float:
 def delays_of(
     starts: list[tuple[int, float]], at: float, since: float, until: float, now: float
 ) -> list[float]:
-    """Return the delays of runs that were due in between; who has not started has waited until now."""
+    """Return the delays of runs that were due in between; a run that has not started waits until now."""
     times = steady.starts_by_job(starts)
     delays = []
     for number in range(RATE):

@@ -1,4 +1,4 @@
-"""What a longer way to the database costs: all goes through a proxy that adds time each way."""
+"""The cost of a longer way to the database, through a proxy that adds time each way."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ CONTENDERS = ("ours", "django-apscheduler", "raw", "celery-beat-results", "djang
 PARAMETERS = ("load", "delay_ms")
 # The program that measures a round trip.
 PING = str(PROGRAMS / "ping.py")
-# Jobs of a burst, runs a second, seconds of those.
+# Jobs of a burst, runs a second, and for how many seconds.
 SIZES = {"smoke": (30, 5, 4), "small": (1000, 100, 20), "full": (1000, 100, 60)}
 
 # Milliseconds that are added each way; None is without the proxy, 0 shows what the proxy costs.
 DELAYS = (None, 0.0, 1.0)
-# Ways to the database and back that storing one job takes at the most.
+# Round trips that storing one job takes at most.
 WAYS_PER_JOB = 10
-# Those whose rows tell of the burst alone.
+# Contenders with figures for the burst only.
 BURST_ONLY = ("raw",)
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
-    """Let each contender do both with each way."""
+    """Measure each contender's burst and steady rate with each delay."""
     if not isinstance(bench.database, Server):
         return [
             {"contender": name, "load": "all", "delay_ms": None, "note": "a file has no network"}
@@ -43,7 +43,7 @@ def run(bench: Any) -> list[dict[str, Any]]:
 
 
 def measured(bench: Any, contender: Contender, milliseconds: float | None) -> Iterator[dict[str, Any]]:
-    """Measure one contender with one way."""
+    """Measure one contender with one delay."""
     count, rate, seconds = SIZES[bench.size]
     way = "no proxy" if milliseconds is None else f"+{milliseconds:g} ms each way"
     with lengthened(bench, contender, milliseconds):
@@ -60,7 +60,7 @@ def measured(bench: Any, contender: Contender, milliseconds: float | None) -> It
 
 @contextlib.contextmanager
 def lengthened(bench: Any, contender: Contender, milliseconds: float | None) -> Iterator[None]:
-    """Make the way longer, and the time that storing jobs may take."""
+    """Add the delay, and allow more time for storing jobs."""
     if milliseconds is None:
         yield
         return

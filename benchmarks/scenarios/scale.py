@@ -1,4 +1,4 @@
-"""What many stored jobs cost that are not due: at the start, at each look, at an edit, in memory."""
+"""The cost of many stored jobs that are not due: at the start, a look, an edit, and in memory."""
 
 import json
 import subprocess
@@ -20,21 +20,21 @@ SIZES = {"small": ((1000, 10_000, 100_000), 8.0, 10), "full": ((1000, 10_000, 10
 
 DAY = 24 * 3600.0
 STARTS = 3
-# Seconds after which a start, or the effect of an edit, is taken never to come.
+# Seconds after which a start, or the effect of an edit, counts as never.
 PATIENCE = 300.0
 EDIT_PATIENCE = 90.0
-# Seconds after a start, or an edit, until all that it brings with it is done. The server's own
-# counts lag by one.
+# Seconds after a start or an edit until everything that follows from it is done. The server's own
+# counters lag by one.
 SETTLING = 4.0
 BETWEEN = 0.3
 # Seconds after which no more edits are made.
 EDITING = 180.0
-# Declared jobs are written in code, a few lines each: nobody has more.
+# Declared jobs are written in code, a few lines each, so nobody has more.
 MOST_DECLARED = 10_000
-# What a large project declares; a start must not become slower by it.
+# What a large project declares, which must not make a start slower.
 MANY_DECLARED = 200
 STARTS_DECLARED = 5
-# Who has a program of its own that stores all jobs at once.
+# Contenders with a program of their own that stores all jobs at once.
 STORING = {"celery-beat": "beat_store.py"}
 
 
@@ -118,7 +118,7 @@ def started(contender: Contender, scenario: dict[str, Any]) -> float:
 def edited(
     bench: Any, contender: Contender, editor: "Editor", edits: int, seconds: float
 ) -> dict[str, float | None]:
-    """Return the cost of one edit: what is used while some are made, less what is used without."""
+    """Return the cost of one edit: what is used with edits, minus what is used without."""
     time.sleep(SETTLING)
     idle = Meter(bench, contender, editor)
     time.sleep(seconds)
@@ -219,7 +219,7 @@ class Meter:
         self._began = self._now()
 
     def read(self) -> dict[str, float | None]:
-        """Return it; None for what nobody knows."""
+        """Return the figures; None for those that are not known."""
         return {
             key: None if value is None or (began := self._began[key]) is None else value - began
             for key, value in self._now().items()
@@ -237,7 +237,7 @@ class Meter:
         }
 
     def _rows_read(self) -> int | None:
-        """Return how many rows of tables were read so far, by whatever way."""
+        """Return how many rows of tables were read so far, by index or by scan."""
         if not isinstance(self._database, PostgreSQL):
             return None
         statement = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_user_tables"
@@ -248,7 +248,7 @@ class Meter:
 
 
 def synced(bench: Any, contender: Contender, count: int) -> dict[str, Any]:
-    """Return what bringing as many declared jobs into an empty table takes, and then finding no change."""
+    """Return the cost of storing this many declared jobs, and then of finding no change."""
     bench.empty(contender)
     row: dict[str, Any] = {}
     for name in ("first_sync", "next_sync"):
@@ -263,7 +263,7 @@ def synced(bench: Any, contender: Contender, count: int) -> dict[str, Any]:
 
 
 def added_to_a_start(bench: Any, contender: Contender) -> dict[str, Any]:
-    """Return what declared jobs that have not changed add to a start, beside one without any."""
+    """Return what unchanged declared jobs add to the cost of a start."""
     bench.empty(contender)
 
     def median(count: int) -> float:
