@@ -74,6 +74,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    # Pages speak the language that a browser asks for, if it is one of LANGUAGES.
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "config.middleware.LimitLogins",
@@ -196,7 +198,10 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- What is answered -------------------------------------------------------------------------
 
+# What a browser gets that asks for none of LANGUAGES. To have one language for everybody, leave
+# that one alone in LANGUAGES. README.md says how to add another.
 LANGUAGE_CODE = "en-us"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 TIME_ZONE = env.zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 

@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
+from django.utils.translation import gettext_lazy
 
 from jobstore.schedules import trigger_defaults  # noqa: F401 - before anybody's trigger is made
 
@@ -10,7 +11,7 @@ class JobStoreConfig(AppConfig):
     """Registers the checks. It never starts a scheduler: only `runapscheduler` does."""
 
     name = "jobstore"
-    verbose_name = "Scheduled jobs"
+    verbose_name = gettext_lazy("Scheduled jobs")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from django.db import IntegrityError, models, router, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, When, Window
 from django.db.models.functions import RowNumber
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from jobstore.batches import batched
 from jobstore.database.notifications import notify
@@ -59,7 +61,7 @@ class JSONTextField(models.TextField):  # type: ignore[type-arg]
     _pyi_private_set_type: Any
     _pyi_private_get_type: Any
 
-    def from_db_value(self, value: str | None, *_: object) -> Any:
+    def from_db_value(self, value: str | None, *_parameters: object) -> Any:
         """Return the value of a stored text."""
         return None if value is None else json.loads(value)
 
@@ -174,39 +176,45 @@ class DjangoJob(models.Model):
     class OnLost(models.TextChoices):
         """What becomes of a run whose process died."""
 
-        RECORD = "record", "recorded as lost"
-        RERUN = "rerun", "recorded, and run again"
+        RECORD = "record", _("recorded as lost")
+        RERUN = "rerun", _("recorded, and run again")
 
     id = IdField(max_length=255, primary_key=True)
     next_run_time = models.DateTimeField(
-        null=True, blank=True, help_text="Empty while the job is paused."
+        null=True, blank=True, help_text=_("Empty while the job is paused.")
     )
     job_state = models.BinaryField()
 
     name = models.CharField(max_length=255, default="")
-    func = models.CharField("function", max_length=255, default="")
+    func = models.CharField(_("function"), max_length=255, default="")
     arguments = models.TextField(default="", blank=True)
     trigger = models.CharField(max_length=255, default="")
     executor = models.CharField(max_length=191, default="default")
     coalesce = models.BooleanField(default=True)
     max_instances = models.PositiveIntegerField(default=1)
-    misfire_grace_time = models.PositiveBigIntegerField("misfire grace (s)", null=True, blank=True)
+    misfire_grace_time = models.PositiveBigIntegerField(
+        _("misfire grace (s)"), null=True, blank=True
+    )
     on_lost = models.CharField(
-        "if a run is lost", max_length=10, choices=OnLost.choices, default=OnLost.RECORD
+        _("if a run is lost"), max_length=10, choices=OnLost.choices, default=OnLost.RECORD
     )
 
     pause_reason = models.CharField(
-        max_length=500, default="", db_default="", blank=True, help_text="Why the job is paused."
+        max_length=500, default="", db_default="", blank=True, help_text=_("Why the job is paused.")
     )
     # The parts that an operator has changed, with digests of what was declared (storage/edits.py).
     edited = models.CharField(max_length=500, default="", db_default="", editable=False)
 
     version = models.BigIntegerField(default=first_version, editable=False)
     declaration = models.CharField(
-        max_length=64, default="", editable=False, help_text="Digest of the declaration in code."
+        max_length=64, default="", editable=False, help_text=_("Digest of the declaration in code.")
     )
     declared_in = models.CharField(
-        max_length=255, default="", db_default="", editable=False, help_text="The declaring module."
+        max_length=255,
+        default="",
+        db_default="",
+        editable=False,
+        help_text=_("The declaring module."),
     )
     quarantined_at = models.DateTimeField(null=True, blank=True, editable=False)
     quarantine_reason = models.TextField(default="", blank=True, editable=False)
@@ -217,7 +225,7 @@ class DjangoJob(models.Model):
 
     class Meta:
         ordering = ("next_run_time",)
-        verbose_name = "job"
+        verbose_name = _("job")
         # In the order of a claim, so that it reads only the rows that it takes.
         indexes = (models.Index(fields=["next_run_time", "id"], name="jobstore_due"),)
         # History shows the names of retired jobs too.
@@ -233,12 +241,13 @@ class DjangoJob(models.Model):
         from jobstore.util import get_local_dt_format
 
         if self.retired_at:
-            return f"{self.id} (retired)"
+            return gettext("%(job)s (retired)") % {"job": self.id}
         if self.quarantined_at:
-            return f"{self.id} (quarantined)"
+            return gettext("%(job)s (quarantined)") % {"job": self.id}
         if self.next_run_time is None:
-            return f"{self.id} (paused)"
-        return f"{self.id} (next run at: {get_local_dt_format(self.next_run_time)})"
+            return gettext("%(job)s (paused)") % {"job": self.id}
+        when = get_local_dt_format(self.next_run_time)
+        return gettext("%(job)s (next run at: %(time)s)") % {"job": self.id, "time": when}
 
     def save(self, *args: Any, **options: Any) -> None:
         """Save as Django does, if nobody has changed the job since it was read, and announce it.
@@ -438,7 +447,16 @@ class DjangoJobExecution(models.Model):
     UNFINISHED = (REQUESTED, RUNNING)
     NOT_RUN = (MISSED, MAX_INSTANCES, CANCELLED)
     STATUSES = (REQUESTED, RUNNING, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
-    STATUS_CHOICES = [(status, status) for status in STATUSES]
+    STATUS_CHOICES = [
+        (REQUESTED, _("Requested")),
+        (RUNNING, _("Started execution")),
+        (SUCCESS, _("Executed")),
+        (MISSED, _("Missed!")),
+        (MAX_INSTANCES, _("Max instances!")),
+        (ERROR, _("Error!")),
+        (LOST, _("Lost!")),
+        (CANCELLED, _("Cancelled")),
+    ]
 
     job = models.ForeignKey(
         DjangoJob,
@@ -449,12 +467,12 @@ class DjangoJobExecution(models.Model):
         db_index=False,
     )
     status = models.CharField(max_length=50, choices=STATUS_CHOICES)
-    run_time = models.DateTimeField("scheduled time", db_index=True)
+    run_time = models.DateTimeField(_("scheduled time"), db_index=True)
     claimed_at = models.DateTimeField(null=True, editable=False)
-    started_at = models.DateTimeField("started", null=True, editable=False)
+    started_at = models.DateTimeField(_("started"), null=True, editable=False)
     finished = models.DateTimeField(null=True, editable=False)
     duration = models.DecimalField(
-        "duration (s)", max_digits=15, decimal_places=6, null=True, editable=False
+        _("duration (s)"), max_digits=15, decimal_places=6, null=True, editable=False
     )
     result = models.TextField(null=True, editable=False)
     exception_type = models.CharField(max_length=255, default="", editable=False)
@@ -464,12 +482,16 @@ class DjangoJobExecution(models.Model):
         default="",
         db_default="",
         editable=False,
-        help_text="What the job left behind, such as an open transaction, and what became of it.",
+        help_text=_(
+            "What the job left behind, such as an open transaction, and what became of it."
+        ),
     )
     # A row may stand for consecutive times that were skipped or missed; it counts them.
     times = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     last_run_time = models.DateTimeField(
-        null=True, editable=False, help_text="The last of the scheduled times, if there are more."
+        null=True,
+        editable=False,
+        help_text=_("The last of the scheduled times, if there are more."),
     )
     # As far as it told (history/progress.py). Without a default: SQLite would copy the table.
     progress_done = models.FloatField(null=True, editable=False)
@@ -483,7 +505,7 @@ class DjangoJobExecution(models.Model):
     epoch = models.BigIntegerField(null=True, editable=False)
     instance = models.ForeignKey(
         "SchedulerInstance",
-        verbose_name="process",
+        verbose_name=_("process"),
         null=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
@@ -494,7 +516,7 @@ class DjangoJobExecution(models.Model):
 
     class Meta:
         ordering = ("-run_time",)
-        verbose_name = "run"
+        verbose_name = _("run")
         constraints = (
             # Invariant: a (job, scheduled time) is claimed at most once.
             models.UniqueConstraint(fields=["job", "run_time"], name="jobstore_one_run_per_time"),
@@ -502,7 +524,8 @@ class DjangoJobExecution(models.Model):
         indexes = (models.Index(fields=["status", "job"], name="jobstore_run_status"),)
 
     def __str__(self) -> str:
-        return f"{self.pk}: job '{self.job_id}' ({self.status})"
+        text = gettext("%(run)s: job '%(job)s' (%(status)s)")
+        return text % {"run": self.pk, "job": self.job_id, "status": self.get_status_display()}
 
     def cancel(self, cancelled_by: str) -> bool:
         """Cancel a requested run; return whether no scheduler had started it.
@@ -539,16 +562,16 @@ class AuditEntry(models.Model):
     class Through(models.TextChoices):
         """Where an operation was called."""
 
-        ADMIN = "admin", "admin"
-        COMMAND = "command", "command"
-        CODE = "code", "code"
+        ADMIN = "admin", pgettext_lazy("way of an operation", "admin")
+        COMMAND = "command", pgettext_lazy("way of an operation", "command")
+        CODE = "code", pgettext_lazy("way of an operation", "code")
 
     at = models.DateTimeField(db_index=True)
-    job_id = IdField("job", max_length=255)
-    run_id = models.BigIntegerField("run", null=True)
+    job_id = IdField(_("job"), max_length=255)
+    run_id = models.BigIntegerField(_("run"), null=True)
     verb = models.CharField(max_length=20)
     who = models.CharField(max_length=150, default="")
-    user_id = models.CharField("user's key", max_length=64, null=True)
+    user_id = models.CharField(_("user's key"), max_length=64, null=True)
     through = models.CharField(max_length=10, choices=Through.choices, default=Through.CODE)
     # Only the parts that differ; arguments with secret names are masked.
     before = JSONTextField(default=dict)
@@ -556,8 +579,8 @@ class AuditEntry(models.Model):
 
     class Meta:
         ordering = ("-at", "-id")
-        verbose_name = "audit entry"
-        verbose_name_plural = "audit entries"
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
         indexes = (models.Index(fields=["job_id", "at"], name="jobstore_audit_job"),)
 
     def __str__(self) -> str:
@@ -579,10 +602,10 @@ class SchedulerLease(models.Model):
     session_lock = models.BooleanField(default=False)
 
     class Meta:
-        verbose_name = "lease"
+        verbose_name = _("lease")
 
     def __str__(self) -> str:
-        return f"{self.name}, epoch {self.epoch}"
+        return gettext("%(name)s, epoch %(epoch)s") % {"name": self.name, "epoch": self.epoch}
 
 
 class SchedulerInstance(models.Model):
@@ -591,14 +614,14 @@ class SchedulerInstance(models.Model):
     class Role(models.TextChoices):
         """What a scheduler process is doing."""
 
-        STARTING = "starting", "starting"
-        ACTIVE = "active", "active"
-        STANDBY = "standby", "standby"
-        SURPLUS = "surplus", "surplus"
-        DRAINING = "draining", "draining"
-        UNFIT = "unfit", "unfit"
-        STOPPED = "stopped", "stopped"
-        LOST = "lost", "lost"
+        STARTING = "starting", _("starting")
+        ACTIVE = "active", _("active")
+        STANDBY = "standby", _("standby")
+        SURPLUS = "surplus", _("surplus")
+        DRAINING = "draining", _("draining")
+        UNFIT = "unfit", _("unfit")
+        STOPPED = "stopped", _("stopped")
+        LOST = "lost", _("lost")
 
     GONE = (Role.STOPPED, Role.LOST)
 
@@ -609,23 +632,23 @@ class SchedulerInstance(models.Model):
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.STARTING)
     epoch = models.BigIntegerField(null=True)
     started_at = models.DateTimeField()
-    heartbeat_at = models.DateTimeField("last sign of life")
+    heartbeat_at = models.DateTimeField(_("last sign of life"))
     stopped_at = models.DateTimeField(null=True)
     problem = models.TextField(
         default="",
         db_default="",
-        help_text="Why this process cannot run jobs, although nothing else keeps it.",
+        help_text=_("Why this process cannot run jobs, although nothing else keeps it."),
     )
     saturated = models.TextField(
         default="",
         db_default="",
         editable=False,
-        help_text="Executors whose workers are all busy while jobs wait for them, as JSON.",
+        help_text=_("Executors whose workers are all busy while jobs wait for them, as JSON."),
     )
 
     class Meta:
         ordering = ("-started_at",)
-        verbose_name = "scheduler"
+        verbose_name = _("scheduler")
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"
@@ -636,17 +659,17 @@ class DeclarationProblem(models.Model):
 
     # The job's id, or the name of the module that cannot be imported.
     subject = IdField(max_length=255, primary_key=True)
-    place = models.CharField(max_length=500, default="", help_text="File and line.")
+    place = models.CharField(max_length=500, default="", help_text=_("File and line."))
     text = models.TextField()
     is_fatal = models.BooleanField(
-        default=True, help_text="Whether the declaration is left out, or only questionable."
+        default=True, help_text=_("Whether the declaration is left out, or only questionable.")
     )
     noticed_at = models.DateTimeField()
 
     class Meta:
         ordering = ("subject",)
-        verbose_name = "problem of a declaration"
-        verbose_name_plural = "problems of declarations"
+        verbose_name = _("problem of a declaration")
+        verbose_name_plural = _("problems of declarations")
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text

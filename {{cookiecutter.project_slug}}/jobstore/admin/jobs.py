@@ -10,7 +10,7 @@ from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from jobstore import api
 from jobstore.admin import declarations
@@ -135,7 +135,7 @@ class DjangoJobAdmin(JobPage):
         parts = re.split(r"(?<=[.:_])", job.func)
         return format_html_join(format_html("<wbr>{}", ""), "{}", ((part,) for part in parts))
 
-    @admin.display(description=gettext_lazy("runs"))
+    @admin.display(description=pgettext_lazy("when a job", "runs"))
     def trigger_in_words(self, job: DjangoJob) -> str:
         """Show when the job runs, in words, and whether somebody changed it."""
         return format_html("{}{}", in_words(job.trigger), declarations.edited_mark(job))

@@ -74,8 +74,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture
 def english_and_utc(settings: Settings) -> None:
-    """Django's own sentences in English and times in UTC, whatever the project has chosen."""
-    settings.LANGUAGE_CODE = "en-us"
+    """Sentences in English and times in UTC, whatever the project has chosen."""
     settings.TIME_ZONE = "UTC"
 
 

@@ -35,7 +35,7 @@ class Overview(models.Model):
         verbose_name_plural = gettext_lazy("overview")
 
     def __str__(self) -> str:
-        return "overview"
+        return str(self._meta.verbose_name)
 
 
 @admin.register(Overview)
