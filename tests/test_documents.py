@@ -176,6 +176,33 @@ def test_a_reader_adds_a_job_from_a_view_and_changes_it_in_a_terminal(
     assert said[-1] == "All is as in the file.\n"
 
 
+def test_a_reader_decides_for_each_job_who_may_do_something(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    rights = documented("project/docs/changing-jobs.md", "def may").text(project.path)
+    (project.path / "config" / "rights.py").write_text(rights)
+    (project.path / "tests" / "test_rights.py").write_text(
+        "import pytest\n"
+        "from django.contrib.auth import get_user_model\n"
+        "from django.contrib.auth.models import Permission\n"
+        "from config import rights\n"
+        "from jobstore import api\n"
+        "from jobstore.models import DjangoJob\n\n\n"
+        "def test_it(db, settings):\n"
+        "    settings.JOB_ACCESS = 'config.rights.may'\n"
+        "    settings.JOB_ACCESS_QUERYSET = 'config.rights.visible'\n"
+        "    ada = get_user_model().objects.create_user('ada')\n"
+        "    ada.user_permissions.add(Permission.objects.get(codename='pause_djangojob'))\n"
+        "    for name in ('ada-report', 'bob-report'):\n"
+        "        api.add_job('jobs.heartbeat:heartbeat', 'interval', hours=1, id=name)\n"
+        "    jobs = DjangoJob.objects.order_by('pk')\n"
+        "    assert [job.pk for job in rights.visible(ada, jobs)] == ['ada-report']\n"
+        "    assert api.pause('ada-report', by=ada)\n"
+        "    with pytest.raises(api.NotAllowed):\n"
+        "        api.pause('bob-report', by=ada)\n"
+    )
+    assert passed(project, "tests/test_rights.py") == 1
+
+
 def passed(project: Baked, file: str) -> int:
     """Run tests of the project with the Python of the toolbox; return how many passed, which is all."""
     done = project.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file)
