@@ -100,6 +100,22 @@ def seconds(length: Decimal | float | dt.timedelta | None) -> str:
     return _("%(seconds)s s") % {"seconds": text}
 
 
+def rough_length(length: float) -> str:
+    """Return a length of time in its two largest units: 45 s, 3 min 5 s, 2 h 4 min, 3 d 1 h."""
+    whole = int(length)
+    if whole < 60:
+        return _("%(s)d s") % {"s": whole}
+    if whole < 3600:
+        amounts, text, short = divmod(whole, 60), _("%(a)d min %(b)d s"), _("%(a)d min")
+    elif whole < 86_400:
+        amounts, text = (whole // 3600, whole % 3600 // 60), _("%(a)d h %(b)d min")
+        short = _("%(a)d h")
+    else:
+        amounts, text = (whole // 86_400, whole % 86_400 // 3600), _("%(a)d d %(b)d h")
+        short = _("%(a)d d")
+    return (text if amounts[1] else short) % {"a": amounts[0], "b": amounts[1]}
+
+
 def moment_of(field: str, description: Any, *, sortable: bool = False) -> Callable[..., str]:
     """Return a method for an admin class: a column that shows a time of the row."""
 

@@ -1,10 +1,9 @@
 """The history: every run of every job, quick to look through with ten million of them."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db import router
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -24,13 +23,14 @@ from jobstore.admin.display import (
     moment,
     moment_of,
     page_of,
+    rough_length,
     seconds,
 )
 from jobstore.admin.filters import RunFilters
 from jobstore.admin.lists import BoundedList
-from jobstore.admin.overview import usual_durations
+from jobstore.admin.run_page import RunPage, add_elapsed
 from jobstore.admin.visible import visible
-from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.texts import requester
 
 # Jobs that the filter offers; ids of others can be typed.
@@ -59,7 +59,7 @@ class RunList(BoundedList):
 
 
 @admin.register(DjangoJobExecution)
-class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
+class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
     """Runs, the newest first. Nothing here reads a job's pickled state."""
 
     list_display = (
@@ -75,7 +75,10 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
     # For any other order the database would have to sort every row.
     sortable_by = ("scheduled",)
     fieldsets = (
-        (None, {"fields": ("job_link", "outcome", "asked_by", "attempt", "own_arguments")}),
+        (
+            None,
+            {"fields": ("job_link", "outcome", "progress", "asked_by", "attempt", "own_arguments")},
+        ),
         (
             gettext_lazy("Times"),
             {
@@ -128,13 +131,6 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         # Joined, so that a process whose row was deleted is None and raises nothing.
         runs = DjangoJobExecution.objects.select_related("instance")
         return runs.defer(*LONG_TEXTS).order_by(*self.get_ordering(request))
-
-    def get_object(
-        self, request: HttpRequest, object_id: str, from_field: str | None = None
-    ) -> DjangoJobExecution | None:
-        """Return a run, and how long it has run if it is running."""
-        run = super().get_object(request, object_id, from_field)
-        return None if run is None else cast(DjangoJobExecution, add_elapsed([run])[0])
 
     def has_view_permission(
         self, request: HttpRequest, obj: DjangoJobExecution | None = None
@@ -195,10 +191,10 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
         if getattr(run, "elapsed", None) is None:
             return seconds(run.duration)
         if run.usual is None:
-            return _("%(elapsed)s so far") % {"elapsed": seconds(run.elapsed)}
+            return _("%(elapsed)s so far") % {"elapsed": rough_length(run.elapsed.total_seconds())}
         return _("%(elapsed)s so far, usually %(usual)s") % {
-            "elapsed": seconds(run.elapsed),
-            "usual": seconds(run.usual),
+            "elapsed": rough_length(run.elapsed.total_seconds()),
+            "usual": rough_length(run.usual) if run.usual >= 10 else seconds(run.usual),
         }
 
     @admin.display(description=gettext_lazy("process"))
@@ -234,17 +230,6 @@ class DjangoJobExecutionAdmin(RunActions, ReadOnlyAdmin):
 
 def _as_it_is(text: str | None) -> str:
     return format_html('<pre class="jobstore-text">{}</pre>', text) if text else NOTHING
-
-
-def add_elapsed(runs: list[Any]) -> list[Any]:
-    """Set `elapsed` and `usual` on running runs: seconds so far, and of a usual run."""
-    running = [run for run in runs if run.status == DjangoJobExecution.RUNNING and run.started_at]
-    if running:
-        now = database_now(router.db_for_read(DjangoJobExecution))
-        usual = usual_durations({run.job_id for run in running})
-        for run in running:
-            run.elapsed, run.usual = now - run.started_at, usual.get(run.job_id)
-    return runs
 
 
 def offered_jobs(visible: api.Visible) -> list[str]:

@@ -23,10 +23,13 @@ from jobstore.admin.display import (
     history_of,
     moment,
     page_of,
+    rough_length,
     seconds,
 )
 from jobstore.admin.editor import JobEditor
+from jobstore.admin.live import EVERY, SELDOM, LivePage, shown_progress, since
 from jobstore.admin.preview import questions_of
+from jobstore.admin.refresh import Refresh
 from jobstore.admin.run_chart import chart
 from jobstore.admin.upcoming import SHOWN_TIMES, upcoming
 from jobstore.admin.words import in_words
@@ -35,6 +38,9 @@ from jobstore.texts import requester
 
 # Runs that the page of one job shows.
 SHOWN_RUNS = 20
+
+# The fragment of the page whose times take the reading of the job's state.
+SCHEDULE = "jobstore-schedule"
 
 # The right that each action needs.
 VERBS = {
@@ -45,8 +51,10 @@ VERBS = {
 }
 
 
-class JobPage(JobEditor, JobActions):
+class JobPage(LivePage, JobEditor, JobActions):
     """The page of one job, and the address that its buttons post to."""
+
+    live_template = "admin/jobstore/djangojob/refreshed.html"
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address that the buttons post to."""
@@ -104,15 +112,9 @@ class JobPage(JobEditor, JobActions):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
         """Add the buttons, the next runs, what differs from the code, and the latest runs."""
-        job = options["obj"]
-        context["buttons"] = self.buttons(request, job)
-        context |= _schedule_of(job)
-        differs = bool(job.declaration and (job.quarantined_at or context.get("differences")))
-        context["links"] = self.editing_links(request, job, is_resettable=differs)
-        site = self.admin_site
-        context["act_url"] = reverse(
-            "admin:jobstore_djangojob_act", args=(quote(job.pk),), current_app=site.name
-        )
+        job, site, refresh = options["obj"], self.admin_site, Refresh.of(request)
+        is_over = job.retired_at is not None
+        context |= {"every": 0 if is_over else EVERY, "schedule_every": 0 if is_over else SELDOM}
         if request.user.has_perm("jobstore.view_djangojobexecution"):
             runs = _latest_runs(job)
             now = database_now(router.db_for_read(DjangoJobExecution))
@@ -121,6 +123,16 @@ class JobPage(JobEditor, JobActions):
                 "chart": chart(runs),
                 "history_url": history_of(site, job.pk),
             }
+        if refresh is None or refresh.wants(SCHEDULE):
+            context |= _schedule_of(job)
+        if refresh is not None:
+            return super().render_change_form(request, context, *args, **options)
+        context["buttons"] = self.buttons(request, job)
+        differs = bool(job.declaration and (job.quarantined_at or context.get("differences")))
+        context["links"] = self.editing_links(request, job, is_resettable=differs)
+        context["act_url"] = reverse(
+            "admin:jobstore_djangojob_act", args=(quote(job.pk),), current_app=site.name
+        )
         if request.user.has_perm(VIEW_AUDIT):
             context |= latest_entries(site, request, job.pk)
         return super().render_change_form(request, context, *args, **options)
@@ -158,12 +170,14 @@ def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[s
         "exception": run.exception_type,
         "delay": seconds(run.start_delay),
         "duration": _length(run, now),
+        "progress": shown_progress(run, now) if since(run) is not None else "",
         "process": run.instance or NOTHING,
         "requested_by": requester(run.requested_by),
     }
 
 
 def _length(run: DjangoJobExecution, now: dt.datetime) -> str:
-    if run.status == DjangoJobExecution.RUNNING and run.started_at is not None:
-        return _("%(elapsed)s so far") % {"elapsed": seconds(now - run.started_at)}
-    return seconds(run.duration)
+    begin = since(run)
+    if begin is None:
+        return seconds(run.duration)
+    return _("%(elapsed)s so far") % {"elapsed": rough_length((now - begin).total_seconds())}

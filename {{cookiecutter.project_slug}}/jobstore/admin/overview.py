@@ -20,6 +20,9 @@ AVERAGED_RUNS = 50
 
 Run = DjangoJobExecution
 
+# When a run that runs began: its row says so only when it has ended, so its claim counts.
+BEGAN = Coalesce("started_at", "claimed_at")
+
 
 def with_latest(jobs: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
     """Add each job's last run, how many run now, and when its AVERAGED_RUNS newest began."""
@@ -31,7 +34,7 @@ def with_latest(jobs: QuerySet[DjangoJob]) -> QuerySet[DjangoJob]:
         last_run_time=Subquery(runs.values("run_time")[:1]),
         running=Coalesce(Subquery(running.values("number")), 0),
         running_since=Subquery(
-            running.annotate(since=Min("started_at")).values("since"), output_field=DateTimeField()
+            running.annotate(since=Min(BEGAN)).values("since"), output_field=DateTimeField()
         ),
         recent_since=Subquery(runs.values("run_time")[AVERAGED_RUNS - 1 : AVERAGED_RUNS]),
     )

@@ -40,9 +40,11 @@ class FragmentNode(template.Node):
         tag, every = options.get("tag", "div"), options.get("every", 2)
         hidden = SafeString(" hidden") if options.get("hidden") else ""
         version = version_of(f"{every}{hidden}{content}")
+        # What does not change any more is not asked for again.
+        often = format_html(' data-refresh="{}"', every) if every else ""
         html = format_html(
-            '<{} id="{}" class="{}" data-refresh="{}" data-version="{}"{}>{}</{}>',
-            *(tag, name, options.get("class", ""), every, version, hidden, content, tag),
+            '<{} id="{}" class="{}"{} data-version="{}"{}>{}</{}>',
+            *(tag, name, options.get("class", ""), often, version, hidden, content, tag),
         )
         if refresh is not None:
             refresh.add(name, version, html, str(tag))
@@ -53,7 +55,7 @@ class FragmentNode(template.Node):
 def fragment(parser: Parser, token: Token) -> FragmentNode:
     """Mark a part of a page that is requested again: {% fragment "id" every=2 tag="section" %}.
 
-    `every` is in seconds; `class` and `hidden` are attributes of the element.
+    `every` is in seconds, 0 for never; `class` and `hidden` are attributes of the element.
     """
     _, *bits = token.split_contents()
     if not bits:

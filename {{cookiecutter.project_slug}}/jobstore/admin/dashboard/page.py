@@ -20,7 +20,8 @@ from django.utils.translation import gettext_noop, pgettext
 from jobstore import api
 from jobstore.admin.dashboard import charts, queries, strips, verdict
 from jobstore.admin.dashboard.planned import planned_slots
-from jobstore.admin.display import badge, link, local, moment, page_of, seconds
+from jobstore.admin.display import badge, link, local, moment, page_of, rough_length, seconds
+from jobstore.admin.live import how_far
 from jobstore.admin.refresh import Refresh
 from jobstore.admin.visible import visible
 from jobstore.admin.words import in_words
@@ -141,13 +142,21 @@ class Page:
         return {
             "job": link(self._page(DjangoJob, row.job_id), row.job_id),
             "run": link(self._page(Run, row.pk), _clock(row.since)),
-            "elapsed": _length(elapsed),
+            "elapsed": rough_length(elapsed),
             "usual": usual,
-            "bar": charts.elapsed_bar(elapsed / row.usual) if row.usual else "",
+            "bar": self._bar(row, elapsed),
+            "progress": how_far(row, self.now),
             "is_over": bool(row.usual) and elapsed > 2 * row.usual and elapsed > 1,
             "process": row.instance or "",
             "requested_by": requester(row.requested_by),
         }
+
+    @staticmethod
+    def _bar(row: Any, elapsed: float) -> str:
+        """Return how far a run has come if it told that, else how much of the usual it took."""
+        if row.progress_share is not None:
+            return charts.elapsed_bar(row.progress_share)
+        return charts.elapsed_bar(elapsed / row.usual) if row.usual else ""
 
     def upcoming(self) -> list[dict[str, Any]]:
         """Return the jobs that run next."""
@@ -346,7 +355,7 @@ class Page:
         age = (self.now - when).total_seconds()
         if age < 5:
             return _("just now")
-        return _("%(length)s ago") % {"length": _length(age // 5 * 5)}
+        return _("%(length)s ago") % {"length": rough_length(age // 5 * 5)}
 
     def _until(self, when: dt.datetime | None) -> str:
         left = (when - self.now).total_seconds() if when is not None else 0.0
@@ -354,27 +363,11 @@ class Page:
             return _("overdue") if left < -queries.LATE_SECONDS else _("now")
         if left < 60:
             return _("in < 1 min")
-        return _("in %(length)s") % {"length": _length(left // 60 * 60)}
+        return _("in %(length)s") % {"length": rough_length(left // 60 * 60)}
 
 
 def _precise(length: float) -> str:
-    return seconds(length) if length < 10 else _length(length)
-
-
-def _length(length: float) -> str:
-    """Return a length of time in its two largest units: 45 s, 3 min 5 s, 2 h 4 min, 3 d 1 h."""
-    whole = int(length)
-    if whole < 60:
-        return _("%(s)d s") % {"s": whole}
-    if whole < 3600:
-        amounts, text, short = divmod(whole, 60), _("%(a)d min %(b)d s"), _("%(a)d min")
-    elif whole < 86_400:
-        amounts, text = (whole // 3600, whole % 3600 // 60), _("%(a)d h %(b)d min")
-        short = _("%(a)d h")
-    else:
-        amounts, text = (whole // 86_400, whole % 86_400 // 3600), _("%(a)d d %(b)d h")
-        short = _("%(a)d d")
-    return (text if amounts[1] else short) % {"a": amounts[0], "b": amounts[1]}
+    return seconds(length) if length < 10 else rough_length(length)
 
 
 def _clock(when: dt.datetime) -> str:

@@ -203,7 +203,11 @@ def running(using: str, visible: api.Visible) -> tuple[list[Any], int]:
     runs = Run.objects.using(using).filter(visible.q(), status=Run.RUNNING)
     rows: list[Any] = list(
         runs.select_related("instance")
-        .only("job_id", "run_time", "attempt", "requested_by", "instance__host", "instance__pid")
+        .only(
+            *("job_id", "status", "run_time", "started_at", "claimed_at", "attempt"),
+            *("progress_done", "progress_total", "progress_text"),
+            *("requested_by", "instance__host", "instance__pid"),
+        )
         .annotate(
             since=Coalesce("started_at", "claimed_at", "run_time"),
             recent_since=Subquery(of_job.values("run_time")[USUAL_RUNS - 1 : USUAL_RUNS]),

@@ -141,7 +141,7 @@ def _print_runs(context: Context, runs: list[DjangoJobExecution]) -> None:
                 output.seconds(told["delay"]),
                 output.seconds(told["duration"]),
                 requester(run.requested_by),
-                ": ".join(filter(None, (run.exception_type, run.exception))) or run.result,
+                output.outcome(run),
             )
         )
     columns = ("run", "job", "status", "scheduled", "delay", "duration", "asked by", "outcome")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobstore.api import shown_arguments, state_of
+from jobstore.history.progress import worded
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.texts import one_line
 from jobstore.util import as_aware
@@ -76,10 +77,24 @@ def of_run(run: DjangoJobExecution) -> dict[str, Any]:
         "attempt": run.attempt,
         "requested_by": run.requested_by,
         "arguments": shown_arguments(run),
+        "progress": None
+        if run.progress_done is None
+        else {
+            "done": run.progress_done,
+            "total": run.progress_total,
+            "text": run.progress_text or "",
+        },
         "result": run.result,
         "exception_type": run.exception_type,
         "exception": run.exception,
     }
+
+
+def outcome(run: DjangoJobExecution) -> str:
+    """Return what a run raised or returned; of one that goes on, how far it has come."""
+    if run.status in DjangoJobExecution.UNFINISHED:
+        return worded(run)
+    return ": ".join(filter(None, (run.exception_type, run.exception))) or run.result or ""
 
 
 def aware(when: dt.datetime | None) -> dt.datetime | None:

@@ -2,7 +2,10 @@
 
 import time
 
+from rich.text import Text
+
 from jobstore import api
+from jobstore.history.progress import worded
 from jobstore.management.jobs import output
 from jobstore.management.jobs.changing import call_of
 from jobstore.management.jobs.context import Context
@@ -49,7 +52,7 @@ def _asked(context: Context, asked: DjangoJobExecution) -> None:
         context.tell(output.of_run(asked), f"Run {asked.pk} of job {asked.job_id} is asked for.")
         return
     ended = _wait(context, asked)
-    reason = ": ".join(filter(None, (ended.exception_type, ended.exception))) or ended.result or ""
+    reason = output.outcome(ended)
     took = output.seconds(None if ended.duration is None else float(ended.duration))
     text = f"Run {ended.pk} of job {ended.job_id}: {ended.status}"
     text += f" in {took}" if took else ""
@@ -67,7 +70,10 @@ def _wait(context: Context, asked: DjangoJobExecution) -> DjangoJobExecution:
         while True:
             current = api.get_run(asked.pk)
             waited = time.monotonic() - began
-            status.update(f"Run {asked.pk}: {current.status}, for {waited:.0f} s")
+            told = worded(current)
+            text = f"Run {asked.pk}: {current.status}, for {waited:.0f} s"
+            # As a Text: what a job tells is no markup.
+            status.update(Text(f"{text}, {told}" if told else text))
             if current.status not in Run.UNFINISHED or time.monotonic() >= deadline:
                 return current
             time.sleep(LOOK)

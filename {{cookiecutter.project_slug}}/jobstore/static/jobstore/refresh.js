@@ -14,6 +14,7 @@
 
   const say = () => {
     if (!state) return;
+    controls.hidden = !fragments().length;
     const words = controls.dataset;
     const kind = paused ? "paused" : failures > 1 ? "failed" : "live";
     controls.dataset.kind = kind;
@@ -90,7 +91,7 @@
 
   const look = async () => {
     clearTimeout(timer);
-    if (paused || busy || document.hidden) return;
+    if (paused || busy || document.hidden || !fragments().length) return;
     busy = true;
     const now = Date.now();
     const groups = new Map();

@@ -55,7 +55,7 @@ def shown(client: Client, name: str) -> str:
 
 def versions(text: str) -> dict[str, str]:
     """Return the fragments of a page with their versions."""
-    return dict(re.findall(r'id="(ov-[\w-]+)"[^>]* data-version="(\w+)"', text))
+    return dict(re.findall(r'id="((?:ov|jobstore)-[\w-]+)"[^>]* data-version="(\w+)"', text))
 
 
 def refresh(client: Client, known: dict[str, str], address: str = OVERVIEW) -> Any:

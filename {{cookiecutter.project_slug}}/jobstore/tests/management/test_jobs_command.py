@@ -12,9 +12,12 @@ import yaml
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from rich.console import Console
 
 from jobstore import api, registry
 from jobstore.declarations.offers import Offer, offer_of
+from jobstore.management.jobs import running
+from jobstore.management.jobs.context import Context
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.storage import serializer
 from jobstore.tests import callables
@@ -199,6 +202,31 @@ def test_waiting_for_a_run_ends_with_its_code(start_scheduler: StartScheduler) -
     assert "has not ended after 1 s" in fails(3, "run", "slow", "--wait", "--timeout", "1")
     again = Run.objects.get(job="well").pk
     assert ". Bob x1" in jobs("rerun", str(again), "--wait")
+
+
+def a_run_that_is_a_quarter_done() -> Run:
+    add()
+    run = api.run_now("job")
+    far = {"progress_done": 1, "progress_total": 4, "progress_text": "[red]orders"}
+    Run.objects.update(status=Run.RUNNING, **far)
+    return run
+
+
+def test_who_waits_sees_how_far_the_run_is() -> None:
+    run, output = a_run_that_is_a_quarter_done(), io.StringIO()
+    console = Console(file=output, force_terminal=True, width=200)
+    running._wait(Context(console, {"timeout": 0.0}, "ann"), run)
+    assert "Started execution, for 0 s, 25 % (1 of 4): [red]orders" in output.getvalue()
+
+
+def test_progress_is_told_in_tables_and_as_json() -> None:
+    a_run_that_is_a_quarter_done()
+    assert jobs("history").splitlines()[1].endswith("25 % (1 of 4): [red]orders")
+    told = {"done": 1.0, "total": 4.0, "text": "[red]orders"}
+    assert json.loads(jobs("history", "--json"))[0]["progress"] == told
+    assert json.loads(jobs("show", "job", "--json"))["runs"][0]["progress"] == told
+    Run.objects.update(progress_done=None)
+    assert json.loads(jobs("history", "--json"))[0]["progress"] is None
 
 
 def test_runs_are_cancelled() -> None:
