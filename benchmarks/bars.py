@@ -28,7 +28,7 @@ def bars(results: Results) -> list[Bar]:
     """Return every bar; none for databases that none is set for."""
     if results.content["database"] != "postgresql":
         return []
-    return [*burst(results), steady(results), *scale(results), idle(results), probe(results)]
+    return [*burst(results), steady(results), *scale(results), idle(results), probe(results), *pages(results)]
 
 
 def at_least(text: str, value: float | None, least: float, unit: str = "") -> Bar:
@@ -142,3 +142,38 @@ def idle(results: Results) -> Bar:
 def probe(results: Results) -> Bar:
     """Return the bar of a container's health check."""
     return at_most("Probe: CPU", results.number("probe", "ours", "cpu_ms"), 30, " ms")
+
+
+def pages(results: Results) -> Iterator[Bar]:
+    """Return the bars of what people look at, click and type."""
+
+    def number(name: str, key: str, **where: object) -> float | None:
+        return results.number(name, "ours", key, **where)
+
+    for rows, words, limit in ((1_000_000, "a million", 150), (10_000_000, "ten million", 400)):
+        of = {"rows": rows, "page": "overview"}
+        yield at_most(f"Overview with {words} runs: p50", number("pages", "p50_ms", **of), limit, " ms")
+    statements = [
+        found
+        for rows in (1_000_000, 10_000_000)
+        if (found := number("pages", "statements", rows=rows, page="overview")) is not None
+    ]
+    yield at_most("Overview: statements", max(statements, default=None), 12)
+    looks = [
+        row
+        for row in results.merged("pages")
+        if row.contender == "ours" and ", a look " in row.parameters["page"]
+    ]
+    for key, words, limit, unit in (
+        ("web_cpu_ms", "CPU of the web server", 20, " ms"),
+        ("max_size_kb", "size, not compressed", 10, " kB"),
+    ):
+        found_of_all = [value for row in looks if (value := row.number(key)) is not None]
+        yield at_most(f"A look of an open overview: {words}", max(found_of_all, default=None), limit, unit)
+    filtered = number("filters", "p95_ms", rows=10_000_000, filters="any three")
+    yield at_most("Any three filters, ten million runs: p95", filtered, 300, " ms")
+    yield at_most("Preview: p50 of its answer", number("effect", "p50_ms", click="preview"), 20, " ms")
+    for click, words in (("run now", "“Run now”"), ("save", "“Save” of a schedule")):
+        yield at_most(f"{words}: p99 to its effect", number("effect", "p99_ms", click=click), 200, " ms")
+    whole = number("command", "wall_ms", jobs=10_000, command="jobs list --limit 0")
+    yield at_most("10,000 jobs: all of `jobs list`, with the start of Python", whole, 1000, " ms")

@@ -36,7 +36,7 @@ from rows import Results  # noqa: E402
 
 SCENARIOS = (
     *("burst", "steady", "mixed", "idle", "change", "failover", "scale", "admin", "purge", "probe"),
-    *("image", "round-trip"),
+    *("image", "round-trip", "pages", "filters", "effect", "command"),
 )
 # The smallest only tests the benchmark itself: its figures mean nothing.
 SIZES = ("small", "full", "smoke")

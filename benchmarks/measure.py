@@ -94,3 +94,21 @@ def ended(process: "subprocess.Popen[bytes]") -> Ended:
 def sleep_until(when: float) -> None:
     """Sleep until a time by this machine's clock."""
     time.sleep(max(when - time.time(), 0))
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are there."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(one) for one in found.stdout.split()]
+
+
+def end(process: "subprocess.Popen[bytes]", patience: float = 20.0) -> None:
+    """End a process: first politely, after a while not."""
+    process.terminate()
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -114,6 +114,19 @@ class CeleryBeatResults(CeleryBeat):
         return super().environment | {"BENCH_RESULTS": "django-db"}
 
 
+class CeleryAdmin(CeleryBeatResults):
+    """The pages of both alone, for which no broker is needed."""
+
+    name = "celery-admin"
+    title = "django-celery-beat 2.9 with django-celery-results, pages alone"
+    note = ""
+
+    @classmethod
+    def obstacle(cls) -> str:
+        """Nothing is needed."""
+        return ""
+
+
 def broker() -> str:
     """Return the path of a broker's program, empty if there is none."""
     return next((path for name in BROKERS if (path := shutil.which(name))), "")
@@ -216,5 +229,5 @@ class DjangoOx(Peer):
         return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
 
 
-PEERS: tuple[type[Contender], ...] = (CeleryBeat, CeleryBeatResults, DjangoOx)
+PEERS: tuple[type[Contender], ...] = (CeleryBeat, CeleryBeatResults, CeleryAdmin, DjangoOx)
 CONTENDERS.update({one.name: one for one in PEERS})

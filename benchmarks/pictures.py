@@ -55,6 +55,9 @@ WORDS = {
     "slow_seconds": "of {} s each",
     "short_per_second": "{} short ones/s",
     "delay_ms": "+{} ms each way",
+    "rows": "{} runs",
+    "page": "{}",
+    "filters": "{} filter(s)",
 }
 
 
@@ -252,6 +255,9 @@ PICTURES: dict[str, Callable[[Results], Figure | None]] = {
     "round-trip": bars(
         "round-trip", ("runs_per_second", "A longer way: runs/s"), ("p99_ms", "Start delay, p99 [ms]")
     ),
+    "pages": bars("pages", ("p50_ms", "A page, median [ms]"), ("web_cpu_ms", "CPU of the web server [ms]")),
+    "filters": bars("filters", ("p50_ms", "The history, filtered, median [ms]"), ("p95_ms", "p95 [ms]")),
+    "effect": bars("effect", ("p50_ms", "From a click to its effect, median [ms]"), ("p99_ms", "p99 [ms]")),
 }
 
 if __name__ == "__main__":

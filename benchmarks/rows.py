@@ -23,6 +23,8 @@ HEADLINES: dict[str, tuple[tuple[str, ...], bool]] = {
     "admin": (("p50_ms", "page_ms", "ms"), False),
     "purge": (("seconds", "rows_per_second"), False),
     "round-trip": (("p99_ms",), False),
+    "pages": (("p50_ms",), False),
+    "filters": (("p95_ms",), False),
 }
 PEER = "django-apscheduler"
 PEERS = {"failover": "django-apscheduler-restarted"}

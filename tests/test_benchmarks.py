@@ -247,11 +247,11 @@ def test_a_scenario_without_this_size_or_not_there_is_skipped(
 
 @pytest.mark.project
 @pytest.mark.timeout(300)
-def test_a_small_burst_is_measured_from_end_to_end_by_the_documented_command(
+def test_small_scenarios_are_measured_from_end_to_end_by_the_documented_command(
     workshop: Callable[[str], Path], documented: Callable[[str, str], Block]
 ) -> None:
     folder = workshop("ours/sqlite/my_project")
-    small = "DATABASE=sqlite SIZE=smoke ONLY=burst,scale CONTENDERS=ours"
+    small = "DATABASE=sqlite SIZE=smoke ONLY=burst,scale,pages,effect,command CONTENDERS=ours"
     documented("benchmarks/README.md", "make bench  ").run(
         ROOT,
         clean_environment(BENCH_FOLDER=folder.name),
@@ -267,3 +267,14 @@ def test_a_small_burst_is_measured_from_end_to_end_by_the_documented_command(
     assert "| 30 | this template |" in page
     assert "scale (" in page.partition("### Not run")[2]
     assert not list(folder.glob("*.sqlite3*"))
+
+    pages = {row["page"]: row for row in written["scenarios"]["pages"]["rows"]}
+    assert pages["overview"]["size_kb"] > 20
+    # An answer that holds what has changed, and nothing else.
+    assert 1 < pages["overview, a look at which all has changed"]["max_size_kb"] <= 10
+    clicks = {row["click"]: row for row in written["scenarios"]["effect"]["rows"]}
+    assert {name: row["seen"] for name, row in clicks.items()} == {"run now": 2, "save": 2, "preview": 2}
+    # The new schedule's time is that far away.
+    assert clicks["save"]["p50_ms"] >= 100
+    lists = {row["command"]: row for row in written["scenarios"]["command"]["rows"]}
+    assert lists["jobs list --limit 0"]["lines"] == 102

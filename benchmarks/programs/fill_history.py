@@ -46,13 +46,25 @@ def main() -> None:
         "traceback": "CASE WHEN n %% 50 = 0 THEN %(traceback)s END",
     }
     parameters = {"text": "ValueError: no such thing", "traceback": TRACEBACK}
-    if os.environ["BENCH_STORE"].startswith("jobstore."):
+    if os.environ.get("BENCH_STORE", "").startswith("jobstore."):
         table = "jobstore_djangojobexecution"
         times = dict.fromkeys(("claimed_at", "started_at", "finished"), time)
         failed = "CASE WHEN n %% 50 = 0 THEN 'ValueError' ELSE '' END"
         columns |= times | {"exception_type": failed, "requested_by": "''", "attempt": "1", "epoch": "1"}
         columns["instance_id"] = "%(instance)s"
         parameters["instance"] = process()
+    elif "django_celery_results" in os.environ["BENCH_APPS"].split():
+        table = "django_celery_results_taskresult"
+        columns = {
+            "task_id": "'00000000-0000-0000-0000-' || n",
+            "periodic_task_name": columns["job_id"],
+            "task_name": "'load.work'",
+            "status": "CASE WHEN n %% 50 = 0 THEN 'FAILURE' ELSE 'SUCCESS' END",
+            "traceback": columns["traceback"],
+            "result": "CASE WHEN n %% 50 = 0 THEN %(text)s ELSE 'null' END",
+            **dict.fromkeys(("date_created", "date_started", "date_done"), time),
+            **dict.fromkeys(("content_type", "content_encoding"), "'utf-8'"),
+        }
     else:
         table = "django_apscheduler_djangojobexecution"
         columns["finished"] = "1700000000"

@@ -18,18 +18,25 @@ register = template.Library()
 
 
 @register.filter
-def labelled(cells: Iterable[Any], headers: Iterable[Any]) -> Iterator[SafeString]:
+def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterator[SafeString]:
     """Yield the cells of a row, each with its column's header, which narrow screens show beside it.
 
     :param cells: HTML of Django's, each an element `td` or `th`.
     """
     for cell, header in zip(cells, headers, strict=False):
-        text = capfirst(header["text"]) if header.get("class_attrib") != CHECKBOXES else ""
-        label = format_html(' data-label="{}"', text) if text else ""
+        # Kept beside it: every row has the same headers, and there are thousands of cells.
+        if LABEL not in header:
+            header[LABEL] = _label(header)
         # Both parts are safe: a cell begins with its tag's name, and the label is escaped.
-        yield mark_safe(f"{cell[:3]}{label}{cell[3:]}")  # noqa: S308
+        yield mark_safe(f"{cell[:3]}{header[LABEL]}{cell[3:]}")  # noqa: S308
 
 
+def _label(header: dict[str, Any]) -> str:
+    text = capfirst(header["text"]) if header.get("class_attrib") != CHECKBOXES else ""
+    return format_html(' data-label="{}"', text) if text else ""
+
+
+LABEL = "jobstore_label"
 CHECKBOXES = mark_safe(' class="action-checkbox-column"')
 
 
