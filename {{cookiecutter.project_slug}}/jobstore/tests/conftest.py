@@ -31,13 +31,14 @@ WITHOUT_SERVER = (
     *("schedules/test_words.py", "storage/test_replacement.py", "test_logs.py"),
     *("test_testing.py", "test_texts.py"),
 )
-# What one server tells of any other: connections, processes and pages around the same statements.
+# What one server tells of any other: loops, processes and pages around the same statements.
 WITHOUT_MARIADB = (
-    *("admin/test_job_editor.py", "admin/test_schedule_editor.py", "admin/test_shown.py"),
-    *("claims/test_dst.py", "claims/test_properties.py"),
+    *("admin/test_admin.py", "admin/test_job_editor.py", "admin/test_schedule_editor.py"),
+    *("admin/test_shown.py", "claims/test_dst.py", "claims/test_properties.py"),
     *("execution/test_children.py", "execution/test_coroutines.py", "execution/test_forks.py"),
-    *("health/test_probe_load.py", "history/test_listener.py", "leadership/test_fitness.py"),
-    *("management/test_jobs_command.py", "process/test_connections.py"),
+    *("health/test_answers.py", "health/test_probe_load.py", "history/test_listener.py"),
+    *("leadership/test_fitness.py", "management/test_jobs_command.py"),
+    *("process/test_connections.py", "process/test_loop.py", "process/test_stop.py"),
 )
 ONLY_ON_SERVERS = (
     *("claims/test_late_commit", "claims/test_locked"),
