@@ -10,8 +10,8 @@ import functools
 import os
 import time
 
-from jobstore.execution.run import current_run  # type: ignore[import-not-found]
 from jobstore.registry import scheduled  # type: ignore[import-not-found]
+from jobstore.runs import current_run  # type: ignore[import-not-found]
 
 # Jobs that run each second, no time of which may be left out, and jobs that people change meanwhile.
 STEADY = int(os.environ.get("LOAD_JOBS", "100"))
