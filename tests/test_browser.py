@@ -23,6 +23,21 @@ def broken():
     raise ValueError("the disk is full")
 """
 
+SLOW_JOB = """
+import time
+
+from jobstore.registry import scheduled
+from jobstore.runs import progress
+
+
+@scheduled("interval", id="slow", days=1)
+def slow():
+    for number in range(1, 21):
+        time.sleep(0.5)
+        progress(number, 20, f"order {number}")
+    return "20 orders"
+"""
+
 # WCAG's contrast of every badge and banner with what lies behind it.
 CONTRASTS = """() => [...document.querySelectorAll('.jobstore-badge, .jobstore-banner')].map(element => {
     const luminance = colour => {
@@ -40,7 +55,7 @@ CONTRASTS = """() => [...document.querySelectorAll('.jobstore-badge, .jobstore-b
 
 @pytest.fixture(scope="module")
 def site(browser: Browser, bake: Callable[..., Baked]) -> Iterator[Site]:
-    site = Site(bake(database="sqlite", time_zone="Europe/Berlin"), broken=BROKEN_JOB)
+    site = Site(bake(database="sqlite", time_zone="Europe/Berlin"), broken=BROKEN_JOB, slow=SLOW_JOB)
     try:
         site.start_web()
         site.start_scheduler()
@@ -165,6 +180,31 @@ def test_a_schedule_is_changed_after_a_preview_and_reset_to_code(open_page: Open
     page.get_by_role("link", name="Reset to code").click()
     page.get_by_role("button", name="Yes, reset to code").click()
     expect(page.locator(".messagelist")).to_contain_text("again as the code declares it")
+
+
+def test_a_run_is_followed_to_its_end_without_reloading(open_page: Open, site: Site) -> None:
+    page = open_page(f"{JOBS}slow/change/")
+    page.evaluate("window.isStillThere = true")
+    page.get_by_label("Reason of a pause").fill("half a reas")
+    site.manage("jobs", "run", "slow")
+    running = page.locator("#jobstore-runs tbody tr").first
+    expect(running).to_contain_text(re.compile(r"\d+ % \(\d+ of 20\): order \d+"), timeout=10_000)
+    expect(page.get_by_label("Reason of a pause")).to_be_focused()
+    expect(page.get_by_label("Reason of a pause")).to_have_value("half a reas")
+    assert page.evaluate("window.isStillThere")
+    running.get_by_role("link").click()
+    page.evaluate("window.isStillThere = true")
+    far = page.locator(".field-progress")
+    expect(far).to_contain_text(" left")
+    shot(page, "run-running")
+    told = far.inner_text()
+    expect(far).not_to_have_text(told)
+    expect(page.locator(".field-result_text")).to_contain_text("20 orders", timeout=20_000)
+    expect(page.locator(".field-outcome")).to_contain_text("Executed")
+    expect(far).to_contain_text("100 % (20 of 20): order 20")
+    expect(page.locator("[data-refresh-controls]")).to_be_hidden()
+    assert page.evaluate("window.isStillThere")
+    shot(page, "run-ended")
 
 
 def test_retiring_asks_before_it_acts(open_page: Open) -> None:

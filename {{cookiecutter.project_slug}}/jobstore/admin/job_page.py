@@ -36,8 +36,8 @@ from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.texts import requester
 
-# Runs that the page of one job shows.
-SHOWN_RUNS = 20
+# Runs that the page of one job shows, and those that are refreshed together.
+SHOWN_RUNS, RUNS_TOGETHER = 20, 5
 
 # The fragment of the page whose times take the reading of the job's state.
 SCHEDULE = "jobstore-schedule"
@@ -119,7 +119,7 @@ class JobPage(LivePage, JobEditor, JobActions):
             runs = _latest_runs(job)
             now = database_now(router.db_for_read(DjangoJobExecution))
             context |= {
-                "runs": [_shown(site, run, now) for run in runs],
+                "runs": _grouped([_shown(site, run, now) for run in runs]),
                 "chart": chart(runs),
                 "history_url": history_of(site, job.pk),
             }
@@ -160,6 +160,18 @@ def _schedule_of(job: DjangoJob) -> dict[str, Any]:
 def _latest_runs(job: DjangoJob) -> list[DjangoJobExecution]:
     runs = DjangoJobExecution.objects.filter(job=job).order_by("-run_time")
     return list(runs.select_related("instance").defer(*LONG_TEXTS)[:SHOWN_RUNS])
+
+
+def _grouped(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return runs in groups, each a fragment: what changes all the time is a small part."""
+    return [
+        {
+            "id": f"jobstore-runs-{first}",
+            "is_first": not first,
+            "runs": runs[first : first + RUNS_TOGETHER],
+        }
+        for first in range(0, SHOWN_RUNS, RUNS_TOGETHER)
+    ]
 
 
 def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MAX_BYTES = 10_000
 MAX_FRAGMENTS = 100
 SHOWN = re.compile(r"([\w-]{1,60})=([\w-]{0,40})", re.ASCII)
 # Elements that a browser accepts only inside of a table.
-AROUND = {"tr": "<table><tbody>{}</tbody></table>"}
+AROUND = {"tr": "<table><tbody>{}</tbody></table>", "tbody": "<table>{}</table>"}
 
 
 def version_of(content: str) -> str:

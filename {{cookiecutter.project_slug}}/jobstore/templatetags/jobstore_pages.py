@@ -1,5 +1,6 @@
 """Template tags of the admin's pages: fragments that are refreshed, and the overview."""
 
+import re
 from typing import Any
 
 from django import template
@@ -15,6 +16,8 @@ from jobstore.admin.refresh import Refresh, version_of
 
 register = template.Library()
 
+# What a template is indented with, which is half of what Django's own would send.
+BETWEEN_TAGS = re.compile(r"(?<=>)\s*\n\s*(?=<)")
 OPTIONS = {"every", "tag", "class", "hidden"}
 
 
@@ -36,7 +39,7 @@ class FragmentNode(template.Node):
         if refresh is not None and not refresh.wants(name):
             return SafeString("")
         options = {key: value.resolve(context) for key, value in self._options.items()}
-        content = self.nodelist.render(context)
+        content = SafeString(BETWEEN_TAGS.sub("\n", self.nodelist.render(context)))
         tag, every = options.get("tag", "div"), options.get("every", 2)
         hidden = SafeString(" hidden") if options.get("hidden") else ""
         version = version_of(f"{every}{hidden}{content}")
