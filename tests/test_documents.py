@@ -140,6 +140,18 @@ def test_the_job_in_the_readme_runs(bake: Bake, documented: Documented) -> None:
     assert passed(project, "tests/test_reminders.py") == 1
 
 
+def test_the_job_that_tells_its_progress_runs(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    job = documented("project/docs/writing-jobs.md", "def import_orders").text(project.path)
+    (project.path / "jobs" / "orders.py").write_text(job)
+    (project.path / "tests" / "test_orders.py").write_text(
+        "def test_it(job_runner):\n"
+        "    run = job_runner.run('import-orders')\n"
+        "    assert (run.progress_done, run.progress_total, run.progress_text) == (4, 4, 'order A-20')\n"
+    )
+    assert passed(project, "tests/test_orders.py") == 1
+
+
 def test_the_job_and_its_tests_in_the_project_s_readme_run(bake: Bake, documented: Documented) -> None:
     project = bake(database="sqlite")
     job = documented("project/README.md", "def send_reminders").text(project.path)

@@ -32,8 +32,10 @@ class RunPage(LivePage):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
         """Add how often the browser asks again."""
-        is_over = options["obj"].status not in DjangoJobExecution.UNFINISHED
-        context["every"] = 0 if is_over else EVERY
+        run = options["obj"]
+        is_over = run.status not in DjangoJobExecution.UNFINISHED
+        # The heading stays as it is, so it says nothing that changes.
+        context |= {"every": 0 if is_over else EVERY, "subtitle": f"{run.pk}: {run.job_id}"}
         return super().render_change_form(request, context, *args, **options)
 
     @admin.display(description=gettext_lazy("progress"))
