@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.utils.formats import number_format
+from django.utils.translation import get_language, gettext_lazy, ngettext, pgettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from jobstore.schedules.crontab import MONTHS
 
@@ -99,6 +99,12 @@ def in_words(trigger: str) -> str:
     >>> in_words("cron[day_of_week='mon-fri', hour='3', minute='30'] Asia/Tokyo")
     'mon-fri at 03:30 (Asia/Tokyo)'
     """
+    return _in_words(trigger, get_language())
+
+
+@functools.lru_cache(maxsize=10_000)
+def _in_words(trigger: str, _language: str | None) -> str:
+    """Return the words in the present language. They are kept: pages that refresh need the same."""
     found = TRIGGER.fullmatch(trigger)
     say = WORDS.get(found[1]) if found else None
     text = say(found[2]) if found and say else ""

@@ -32,6 +32,7 @@ from django.db.models import (
 from django.db.models.functions import Cast, Coalesce, Floor
 
 from jobstore import api
+from jobstore.admin.dashboard import prepared
 from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS
 from jobstore.leadership.lease import waiting_jobs
 from jobstore.models import (
@@ -146,30 +147,35 @@ def totals(using: str, visible: api.Visible) -> Totals:
 
     :param visible: here and below, the jobs that may be seen.
     """
-    problems = DeclarationProblem.objects.using(using).filter(visible.q("subject")).order_by()
-    number = problems.values(one=Value(1)).annotate(number=Count("pk")).values("number")
-    found = (
-        DjangoJob.objects.using(using)
-        .filter(visible.q("pk"))
-        .aggregate(
-            clock=Max(Clock()),
-            jobs=Count("pk"),
-            paused=Count("pk", filter=Q(next_run_time=None, quarantined_at=None)),
-            quarantined=Count("pk", filter=Q(quarantined_at__isnull=False)),
-            problems=Max(Coalesce(Subquery(number), 0)),
-        )
-    )
-    clock = found["clock"]
+    [found] = _asked(_totals, using, visible)
+    clock, jobs, paused, quarantined, problems = found
     if clock is None:
         now = database_now(using)
     else:
         now = get_django_internal_datetime(clock.replace(tzinfo=dt.UTC))
     return Totals(
         now=now,
-        jobs=found["jobs"],
-        paused=found["paused"],
-        quarantined=found["quarantined"],
-        problems=found["problems"] or 0,
+        jobs=jobs,
+        paused=paused,
+        quarantined=quarantined,
+        problems=problems or 0,
+    )
+
+
+def _totals(using: str, *, visible: api.Visible) -> Any:
+    problems = DeclarationProblem.objects.using(using).filter(visible.q("subject")).order_by()
+    number = problems.values(one=Value(1)).annotate(number=Count("pk")).values("number")
+    jobs: Any = DjangoJob.objects.using(using).filter(visible.q("pk")).order_by()
+    return (
+        jobs.values(one=Value(1))
+        .annotate(
+            clock=Max(Clock()),
+            jobs=Count("pk"),
+            paused=Count("pk", filter=Q(next_run_time=None, quarantined_at=None)),
+            quarantined=Count("pk", filter=Q(quarantined_at__isnull=False)),
+            problems=Max(Coalesce(Subquery(number), 0)),
+        )
+        .values_list("clock", "jobs", "paused", "quarantined", "problems")
     )
 
 
@@ -238,6 +244,26 @@ def history(using: str, now: dt.datetime, visible: api.Visible) -> History:
     since = now - DAY
     # Whole minutes, so that a bar does not change once its minute has passed.
     start = now.replace(second=0, microsecond=0) - dt.timedelta(minutes=MINUTES - 1)
+    counts: dict[str, int] = collections.Counter()
+    late = 0
+    by_minute: dict[int, list[Any]] = collections.defaultdict(list)
+    names = ("status", "number", "late", "minute", "delay", "longest", "started")
+    for values in _asked(_history, using, visible, since, start, now):
+        row = dict(zip(names, values, strict=True))
+        # MySQL's sums are decimal numbers.
+        row["number"] = int(row["number"])
+        counts[row["status"]] += row["number"]
+        late += row["late"]
+        by_minute[row["minute"]].append(row)
+    minutes = [
+        _minute(start + dt.timedelta(minutes=one), by_minute.get(one, ())) for one in range(MINUTES)
+    ]
+    return History(since, dict(counts), late, minutes)
+
+
+def _history(
+    using: str, since: dt.datetime, start: dt.datetime, now: dt.datetime, *, visible: api.Visible
+) -> Any:
     runs: Any = Run.objects.using(using).filter(visible.q(), run_time__lte=now).order_by()
     runs = runs.values("status")
     always = {
@@ -261,17 +287,14 @@ def history(using: str, now: dt.datetime, visible: api.Visible) -> History:
         longest=Max(delay),
         started=Count("started_at"),
     )
-    counts: dict[str, int] = collections.Counter()
-    late = 0
-    by_minute: dict[int, list[Any]] = collections.defaultdict(list)
-    for row in earlier.union(last_hour, all=True):
-        counts[row["status"]] += row["number"]
-        late += row["late"]
-        by_minute[row["minute"]].append(row)
-    minutes = [
-        _minute(start + dt.timedelta(minutes=one), by_minute.get(one, ())) for one in range(MINUTES)
-    ]
-    return History(since, dict(counts), late, minutes)
+    return earlier.union(last_hour, all=True)
+
+
+def _asked(
+    compose: Any, using: str, visible: api.Visible, *times: dt.datetime
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement, which is composed anew for users who may not see all jobs."""
+    return prepared.rows(compose, using, *times, is_kept=visible.is_everything, visible=visible)
 
 
 def jobs_page(using: str, first: int, end: int, visible: api.Visible) -> list[DjangoJob]:

@@ -134,6 +134,22 @@ def test_it_takes_twelve_statements_at_most(staff: NewClient, address: str) -> N
     assert len(statements) <= 12, [one["sql"][:80] for one in statements]
 
 
+def test_a_statement_that_is_composed_once_is_asked_with_the_times_of_each_look() -> None:
+    store("a")
+    ran("a", ago=60, duration=1)
+    now = database_now("default")
+    looks = [now, now - 2 * queries.DAY, now + HOUR / 2, now]
+    found = [queries.history("default", one, api.Visible()) for one in looks]
+    assert [one.counts for one in found] == [
+        {Run.SUCCESS: 1},
+        {},
+        {Run.SUCCESS: 1},
+        {Run.SUCCESS: 1},
+    ]
+    places = [[minute.good for minute in one.minutes].index(1) for one in (found[0], found[2])]
+    assert places[0] - places[1] == 30
+
+
 def test_a_cron_trigger_is_asked_once_for_each_half_hour_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

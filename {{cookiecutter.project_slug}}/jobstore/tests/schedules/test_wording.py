@@ -15,6 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
+from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
 from jobstore import registry
@@ -105,6 +106,14 @@ def test_a_trigger_shows_names_of_weekdays_and_foreign_zones(
 )
 def test_a_trigger_is_said_in_words(trigger: BaseTrigger, words: str) -> None:
     assert in_words(describe(trigger)) == words
+
+
+def test_words_that_are_kept_are_those_of_the_reader() -> None:
+    told = {}
+    for language in ("de", "en", "de"):
+        with override(language):
+            told[language] = in_words("interval[1 day, 0:00:00]")
+    assert told == {"en": "every day", "de": "jeden Tag"}
 
 
 @pytest.mark.parametrize(
