@@ -8,14 +8,13 @@ Everything that it started is gone at the end, also after Ctrl-C.
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -93,14 +92,30 @@ class Bench:
         return machine.step(title)
 
 
+def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what reads names with commas between them and refuses those that are not known."""
+
+    def read(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(known)}.")
+        return names
+
+    return read
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure this template beside its peers and limits.")
     parser.add_argument("--database", choices=["", *DATABASES], default="")
     parser.add_argument("--size", choices=["", *SIZES], default="")
     parser.add_argument("--repeats", type=lambda text: int(text) if text else 0, default=0)
-    parser.add_argument("--only", default="", help="scenarios, with commas between them")
-    parser.add_argument("--contenders", default="", help="who takes part, with commas between them")
+    parser.add_argument(
+        "--only", type=some_of(SCENARIOS), default="", help="scenarios, with commas between them"
+    )
+    parser.add_argument(
+        "--contenders", type=some_of(CONTENDERS), default="", help="who takes part, with commas between them"
+    )
     parser.add_argument("--publish", action="store_true", help="put the results into benchmarks/README.md")
     return parser.parse_args()
 
@@ -125,13 +140,13 @@ def main() -> int:
         database,
         size,
         given.repeats or (3 if size == "full" else 1),
-        [name for name in given.contenders.split(",") if name],
+        given.contenders,
     )
     failed = False
     try:
         database.prepare()
         results["environment"]["database"] = environment.version_of(database)
-        for name in given.only.split(",") if given.only else SCENARIOS:
+        for name in given.only or SCENARIOS:
             busy = environment.busy_cores()
             found = measured(bench, name) | {"busy_cores_at_start": busy}
             failed = failed or "failed" in found
@@ -154,11 +169,7 @@ def earlier(folder: Path) -> dict[str, Any] | None:
 
 def measured(bench: Bench, name: str) -> dict[str, Any]:
     """Return a scenario's rows and their date, or why there are none."""
-    module = f"scenarios.{name.replace('-', '_')}"
-    if importlib.util.find_spec(module) is None:
-        print(f"{name}: not there yet", flush=True)
-        return {"title": name, "skipped": "not there yet", "rows": []}
-    scenario = importlib.import_module(module)
+    scenario = importlib.import_module(f"scenarios.{name.replace('-', '_')}")
     found = {
         "title": scenario.TITLE,
         "date": environment.now(),

@@ -1,5 +1,6 @@
 """A benchmark counts right, says what it found and what it did not, and its harness works."""
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -236,13 +237,24 @@ def test_a_scenario_that_fails_is_kept_as_failed(
     assert "It ended." in capsys.readouterr().err
 
 
-def test_a_scenario_without_this_size_or_not_there_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_scenario_without_this_size_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scenario(monkeypatch, lambda _: [], small=1)["skipped"] == "it has no size smoke"
     assert scenario(monkeypatch, lambda _: [{"contender": "ours"}], smoke=1)["rows"]
-    missing = bench.measured(bench.Bench(Sqlite(Path("nowhere")), "smoke", 1, []), "not-invented")
-    assert missing["skipped"] == "not there yet"
+
+
+@pytest.mark.parametrize("option", ["--only", "--contenders"])
+def test_a_name_that_nobody_knows_is_refused_with_those_that_there_are(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench.py", option, "burts"])
+    with pytest.raises(SystemExit):
+        bench.arguments()
+    assert "burts is none of " in capsys.readouterr().err
+
+
+def test_all_scenarios_are_there() -> None:
+    for name in bench.SCENARIOS:
+        assert importlib.import_module(f"scenarios.{name.replace('-', '_')}").TITLE
 
 
 @pytest.mark.project
