@@ -112,6 +112,21 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(request.path)
 
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
+    ) -> HttpResponse | None:
+        """Say so if none of the selected rows is in the list any more."""
+        selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
+        is_across = request.POST.get("select_across") not in (None, "", "0")
+        if selected and not is_across and not queryset.filter(pk__in=selected).exists():
+            self.message_user(
+                request,
+                _("None of the selected rows is in this list any more; nothing was done."),
+                messages.WARNING,
+            )
+            return HttpResponseRedirect(request.get_full_path())
+        return super().response_action(request, queryset, *args, **options)
+
     def filters_of(self, request: HttpRequest) -> FilterForm | None:
         """Return the filters of the list, as the address sets them, if it has a form of them."""
         form = getattr(self.get_changelist(request), "form_class", None)

@@ -328,6 +328,15 @@ class RunFilters(FilterForm):
         label=gettext_lazy("Exception type"), help_text=gettext_lazy("a part of the name")
     )
 
+    def clean(self) -> dict[str, Any]:
+        """Refuse a period that ends before it begins: no run can be in it."""
+        values = super().clean() or self.cleaned_data
+        for name in ("scheduled", "started"):
+            begin, end = values.get(f"{name}_from"), values.get(f"{name}_to")
+            if begin and end and end <= begin:
+                self.add_error(f"{name}_to", _("Not later than its begin; change one."))
+        return values
+
     def range(self) -> Q:
         """Return the conditions that the index of a job's runs, or of all runs, answers."""
         found = Q()

@@ -8,11 +8,12 @@ from django.db import IntegrityError, router, transaction
 from django.utils.translation import gettext_noop as _
 
 from jobstore import conf
-from jobstore.api import access, audit, building
+from jobstore.api import access, audit, building, inputs
 from jobstore.api.columns import UNSET, Unset, in_service, warn_of_weekdays
 from jobstore.api.errors import (
     AlreadyExists,
     InvalidArguments,
+    InvalidOption,
 )
 from jobstore.api.reading import offered
 from jobstore.database.notifications import notify
@@ -69,7 +70,14 @@ def add_job(
     access.check(by, "add")
     grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
     grace = grace if misfire_grace_time is UNSET else misfire_grace_time
-    scheduler = building.stand_in()
+    scheduler, reason = building.stand_in(), inputs.reason_of(reason)
+    inputs.switch("replace_existing", replace_existing)
+    if not inputs.switch("paused", paused) and reason:
+        text = _("Only a paused job has a reason; pass paused=True, or leave it out.")
+        raise InvalidOption(said(text))
+    if paused and next_run_time is not UNSET:
+        text = _("A paused job has no next run time; leave out one of both.")
+        raise InvalidOption(said(text))
     found = building.find_function(func)
     building.check_call(building.callable_of(found), args, kwargs or {})
     building.check_on_lost(on_lost)
@@ -89,10 +97,10 @@ def add_job(
     using = router.db_for_write(DjangoJob)
     job.next_run_time = building.first_time(job.trigger, building.now(using), grace)
     if next_run_time is not UNSET:
-        job.next_run_time = building.given_time(next_run_time, scheduler)
+        job.next_run_time = building.future_time(next_run_time, grace, scheduler, using)
     if paused:
         job.next_run_time = None
-    values = in_service(job) | {"on_lost": on_lost, "pause_reason": reason[:500] if paused else ""}
+    values = in_service(job) | {"on_lost": on_lost, "pause_reason": reason}
     access.check(by, "add", DjangoJob(pk=job.id, **values))
     with transaction.atomic(using=using):
         before = _store(job, values, replace_existing, using)
@@ -125,6 +133,9 @@ def arguments_of(offer: Offer, values: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises InvalidArguments: for a value that is wrong, unknown or missing.
     """
+    if not isinstance(values, Mapping):
+        text = _("The values of arguments are a dict, by their names.")
+        raise InvalidArguments(said(text))
     try:
         return offer.arguments(values)
     except ValueError as error:

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import inspect
 import itertools
+import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,15 +16,20 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from jobstore import conf, models
-from jobstore.api.errors import InvalidArguments, InvalidOption, InvalidSchedule, NotSchedulable
+from jobstore.api.errors import (
+    InvalidArguments,
+    InvalidOption,
+    InvalidSchedule,
+    NotSchedulable,
+    OperationError,
+)
 from jobstore.declarations import functions, validation
-from jobstore.declarations.schedule_checks import check_schedule
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
-from jobstore.schedules.following import MAX_QUESTIONS, Questions
-from jobstore.schedules.wording import first_run_time
+from jobstore.schedules.next_times import contradiction, first_run_time, following
+from jobstore.schedules.schedule_checks import YEARS, check_schedule
 from jobstore.sentences import Sentence, changed, said, told
 from jobstore.storage import replacement, serializer
 from jobstore.texts import flattened
@@ -32,7 +38,18 @@ from jobstore.util import as_aware
 # Run times of a schedule that are computed to find out how often it fires.
 LOOKED_AT = 100
 # Arguments without an underscore in their names.
-NAMES = {"args", "coalesce", "executor", "id", "kwargs", "name", "trigger", "func", "jitter"}
+NAMES = {*CronTrigger.FIELD_NAMES, "years", "months", "weeks", "days", "hours", "minutes"} | {
+    "seconds",
+    "args",
+    "coalesce",
+    "executor",
+    "id",
+    "kwargs",
+    "name",
+    "trigger",
+    "func",
+    "jitter",
+}
 
 
 def stand_in() -> DjangoScheduler:
@@ -45,7 +62,7 @@ def _as(kind: type[Exception]) -> Iterator[None]:
     """Turn any error of APScheduler, a trigger or a check into one of this class."""
     try:
         yield
-    except kind:
+    except OperationError:
         raise
     except Exception as error:
         text = told(error)
@@ -59,7 +76,7 @@ def _sentence(text: str) -> str:
     first = re.match(r"[a-z]+ ", text)
     if first and first[0].strip() not in NAMES:
         text = f"{text[:1].upper()}{text[1:]}"
-    return f"{text.rstrip('.')}."
+    return text if text.endswith("?") else f"{text.rstrip('.')}."
 
 
 def make_trigger(trigger: Any, fields: Mapping[str, Any], scheduler: DjangoScheduler) -> Any:
@@ -81,7 +98,7 @@ def _check_cron_fields(fields: Mapping[str, Any]) -> None:
         text = _("%(name)s is not a field of cron, which takes %(known)s.")
         raise InvalidSchedule(said(text, name=unknown, known=", ".join(known)))
     for name in CronTrigger.FIELD_NAMES:
-        if isinstance(fields.get(name), str | int):
+        if isinstance(fields.get(name), str | int) and not isinstance(fields[name], bool):
             try:
                 CronTrigger(timezone=dt.UTC, **{name: fields[name]})
             except ValueError as error:
@@ -106,9 +123,18 @@ def first_time(trigger: Any, now: dt.datetime, grace: int | None) -> dt.datetime
         trigger_defaults.begin_at(trigger, now)
         with validation.limited():
             first = first_run_time(trigger, now)
+        why = contradiction(trigger)
         if first is None:
-            text = _("The schedule %(schedule)s never fires.")
-            raise InvalidSchedule(said(text, schedule=flattened(trigger)))
+            shown = flattened(trigger)
+            if not why:
+                raise InvalidSchedule(
+                    said(_("The schedule %(schedule)s never fires."), schedule=shown)
+                )
+            text = _("The schedule %(schedule)s never fires: %(why)s.")
+            raise InvalidSchedule(said(text, schedule=shown, why=why))
+        if why:
+            text = _("A part of %(schedule)s never fires: %(why)s.")
+            raise InvalidSchedule(said(text, schedule=flattened(trigger), why=why))
         if grace is not None and (now - first).total_seconds() > grace:
             text = _("The schedule %(schedule)s lies in the past.")
             raise InvalidSchedule(said(text, schedule=flattened(trigger)))
@@ -139,16 +165,15 @@ def times_from(trigger: Any, first: dt.datetime | None, number: int) -> list[dt.
     There are fewer if it ends, or if its parts do not agree on a next time within some questions.
     """
     found: list[dt.datetime] = []
-    questions = Questions(MAX_QUESTIONS + 10 * number)
     while first is not None and len(found) < number:
         found.append(first)
         try:
-            following = questions.next_time(trigger, first, first)
+            later = following(trigger, first, first)
         except (OverflowError, ValueError):
             break  # beyond the year 9999, or never
-        if following is not None and following.timestamp() <= first.timestamp():
+        if later is not None and later.timestamp() <= first.timestamp():
             break
-        first = following
+        first = later
     return found
 
 
@@ -163,6 +188,7 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
         if not isinstance(kwargs, Mapping):
             raise InvalidArguments(said(_("The named arguments are a dict.")))
         validation.check_arguments({"args": tuple(args), "kwargs": dict(kwargs)})
+        check_storable(args, kwargs)
         try:
             signature = inspect.signature(func)
         except (ValueError, TypeError):
@@ -175,6 +201,23 @@ def check_call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Non
             raise InvalidArguments(said(text, call=f"{name}{signature}", error=error)) from None
 
 
+def check_storable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that no database could keep.
+
+    :raises InvalidArguments: with what to pass instead.
+    """
+    try:
+        pickle.dumps((tuple(args), dict(kwargs)), pickle.HIGHEST_PROTOCOL)
+        repr((args, kwargs))
+    except Exception as error:  # methods of anybody's objects
+        why = (
+            "they are nested too deeply" if isinstance(error, RecursionError) else flattened(error)
+        )
+        raise InvalidArguments(
+            f"The arguments cannot be stored ({why}); pass plain values, such as a primary key."
+        ) from error
+
+
 def find_function(func: Callable[..., Any] | str) -> Any:
     """Return the function to call, or a reference to a callable that has no name of its own.
 
@@ -184,9 +227,12 @@ def find_function(func: Callable[..., Any] | str) -> Any:
     if isinstance(func, str):
         try:
             func = ref_to_obj(func)
-        except (LookupError, ValueError, TypeError) as error:
+        except Exception as error:  # modules are imported, which do what they like
             text = flattened(error).rstrip(".")
-            sentence = said(_("There is no function %(name)r: %(why)s."), name=func, why=text)
+            if ":" not in str(func):
+                text = "write it as 'package.module:name'"
+            name = flattened(repr(func), 80)
+            sentence = said(_("There is no function %(name)s: %(why)s."), name=name, why=text)
             raise NotSchedulable(sentence) from error
     if not callable(func):
         text = _("%(object)s cannot be called; name a function.")
@@ -207,7 +253,7 @@ def make_job(
     """
     if not isinstance(job_id, str) or not job_id.strip():
         raise InvalidOption(said(_("A job's id is a text that is not empty.")))
-    _check_switch(options)
+    _check_values(options)
     with _as(InvalidOption):
         job = Job(
             scheduler, id=job_id, func=func, trigger=trigger, next_run_time=None, **dict(options)
@@ -226,7 +272,7 @@ def modify(job: Job, options: Mapping[str, Any], scheduler: DjangoScheduler) -> 
 
     :raises InvalidOption: if one of them makes no sense.
     """
-    _check_switch(options)
+    _check_values(options)
     with _as(InvalidOption):
         job._modify(**options)
         check_options(job, scheduler)
@@ -240,15 +286,18 @@ def check_options(job: Job, scheduler: DjangoScheduler) -> None:
     with _as(InvalidOption):
         validation.check_limits(job, scheduler)
         values = serializer.values(job)  # raises for what cannot be stored
-        if len(values["job_state"]) > validation.MAX_STATE_BYTES:
-            text = _("The arguments are larger than 3 MB; pass a key, and look them up.")
-            raise InvalidOption(said(text))
+    if len(values["job_state"]) > validation.MAX_STATE_BYTES:
+        text = _("The arguments are larger than 3 MB; pass a key, and look them up.")
+        raise InvalidArguments(said(text))
 
 
-def _check_switch(options: Mapping[str, Any]) -> None:
-    # APScheduler would accept any value as true or false.
+def _check_values(options: Mapping[str, Any]) -> None:
+    # APScheduler would accept any value as true or false, and True as a number.
     if not isinstance(options.get("coalesce", True), bool):
         raise InvalidOption(said(_("coalesce is True or False.")))
+    for name in ("max_instances", "misfire_grace_time"):
+        if isinstance(options.get(name), bool):
+            raise InvalidOption(said(_("%(name)s is a whole number above 0."), name=name))
 
 
 def check_on_lost(on_lost: str) -> None:
@@ -279,6 +328,24 @@ def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:
     with _as(InvalidSchedule):
         found: dt.datetime = convert_to_datetime(value, scheduler.timezone, "next_run_time")
         return found
+
+
+def future_time(
+    value: Any, grace: int | None, scheduler: DjangoScheduler, using: str
+) -> dt.datetime:
+    """Return a moment that somebody gave for the next run, which would not be missed at once.
+
+    :param grace: seconds by which a run may be late; None for any.
+    :raises InvalidSchedule: if it is no moment, or has passed.
+    """
+    found = given_time(value, scheduler)
+    if found.year not in YEARS:
+        text = f"next_run_time is in the year {found.year}; choose {YEARS[0]} to {YEARS[-1]}."
+        raise InvalidSchedule(text)
+    if grace is not None and (now(using) - found).total_seconds() > grace:
+        text = _("The next run time %(when)s lies in the past.")
+        raise InvalidSchedule(said(text, when=str(found)))
+    return found
 
 
 def now(using: str) -> dt.datetime:

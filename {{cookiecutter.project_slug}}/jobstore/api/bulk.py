@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, router, transaction
 
-from jobstore.api import access, audit
+from jobstore.api import access, audit, inputs
 from jobstore.api.errors import NotAllowed
 from jobstore.database.notifications import notify
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
@@ -53,8 +53,10 @@ def run_all_again(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
 
     :param run_ids: at most some hundreds, since this is one transaction.
     :param by: who asks: a user, whose rights are checked for each job, or a text.
+    :raises InvalidOption: if they are no list.
+    :raises NoSuchRun: for what can be no number of a run.
     """
-    ids = list(run_ids)
+    ids = [inputs.run_key(one) for one in inputs.several(run_ids)]
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         found = Run.objects.using(using).filter(pk__in=ids)
@@ -89,8 +91,10 @@ def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
 
     :param run_ids: at most some hundreds, since this is one transaction.
     :param by: who asks: a user, whose rights are checked for each job, or a text.
+    :raises InvalidOption: if they are no list.
+    :raises NoSuchRun: for what can be no number of a run.
     """
-    ids = list(run_ids)
+    ids = [inputs.run_key(one) for one in inputs.several(run_ids)]
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         rows = Run.objects.using(using).filter(pk__in=ids, status=Run.REQUESTED)

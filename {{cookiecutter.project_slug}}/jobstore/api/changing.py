@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
-from jobstore.api import access, building
+from jobstore.api import access, building, inputs
 from jobstore.api.columns import UNSET, Unset, definition, in_service, warn_of_weekdays
 from jobstore.api.errors import (
     InvalidOption,
@@ -66,6 +66,8 @@ def change(
 ) -> DjangoJob:
     """Change arguments or options of a job; return its row. Others stay as they are.
 
+    What is so already is neither written nor audited.
+
     A deploy keeps a changed part until the code declares that part differently.
 
     :param next_run_time: moves the next run; later ones follow the schedule.
@@ -97,14 +99,16 @@ def change(
             new_args = job.args if args is UNSET else args
             new_kwargs = job.kwargs if kwargs is UNSET else kwargs
             building.check_call(job.func, new_args, new_kwargs)
-            job.args, job.kwargs = tuple(new_args), dict(new_kwargs)
+            if repr((tuple(new_args), dict(new_kwargs))) != repr((job.args, job.kwargs)):
+                job.args, job.kwargs = tuple(new_args), dict(new_kwargs)
         building.modify(job, given, scheduler)
         wanted = row.on_lost if on_lost is UNSET else on_lost
         building.check_on_lost(wanted)
         if next_run_time is not UNSET:
-            job.next_run_time = _moved(row, next_run_time, scheduler)
+            job.next_run_time = _moved(row, next_run_time, scheduler, under_way.using)
         edited = edits.noted(row, stored, job, wanted)
-        under_way.write(**definition(job), edited=edited, on_lost=wanted)
+        if definition(job) != definition(stored) or wanted != row.on_lost:
+            under_way.write(**definition(job), edited=edited, on_lost=wanted)
     return row
 
 
@@ -117,7 +121,7 @@ def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
     :raises NotDeclared: if the code does not declare it, or declares it wrongly.
     :raises NotAllowed: if the user who asks may not.
     """
-    declaration = declaration_of(job_id)
+    declaration = declaration_of(inputs.job_key(job_id))
     with changing(job_id, "reset", "edit", by) as under_way:
         row = under_way.row
         if declaration is None:
@@ -138,8 +142,8 @@ def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
     return row
 
 
-def _moved(row: DjangoJob, next_run_time: Any, scheduler: Any) -> Any:
+def _moved(row: DjangoJob, next_run_time: Any, scheduler: Any, using: str) -> Any:
     if row.next_run_time is None:
         text = _("Job %(job)r is paused; resume it, and then move its next run.")
         raise InvalidSchedule(said(text, job=row.pk))
-    return building.given_time(next_run_time, scheduler)
+    return building.future_time(next_run_time, row.misfire_grace_time, scheduler, using)

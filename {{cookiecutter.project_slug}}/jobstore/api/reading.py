@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
 from jobstore import registry
-from jobstore.api import access, building
+from jobstore.api import access, building, inputs
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.api.visibility import visible_to
 from jobstore.declarations.declaration import Declaration, DeclarationError
@@ -70,9 +70,10 @@ def get(job_id: str) -> DjangoJob:
 
     :raises NoSuchJob: if there is none.
     """
-    row = DjangoJob.all_objects.filter(pk=job_id).first()
+    key = inputs.job_key(job_id)
+    row = DjangoJob.all_objects.filter(pk=key).first()
     if row is None:
-        raise NoSuchJob(said(_("There is no job %(job)r."), job=job_id))
+        raise NoSuchJob(said(_("There is no job %(job)r."), job=key))
     return row
 
 
@@ -81,7 +82,7 @@ def get_run(run_id: int) -> DjangoJobExecution:
 
     :raises NoSuchRun: if there is none, or not any more.
     """
-    run = DjangoJobExecution.objects.filter(pk=run_id).first()
+    run = DjangoJobExecution.objects.filter(pk=inputs.run_key(run_id)).first()
     if run is None:
         raise NoSuchRun(said(_("There is no run %(run)s in the history."), run=run_id))
     return run
@@ -105,11 +106,17 @@ def find(
     :param func: the function, as "module:name".
     :param declared: whether the code declares it.
     :param edited: whether an operator has changed it.
-    :raises InvalidOption: for an unknown state.
+    :raises InvalidOption: for an unknown state, and for filters that no job could match.
     """
-    if state and state not in STATES:
-        text = _("There is no state %(state)r, only %(known)s.")
-        raise InvalidOption(said(text, state=state, known=", ".join(STATES)))
+    if state and state not in map(str, STATES):
+        sentence = _("There is no state %(state)s, only %(known)s.")
+        shown = flattened(repr(state), 80)
+        raise InvalidOption(said(sentence, state=shown, known=", ".join(STATES)))
+    for name, given in (("text", text), ("func", func), ("executor", executor)):
+        inputs.filter_text(name, given)
+    for name, wanted in (("declared", declared), ("edited", edited)):
+        if wanted is not None:
+            inputs.switch(name, wanted)
     jobs = DjangoJob.all_objects.filter(STATES[state] if state else IN_SERVICE)
     if access.is_user(by):
         jobs = jobs.filter(visible_to(by).q("pk") if access.may(by, "view") else Q(pk__in=[]))
@@ -176,9 +183,7 @@ def next_run_times(job: DjangoJob | str | Any, number: int = 10) -> list[dt.date
     :raises Unreadable: if it cannot be restored.
     :raises InvalidOption: for another number.
     """
-    if not 1 <= number <= MOST_TIMES:
-        text = _("From 1 to %(most)s times can be asked for, not %(number)s.")
-        raise InvalidOption(said(text, most=MOST_TIMES, number=number))
+    inputs.number(number, MOST_TIMES)
     if hasattr(job, "get_next_fire_time"):
         return preview(job, number)
     restored = restore(job if isinstance(job, DjangoJob) else get(job))
@@ -191,7 +196,9 @@ def preview(trigger: Any, number: int = 10, **fields: Any) -> list[dt.datetime]:
     :param trigger: "cron", "interval", "date", "calendarinterval", or a trigger object.
     :param fields: the arguments of a trigger that is named.
     :raises InvalidSchedule: as the operation that stores it would.
+    :raises InvalidOption: for a number that is not from 1 to 1000.
     """
+    inputs.number(number, MOST_TIMES)
     made = building.make_trigger(trigger, fields, building.stand_in())
     now = building.now(router.db_for_read(DjangoJob))
     return building.times_from(made, building.first_time(made, now, None), number)
@@ -215,6 +222,10 @@ def offered(key: str) -> Offer:
 
     :raises NotSchedulable: if it does neither; the text may suggest another name.
     """
+    if not isinstance(key, str):
+        shown = flattened(repr(key), 80)
+        text = _("A function is named by text, such as module.function, not %(value)s.")
+        raise NotSchedulable(said(text, value=shown))
     found = registry.offers()
     if key in found:
         return found[key]

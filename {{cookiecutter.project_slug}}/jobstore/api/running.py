@@ -7,7 +7,7 @@ from typing import Any
 from django.db import router, transaction
 from django.utils.translation import gettext_noop as _
 
-from jobstore.api import access, audit, building
+from jobstore.api import access, audit, building, inputs
 from jobstore.api.errors import (
     CannotCancel,
     InvalidArguments,
@@ -21,7 +21,7 @@ from jobstore.api.errors import (
 from jobstore.api.reading import restore
 from jobstore.api.transaction import changing
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.schedules.wording import first_run_time
+from jobstore.schedules.next_times import first_run_time
 from jobstore.sentences import changed, said, told
 from jobstore.storage import quarantine, run_arguments, serializer
 from jobstore.texts import described, flattened
@@ -34,6 +34,7 @@ Run = DjangoJobExecution
 def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str, DjangoJob]]]:
     """Begin a transaction in which runs of jobs may be requested; yield the jobs, by their ids."""
     using = router.db_for_write(Run)
+    job_ids = [inputs.job_key(one) for one in job_ids]
     with transaction.atomic(using=using):
         rows = DjangoJob.objects.using(using).in_bulk(job_ids)
         for job_id in job_ids:
@@ -53,7 +54,7 @@ def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str
 
 
 def _run(run: DjangoJobExecution | int, using: str) -> DjangoJobExecution:
-    key = run.pk if isinstance(run, Run) else run
+    key = inputs.run_key(run)
     found = Run.objects.using(using).filter(pk=key).first()
     if found is None:
         raise NoSuchRun(said(_("There is no run %(run)s in the history."), run=key))
@@ -66,10 +67,11 @@ def pause(job_id: str, reason: str = "", *, by: access.By = None) -> bool:
     Running runs continue, and `run_now` still runs the job.
 
     :param reason: why, shown wherever the job is.
+    :raises InvalidOption: if the reason is not text.
     :raises NoSuchJob: if there is none in service.
     :raises NotAllowed: if the user who asks may not.
     """
-    reason = reason.strip()[:500]
+    reason = inputs.reason_of(reason)
     with changing(job_id, "pause", "pause", by) as change:
         is_paused = change.row.next_run_time is None
         if not is_paused or (reason and reason != change.row.pause_reason):
@@ -124,7 +126,7 @@ def retire(job_id: str, *, by: access.By = None) -> bool:
     :raises NotAllowed: if the user who asks may not.
     """
     with changing(job_id, "retire", "retire", by) as change:
-        jobs = DjangoJob.objects.using(change.using).filter(pk=job_id)
+        jobs = DjangoJob.objects.using(change.using).filter(pk=change.row.pk)
         why = f"The job was retired by {access.name_of(by)}"
         change.is_done = bool(jobs.retire(why if by else "The job was retired"))
     return change.is_done
@@ -148,9 +150,9 @@ def run_now(
     :raises NotAllowed: if the user who asks may not.
     """
     with _runnable([job_id], by) as (using, rows):
-        signer = None
+        signer, (row,) = None, rows.values()
         if args is not None or kwargs is not None:
-            job = restore(rows[job_id])
+            job = restore(row)
             args = job.args if args is None else args
             kwargs = job.kwargs if kwargs is None else kwargs
             building.check_call(job.func, args, kwargs)
@@ -158,8 +160,8 @@ def run_now(
                 signer = run_arguments.signer(job, args, kwargs)
             except ValueError as error:
                 raise InvalidArguments(changed(told(error), "{}.".format)) from error
-        run = Run.objects.db_manager(using).request(job_id, access.name_of(by), arguments=signer)
-        audit.record("run", job_id, by, using=using, after=audit.of_run(run), run_id=run.pk)
+        run = Run.objects.db_manager(using).request(row.pk, access.name_of(by), arguments=signer)
+        audit.record("run", row.pk, by, using=using, after=audit.of_run(run), run_id=run.pk)
     return run
 
 
@@ -168,11 +170,12 @@ def run_all_now(job_ids: Iterable[str], *, by: access.By = None) -> dict[str, in
 
     It takes a few statements for any number of jobs.
 
+    :raises InvalidOption: if they are no list.
     :raises NoSuchJob: if one of them is not in service.
     :raises Quarantined: if one of them is in quarantine.
     :raises NotAllowed: if the user who asks may not run one of them.
     """
-    with _runnable(list(job_ids), by) as (using, rows):
+    with _runnable(inputs.several(job_ids), by) as (using, rows):
         if not rows:
             return {}
         runs = Run.objects.db_manager(using).request_all(rows, access.name_of(by))

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DataError, router, transaction
 from django.utils.translation import gettext_noop as _
 
-from jobstore.api import access, audit
+from jobstore.api import access, audit, inputs
 from jobstore.api.errors import Conflict, InvalidOption, NoSuchJob
 from jobstore.api.reading import fingerprint
 from jobstore.models import DjangoJob
@@ -25,7 +25,9 @@ class Change:
     is_done: bool = False
 
     def write(self, **values: Any) -> None:
-        """Store columns, and let the active scheduler notice."""
+        """Store columns that differ, and let the active scheduler notice."""
+        if all(_plain(getattr(self.row, name)) == _plain(one) for name, one in values.items()):
+            return
         jobs = DjangoJob.all_objects.using(self.using).filter(pk=self.row.pk)
         try:
             with transaction.atomic(using=self.using):
@@ -34,6 +36,10 @@ class Change:
             text = _("Job %(job)r cannot be stored: %(error)s")
             raise InvalidOption(said(text, job=self.row.pk, error=flattened(error))) from error
         self.is_done = True
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 @contextlib.contextmanager
@@ -51,6 +57,7 @@ def changing(
     :raises Conflict: if the job was changed since it was read.
     """
     using = router.db_for_write(DjangoJob)
+    job_id = inputs.job_key(job_id)
     with transaction.atomic(using=using):
         rows = DjangoJob.all_objects.using(using)
         row = rows.select_for_update().filter(pk=job_id).first()

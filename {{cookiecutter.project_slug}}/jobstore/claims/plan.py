@@ -13,6 +13,7 @@ from typing import Any
 from apscheduler.job import Job
 
 from jobstore.schedules import catch_up
+from jobstore.schedules.next_times import following
 from jobstore.texts import described
 from jobstore.util import is_storable
 
@@ -112,37 +113,38 @@ def _close_to(job: Job, due: dt.datetime, now: dt.datetime) -> dt.datetime:
 
 
 def _next_storable(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
-    following = _next(job, previous, now)
-    while following is not None and not is_storable(following):
+    found = _next(job, previous, now)
+    while found is not None and not is_storable(found):
         # Some triggers look no further than from now on.
-        later = following if following.astimezone(dt.UTC) > now else now
-        following = _next(job, following, later)
-    return following
+        later = found if found.astimezone(dt.UTC) > now else now
+        found = _next(job, found, later)
+    return found
 
 
 def _next(job: Job, previous: dt.datetime, now: dt.datetime) -> dt.datetime | None:
     try:
-        following: dt.datetime | None = job.trigger.get_next_fire_time(previous, now)
-        if following is not None and getattr(job.trigger, "jitter", None):
-            following = _in_the_hour_meant(job.trigger, following, previous, now)
+        found = following(job.trigger, previous, now)
+        if found is not None and getattr(job.trigger, "jitter", None):
+            found = _in_the_hour_meant(job.trigger, found, previous, now)
     except Exception as error:
         raise UnusableTrigger(f"The trigger {job.trigger} raised {described(error)}.") from error
-    if following is not None and following.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
+    if found is not None and found.astimezone(dt.UTC) <= previous.astimezone(dt.UTC):
         raise UnusableTrigger(
-            f"The trigger {job.trigger} does not advance: after {previous} it gave {following}."
+            f"The trigger {job.trigger} does not advance: after {previous} it gave {found}."
         )
-    return following
+    return found
 
 
 def _in_the_hour_meant(
-    trigger: Any, following: dt.datetime, previous: dt.datetime, now: dt.datetime
+    trigger: Any, found: dt.datetime, previous: dt.datetime, now: dt.datetime
 ) -> dt.datetime:
     """Correct a trigger that adds jitter in local time, which may lead an hour back."""
-    if following.fold or following.replace(fold=1).utcoffset() == following.utcoffset():
-        return following
+    if found.fold or found.replace(fold=1).utcoffset() == found.utcoffset():
+        return found
     exact = copy.copy(trigger)
     exact.jitter = None
-    return following.replace(fold=exact.get_next_fire_time(previous, now).fold)
+    meant = following(exact, previous, now)
+    return found if meant is None else found.replace(fold=meant.fold)
 
 
 def _is_misfire(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from apscheduler.job import Job
+from apscheduler.triggers.combining import AndTrigger
 from apscheduler.util import convert_to_datetime
 from django.db import connections, router
 from django.db.models import Model, QuerySet
@@ -30,10 +31,11 @@ from jobstore.declarations.declaration import (
     name_of,
 )
 from jobstore.declarations.functions import fault_of, importable
-from jobstore.declarations.schedule_checks import check_schedule, unknown_trigger
 from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
-from jobstore.schedules.wording import first_run_time, interval_question, weekday_question
+from jobstore.schedules.next_times import contradiction, first_run_time
+from jobstore.schedules.schedule_checks import check_schedule, unknown_trigger
+from jobstore.schedules.wording import interval_question, weekday_question
 from jobstore.sentences import said
 from jobstore.storage import serializer
 from jobstore.texts import flattened
@@ -82,10 +84,16 @@ def _question_of_intervals(declaration: Declaration, job: Job) -> Iterable[str]:
         yield f"Job {declaration.id!r}: {question}."
 
 
+def _question_of_contradictions(declaration: Declaration, job: Job) -> Iterable[str]:
+    if hasattr(job.trigger, "triggers") and (why := contradiction(job.trigger)):
+        yield f"Job {declaration.id!r}: a part of its trigger never fires: {why}."
+
+
 # Functions that return sentences about what is questionable in a valid job. It runs all the same.
 QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
     _question_of_weekdays,
     _question_of_intervals,
+    _question_of_contradictions,
 ]
 
 
@@ -154,7 +162,9 @@ def set_first_run(job: Job, declaration: Declaration, now: dt.datetime | None = 
             given = declaration.options["next_run_time"]
             first = convert_to_datetime(given, job._scheduler.timezone, "next_run_time")
         elif first is None:
-            raise NeverRuns(f"its trigger {flattened(trigger)} has no run time left")
+            why = contradiction(trigger)
+            reason = f": {why}" if why else ""
+            raise NeverRuns(f"its trigger {flattened(trigger)} has no run time left{reason}")
         job._modify(next_run_time=first)
 
 
@@ -276,6 +286,11 @@ def make_trigger(given: Any, fields: dict[str, Any], scheduler: Any) -> Any:
         jitter = getattr(part, "jitter", None)
         if isinstance(jitter, int | float) and jitter < 0:
             raise ValueError(said(_("a jitter of %(jitter)s s is below 0"), jitter=jitter))
+        if hasattr(part, "triggers") and not part.triggers:
+            raise ValueError(said(_("a combination of triggers needs at least one")))
+        if isinstance(part, AndTrigger) and any(getattr(one, "jitter", 0) for one in part.triggers):
+            text = _("parts of and[] have no jitter of their own; give it to and[] itself")
+            raise ValueError(said(text))
     return trigger
 
 

@@ -12,6 +12,7 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from jobstore.schedules.next_times import following
 from jobstore.util import is_storable
 
 # How long before now a due time is looked for at first; the span then grows.
@@ -66,9 +67,9 @@ def _memoryless(trigger: Any, due: dt.datetime, now: dt.datetime) -> dt.datetime
             return due
         if not all(_is_calm(moment, zone) for zone in zones):
             continue
-        found = trigger.get_next_fire_time(moment.astimezone(due.tzinfo), now)
+        found = following(trigger, moment.astimezone(due.tzinfo), now)
         if found is not None and found.astimezone(dt.UTC) <= now and is_storable(found):
-            return found  # type: ignore[no-any-return]
+            return found
     raise AssertionError("unreachable")
 
 

@@ -176,6 +176,11 @@ def weekday_names(numbers: Iterable[int]) -> str:
     return _runs(wanted, lambda number: MONDAY_FIRST[number])
 
 
+def ranges(numbers: Iterable[int]) -> str:
+    """Return numbers as a field of APScheduler's cron has them: a list of numbers and ranges."""
+    return _runs(sorted(set(numbers)), str)
+
+
 def _trigger(fields: list[str], zone: dt.tzinfo) -> BaseTrigger:
     minute, hour, day, month, weekday = fields
     months = MONTH.values(month)

@@ -49,22 +49,6 @@ def cron_fields(trigger: CronTrigger) -> dict[str, str]:
     return texts
 
 
-def first_run_time(trigger: Any, at: dt.datetime) -> dt.datetime | None:
-    """Return the first time of a trigger from a moment on; None if there is none.
-
-    APScheduler's calendar interval would return its start, however long ago that is.
-    """
-    found: dt.datetime | None = trigger.get_next_fire_time(None, at)
-    if not any(isinstance(one, CalendarIntervalTrigger) for one in trigger_defaults.parts(trigger)):
-        return found
-    while found is not None and found.astimezone(dt.UTC) < at.astimezone(dt.UTC):
-        following: dt.datetime | None = trigger.get_next_fire_time(found, at)
-        if following is not None and following.astimezone(dt.UTC) <= found.astimezone(dt.UTC):
-            return found
-        found = following
-    return found
-
-
 def weekday_question(trigger: Any) -> str:
     """Return a warning about weekdays that are given as numbers; empty if there are none.
 

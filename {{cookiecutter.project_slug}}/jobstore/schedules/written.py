@@ -22,6 +22,7 @@ from django.conf import settings
 
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.crontab import crontab, known_zone
+from jobstore.schedules.schedule_checks import check_jitter, check_schedule
 from jobstore.schedules.wording import UNITS, cron_fields
 
 KINDS = ("cron", "crontab", "interval", "at", "calendarinterval", "or", "and")
@@ -90,12 +91,20 @@ def from_data(data: Any) -> tuple[Any, dict[str, Any]]:
         return crontab(value, beside.get("timezone")), {}
     if kind == "at":
         return "date", {"run_date": moment(value), **beside}
+    return kind, _named(kind, value, beside)
+
+
+def _named(kind: str, value: Any, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what belongs to a trigger as the names that it takes, and their values."""
     if kind == "interval" and isinstance(value, str):
         value = lengths(value)
     if not isinstance(value, Mapping):
         raise ValueError(f"{kind} has names and values, such as {{hour: 3}}, and not {value!r}")
+
+    if unnamed := next((name for name in value if not isinstance(name, str)), None):
+        raise ValueError(f"{kind} has names and values, and {unnamed!r} is not a name")
     names = {"start": "start_date", "end": "end_date"}
-    return kind, {**value, **{names.get(name, name): one for name, one in beside.items()}}
+    return {**value, **{names.get(name, name): one for name, one in beside.items()}}
 
 
 def lengths(text: str) -> dict[str, float]:
@@ -131,6 +140,10 @@ def moment(value: Any) -> dt.datetime:
 def _combined(kind: str, parts: Any, beside: dict[str, Any]) -> Any:
     if not isinstance(parts, list) or not parts:
         raise ValueError(f"{kind} has a list of schedules")
+    try:
+        check_jitter(beside.get("jitter"))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     triggers = []
     for part in parts:
         trigger, fields = from_data(part)
@@ -145,10 +158,11 @@ def _made(name: str, fields: dict[str, Any]) -> Any:
         "date": DateTrigger,
         "calendarinterval": CalendarIntervalTrigger,
     }
-    zone = known_zone(fields.pop("timezone", None))
     try:
+        check_schedule(name, fields, list(fields))
+        zone = known_zone(fields.pop("timezone", None))
         return kinds[name](timezone=zone, **fields)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 

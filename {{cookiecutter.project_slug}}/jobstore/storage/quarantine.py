@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop
 
 from jobstore.batches import batched
 from jobstore.models import DjangoJob, JobQuerySet, database_now
+from jobstore.schedules.next_times import following
 from jobstore.sentences import said
 from jobstore.storage import serializer
 from jobstore.storage.rows import DueJob
@@ -73,7 +74,7 @@ def release(row: DjangoJob) -> bool:
     using = router.db_for_write(DjangoJob)
     job = serializer.restore(row)
     try:
-        job.trigger.get_next_fire_time(None, timezone.localtime(timezone=serializer.zone_of(job)))
+        following(job.trigger, None, timezone.localtime(timezone=serializer.zone_of(job)))
     except Exception as error:  # the trigger may be code of the project
         raise ValueError(
             said(gettext_noop("its trigger raised %(error)s"), error=described(error))

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
+from jobstore.schedules.next_times import following
 from jobstore.storage import serializer
 from jobstore.util import as_aware
 
@@ -43,7 +44,7 @@ def is_as_computed(job: Job) -> bool:
     if job.next_run_time is None:
         return False
     trigger, spread = without_jitter(job.trigger)
-    fire_time = trigger.get_next_fire_time(None, job.next_run_time - spread)
+    fire_time = following(trigger, None, job.next_run_time - spread)
     return fire_time is not None and bool(abs(fire_time - job.next_run_time) <= spread)
 
 

@@ -17,7 +17,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS, slot_of
 from jobstore.models import DjangoJob
-from jobstore.schedules.following import Questions, TooManyQuestions
+from jobstore.schedules.next_times import following
 from jobstore.storage import serializer
 from jobstore.util import as_aware
 
@@ -104,7 +104,7 @@ def _cron(trigger: Any, now: dt.datetime, first: int, until: int) -> frozenset[i
     found, slot = set(), first
     while slot < until:
         start = dt.datetime.fromtimestamp(slot * SLOT_SECONDS, dt.UTC)
-        moment = trigger.get_next_fire_time(None, max(start, now))
+        moment = following(trigger, None, max(start, now))
         if moment is None:
             break
         slot = max(slot, slot_of(moment))
@@ -117,17 +117,16 @@ def _cron(trigger: Any, now: dt.datetime, first: int, until: int) -> frozenset[i
 def _follow(trigger: Any, due: dt.datetime, until: int) -> tuple[frozenset[int], bool]:
     """Return the slots of the times from the next one on, and whether these are all."""
     found: set[int] = set()
-    questions = Questions()
     moment: dt.datetime | None = due
     try:
         for _ in range(MAX_TIMES):
             if moment is None or slot_of(moment) >= until:
                 return frozenset(found), True
             found.add(slot_of(moment))
-            former, moment = moment, questions.next_time(trigger, moment, moment)
+            former, moment = moment, following(trigger, moment, moment)
             if moment is not None and moment <= former:
                 return frozenset(found), True
-    except (TooManyQuestions, OverflowError, ValueError):
+    except (OverflowError, ValueError):
         pass
     return frozenset(found), False
 

@@ -80,7 +80,7 @@ def schedule_of(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         "crontab": options["crontab"],
         "interval": options["every"],
         "at": options["at"],
-        "cron": dict(options["cron"]) if options["cron"] else None,
+        "cron": _once(options["cron"], "--cron") if options["cron"] else None,
         **{name: options[name] for name in written.BESIDE},
     }
     data = {name: value for name, value in data.items() if value is not None}
@@ -94,9 +94,26 @@ def schedule_of(options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 def values_of(pairs: list[tuple[str, str]], offer: Any) -> dict[str, Any]:
     """Return values for arguments; those without a type are read as YAML."""
     kinds = {field.name: field.kind for field in offer.fields}
-    return {
-        name: yaml.safe_load(text) if kinds.get(name) == "any" else text for name, text in pairs
-    }
+    given = _once(pairs, "-a")
+    try:
+        return {
+            name: yaml.safe_load(text) if kinds.get(name) == "any" else text
+            for name, text in given.items()
+        }
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise api.InvalidArguments(
+            "A value of -a is no YAML; write it as -a 'text=\"a: b\"' or -a 'numbers=[1, 2]'."
+        ) from None
+
+
+def _once(pairs: list[tuple[str, str]], option: str) -> dict[str, str]:
+    """Return names and values; of two values of a name, one would be ignored in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise api.InvalidOption(f"{option} {twice}=... is given twice; leave out one of both.")
+    return found
 
 
 def call_of(job_id: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -104,6 +121,7 @@ def call_of(job_id: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
     :raises NotSchedulable: if the code does not offer the job's function any more.
     :raises InvalidArguments: for a value that is wrong or unknown.
+    :raises InvalidOption: for a name that is given twice.
     """
     definition = api.definition(job_id)
     offer = api.offer_for(definition.job)

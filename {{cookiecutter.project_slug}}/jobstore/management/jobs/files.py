@@ -12,27 +12,24 @@ from django.db import router, transaction
 
 from jobstore import api, conf, registry
 from jobstore.management.jobs.context import Context
+from jobstore.management.jobs.reading import InvalidFile, check_types, may_be_id, read
 from jobstore.models import DjangoJob
 from jobstore.schedules import written
 from jobstore.storage.masking import MASK
+from jobstore.texts import flattened
 
 HEAD = (
     "# Jobs, written by `manage.py jobs export`. What is not said of a job is as by default.\n"
     f"# A value {MASK} is secret: it stays as it is where the file is imported.\n"
 )
-KEYS = ("function", "schedule", "arguments", "paused", *api.OPTIONS)
 DEFAULTS: dict[str, Any] = {
     "executor": "default",
     "coalesce": True,
     "max_instances": 1,
     "on_lost": "record",
 }
-# Bytes of a file: a few hundred thousand jobs.
-LARGEST = 50_000_000
-
-
-class InvalidFile(api.InvalidOption):
-    """A file has no jobs, or jobs that cannot be stored; each mistake has a line in the text."""
+# Mistakes of a file that are told at once.
+MOST_TOLD = 20
 
 
 def export_jobs(context: Context) -> None:
@@ -48,8 +45,12 @@ def export_jobs(context: Context) -> None:
         except (api.OperationError, ValueError) as error:
             left.append(f"Job {row.pk!r} is left out: {error}")
     text = HEAD + dumped({"jobs": jobs})
-    if options["file"]:
-        Path(options["file"]).write_text(text, encoding="utf-8", newline="\n")
+    if options["file"] is not None:
+        try:
+            Path(options["file"]).write_text(text, encoding="utf-8", newline="\n")
+        except OSError as error:
+            text = f"{options['file']} cannot be written: {error.strerror}."
+            raise api.InvalidOption(text) from error
         context.tell({"exported": len(jobs), "left_out": left}, f"{len(jobs)} jobs are exported.")
     else:
         context.console.file.write(text)
@@ -60,11 +61,13 @@ def export_jobs(context: Context) -> None:
 def import_jobs(context: Context) -> None:
     """Show what a file of jobs would change, and change it once that is confirmed."""
     options = context.options
-    wanted = _read(options["file"])
+    wanted = read(options["file"])
     using = router.db_for_write(DjangoJob)
     plan, problems = _plan(wanted)
     if problems:
-        raise InvalidFile("\n".join(problems))
+        left = len(problems) - MOST_TOLD
+        more = [f"And {left} more."] if left > 0 else []
+        raise InvalidFile("\n".join([*problems[:MOST_TOLD], *more]))
     if context.wants_json:
         context.json([{"id": one, "action": what, "diff": lines} for one, what, lines in plan])
     else:
@@ -133,22 +136,6 @@ def _plain(value: Any, name: str) -> Any:
     raise ValueError(f"its argument {name} is a {type(value).__name__}, which no file can hold")
 
 
-def _read(file: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read(LARGEST) if file == "-" else Path(file).read_text(encoding="utf-8")
-        loaded = yaml.safe_load(text)
-    except OSError as error:
-        raise InvalidFile(f"{file} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        place = getattr(error, "problem_mark", None)
-        line = f" at line {place.line + 1}" if place else ""
-        raise InvalidFile(f"{file} is no YAML{line}.") from error
-    jobs = loaded.get("jobs") if isinstance(loaded, dict) else None
-    if not isinstance(jobs, dict) or not jobs:
-        raise InvalidFile(f"{file} holds no jobs: they stand under `jobs:`, each by its id.")
-    return jobs
-
-
 Step = tuple[str, str, list[str]]
 
 
@@ -156,7 +143,7 @@ def _plan(wanted: dict[str, Any]) -> tuple[list[Step], list[str]]:
     """Return the steps of the import, with a diff for each job, and the mistakes of the file."""
     offers = registry.offers()
     declared = {one.id for one in registry.declarations()}
-    rows = DjangoJob.objects.in_bulk([one for one in wanted if isinstance(one, str)])
+    rows = DjangoJob.objects.in_bulk(list(filter(may_be_id, wanted)))
     plan: list[Step] = []
     problems: list[str] = []
     for job_id, data in wanted.items():
@@ -165,7 +152,9 @@ def _plan(wanted: dict[str, Any]) -> tuple[list[Step], list[str]]:
             after = _checked(job_id, data, row, offers, declared)
             before = described(row, offers) if row is not None else {}
         except (api.OperationError, ValueError) as error:
-            problems.append(f"{job_id}: {str(error).rstrip('.')}.")
+            text = str(error)
+            text = text if text.endswith("?") else f"{text.rstrip('.')}."
+            problems.append(f"{flattened(job_id, 80)}: {text}")
             continue
         old, new = (dumped(one).splitlines() if one else [] for one in (before, after))
         if row is None:
@@ -183,20 +172,16 @@ def _checked(
 
     :raises ValueError: with what is wrong with it.
     """
-    if not isinstance(job_id, str):
-        raise ValueError("an id is text; write it in quotes")
-    if not isinstance(data, dict):
-        raise ValueError(f"a job has {', '.join(KEYS)}")
-    if unknown := next((name for name in data if name not in KEYS), None):
-        raise ValueError(f"{unknown!r} has no meaning here; a job has {', '.join(KEYS)}")
-    offer = api.offered(str(data.get("function", "")))
+    check_types(job_id, data)
+    offer = api.offered(data["function"])
     if row is None and job_id in declared:
         raise ValueError("the code declares it, and no scheduler has stored it yet; start one")
     if row is not None and row.func.replace(":", ".") != offer.key:
         raise ValueError(f"the stored job calls {row.func}; retire it, or choose another id")
     trigger, fields = written.from_data(data.get("schedule"))
     made = api.made_trigger(trigger, **fields)
-    values = data.get("arguments") or {}
+    values = data.get("arguments")
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise ValueError("arguments have names and values")
     typed = {field.name: field for field in offer.fields}
@@ -274,7 +259,7 @@ def _named(job_id: str) -> Iterator[None]:
     try:
         yield
     except api.OperationError as error:
-        raise type(error)(f"{job_id}: {error} Nothing was changed.") from error
+        raise type(error)(f"{flattened(job_id, 80)}: {error} Nothing was changed.") from error
 
 
 def _print_plan(context: Context, plan: list[Step]) -> None:

@@ -171,4 +171,7 @@ def _status(given: str) -> str:
 
 
 def _since(length: Any) -> dt.datetime:
-    return timezone.now() - dt.timedelta(**length)
+    try:
+        return timezone.now() - dt.timedelta(**length)
+    except OverflowError:
+        raise api.InvalidOption("--since reaches back before all history; write less.") from None

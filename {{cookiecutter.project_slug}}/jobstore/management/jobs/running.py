@@ -39,7 +39,15 @@ def rerun(context: Context) -> None:
 
 def cancel(context: Context) -> None:
     """Cancel requested runs that have not started."""
-    found = [api.cancel(run_id, by=context.by) for run_id in context.options["runs"]]
+    found: list[DjangoJobExecution] = []
+    for run_id in dict.fromkeys(context.options["runs"]):
+        try:
+            found.append(api.cancel(run_id, by=context.by))
+        except api.OperationError as error:
+            if found:
+                done = ", ".join(str(one.pk) for one in found)
+                raise type(error)(f"{error} Done before that: {done}.") from error
+            raise
     if context.wants_json:
         context.json([output.of_run(one) for one in found])
         return

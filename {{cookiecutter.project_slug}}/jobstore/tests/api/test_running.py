@@ -1,12 +1,13 @@
 """Runs are asked for, repeated and taken back; jobs are paused with a reason, resumed, retired."""
 
+import time
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
-from jobstore import api
+from jobstore import api, registry
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution, database_now
 from jobstore.storage import run_arguments, serializer
 from jobstore.tests import callables
@@ -226,14 +227,17 @@ AT_ONCE = 1.0 if connection.vendor == "postgresql" else 3.0
 
 @pytest.mark.django_db(transaction=True)
 def test_each_operation_is_noticed_by_a_scheduler_that_sleeps(
-    start_scheduler: StartScheduler, settings: Settings
+    start_scheduler: StartScheduler, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(registry, "_declared", {})
+    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
     settings.SCHEDULER_RENEW_SECONDS, settings.SCHEDULER_LEASE_SECONDS = 2.0, 10.0
     start_scheduler()
     add("first")
     run = api.run_now("first", by="somebody")
     eventually(lambda: Run.objects.get(pk=run.pk).status == Run.SUCCESS)  # it holds the lease
 
+    registry.scheduled("interval", id="job", seconds=0.1, args=["declared"])(offers.greet)
     api.add_job(offers.greet, "interval", id="job", seconds=0.1, args=["added"])
     calls_soon("added x1")
     api.pause("job")
@@ -251,8 +255,23 @@ def test_each_operation_is_noticed_by_a_scheduler_that_sleeps(
     assert callables.calls[-1] == "other x1"
     api.reschedule("job", "interval", seconds=0.1)
     calls_soon("changed x1", times=4)
-    api.retire("job")
+    api.change("job", max_instances=3, next_run_time="2100-01-01")
+    api.pause("job")
+    api.reset("job")
+    api.resume("job")
+    calls_soon("declared x1", times=2)
+    api.pause("job")
     eventually(lambda: not Run.objects.filter(status=Run.RUNNING).exists())
+    with transaction.atomic():
+        asked = api.run_now("job", args=["never"])
+        api.cancel(asked)
+    with transaction.atomic():
+        api.add_job(offers.greet, "interval", id="rolled-back", seconds=0.1, args=["never"])
+        transaction.set_rollback(True)
+    api.retire("job")
+    callables.calls.clear()
+    time.sleep(AT_ONCE)
+    assert callables.calls == []
 
 
 def calls_soon(call: str, times: int = 1) -> None:

@@ -13,6 +13,8 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_
 from apscheduler.executors.pool import ProcessPoolExecutor
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.combining import AndTrigger
+from apscheduler.triggers.cron import CronTrigger
 from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -55,6 +57,18 @@ def test_a_one_off_job_runs_and_leaves_its_history(start_scheduler: StartSchedul
     assert (run.job_id, run.requested_by) == ("once", "")
     assert not DjangoJob.objects.exists()
     assert [event.job_id for event in removed] == ["once"]
+
+
+def test_triggers_that_are_joined_by_and_do_not_stop_the_other_jobs(
+    start_scheduler: StartScheduler,
+) -> None:
+    scheduler = start_scheduler()
+    both = AndTrigger([CronTrigger(second="*"), CronTrigger(second="*/2")])
+    scheduler.add_job(callables.note, both, id="both", args=["both"])
+    scheduler.add_job(callables.note, "interval", seconds=0.3, id="other", args=["other"])
+    eventually(lambda: callables.calls.count("both") >= 2)
+    so_far = callables.calls.count("other")
+    eventually(lambda: callables.calls.count("other") > so_far)
 
 
 def test_waiting_and_running_are_told_apart(start_scheduler: StartScheduler) -> None:

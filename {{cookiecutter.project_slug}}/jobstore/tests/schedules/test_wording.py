@@ -24,7 +24,8 @@ from jobstore.checks import fresh_start
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DeclarationProblem, DjangoJob, database_now
 from jobstore.registry import crontab, scheduled
-from jobstore.schedules.wording import describe, first_run_time, weekday_question
+from jobstore.schedules.next_times import first_run_time
+from jobstore.schedules.wording import describe, weekday_question
 from jobstore.tests import callables
 from jobstore.util import as_aware
 
