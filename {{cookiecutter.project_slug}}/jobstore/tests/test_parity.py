@@ -15,6 +15,7 @@ from jobstore.declarations.offers import offer_of
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.storage import run_arguments, serializer
 from jobstore.tests import callables
+from jobstore.tests.admin import test_schedule_editor as editor
 from jobstore.tests.api import offers
 from jobstore.tests.conftest import create_user
 
@@ -45,7 +46,17 @@ class Way:
         client = Client()
         client.force_login(self.user)
         form = {"action": action, "_selected_action": [str(key)], **fields}
-        assert client.post(page, form).status_code in (200, 302, 403)
+        assert client.post(page, form).status_code in (200, 302, 403, 404)
+
+    def editor(self, page: str, **fields: str) -> None:
+        """Fill in a page of the editor, look at the preview, and save."""
+        client = Client()
+        client.force_login(self.user)
+        if client.get(page).status_code != 200:
+            return  # refused, or not there
+        answer = editor.preview(client, page, **fields)
+        if answer.status_code == 200 and answer.context_data.get("preview"):
+            assert editor.save(client, page, **fields).status_code == 302
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +76,20 @@ class Verb:
 
 def a_pause() -> None:
     api.pause("job", "for the test")
+
+
+def a_clone(way: Way, job: Any) -> None:
+    found = api.definition(job)
+    way.python(
+        api.add_job,
+        found.reference,
+        found.trigger,
+        id=f"{job}-2",
+        args=found.args,
+        kwargs=found.kwargs,
+        paused=True,
+        **found.options,
+    )
 
 
 def a_declaration() -> None:
@@ -149,6 +174,9 @@ VERBS = {
         {
             "python": lambda way, job: way.python(api.reschedule, job, "interval", minutes=5),
             "command": lambda way, job: way.command("reschedule", job, "--every", "5m"),
+            "admin": lambda way, job: way.editor(
+                f"{JOBS}{job}/schedule/", kind="interval", every="5", unit="minutes"
+            ),
         },
     ),
     "change": Verb(
@@ -161,6 +189,9 @@ VERBS = {
             "command": lambda way, job: way.command(
                 "change", job, "-a", "name=Bob", "--max-instances", "2"
             ),
+            "admin": lambda way, job: way.editor(
+                f"{JOBS}{job}/options/", arg_name="Bob", max_instances="2"
+            ),
         },
     ),
     "reset": Verb(
@@ -169,6 +200,7 @@ VERBS = {
         {
             "python": lambda way, job: way.python(api.reset, job),
             "command": lambda way, job: way.command("reset", job),
+            "admin": lambda way, job: way.admin(f"{JOBS}{job}/reset/", "reset", job),
         },
         before=a_declaration,
     ),
@@ -182,6 +214,22 @@ VERBS = {
             "command": lambda way, job: way.command(
                 "add", GREET, "--every", "2h", "-a", "name=Eve", "--id", f"{job}-2"
             ),
+            "admin": lambda way, job: way.editor(
+                f"{JOBS}add/?function={GREET}",
+                id=f"{job}-2",
+                arg_name="Eve",
+                kind="interval",
+                every="2",
+                unit="hours",
+            ),
+        },
+    ),
+    "clone": Verb(
+        "add_djangojob",
+        "add",
+        {
+            "python": a_clone,
+            "admin": lambda way, job: way.editor(f"{JOBS}{job}/clone/", id=f"{job}-2"),
         },
     ),
 }
@@ -330,6 +378,7 @@ def test_the_text_of_a_refusal_is_the_same_in_python_and_the_command() -> None:
         texts = {
             refused(lambda way=way: verb.ways[way](Way(user), target))  # type: ignore[misc] # noqa: B023
             for way in ("python", "command")
+            if way in verb.ways
         }
         # The command has to look at a job before it can read arguments for a run.
         assert len(texts) == 1 or name in ("run with arguments", "change")

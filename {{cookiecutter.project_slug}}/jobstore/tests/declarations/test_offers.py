@@ -3,6 +3,7 @@
 import datetime as dt
 import decimal
 import enum
+import typing
 from typing import Any, Literal
 
 import pytest
@@ -140,6 +141,95 @@ def test_a_secret_value_is_not_repeated_in_a_refusal() -> None:
 )
 def test_what_cannot_be_offered_says_why(func: Any, hints: dict[str, Any], text: str) -> None:
     assert text in offer_of(func, hints=hints).fault
+
+
+class Nothing(enum.Enum):
+    """No choice."""
+
+
+class Unprintable(list[int]):
+    """A value whose methods fail."""
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def with_type(kind: Any, default: Any = ...) -> Any:
+    """Return a function with one argument of a type, and a default if one is given."""
+
+    def offered(value: Any) -> None: ...
+
+    def defaulted(value: Any = default) -> None: ...
+
+    func = offered if default is ... else defaulted
+    func.__annotations__["value"] = kind
+    return func
+
+
+@pytest.mark.parametrize(
+    ("func", "text"),
+    [
+        (with_type(int, "x"), "value has the default 'x', which must be a whole number"),
+        (with_type(int, Unprintable()), "which must be a whole number"),
+        (with_type(int, True), "the default 'True', which must be a whole number"),
+        (with_type(int, 10**5000), "which must be a whole number"),
+        (with_type(float, float("nan")), "the default 'nan', which must be a number"),
+        (with_type(bool, 2), "must be true or false"),
+        (with_type(Colour, 3), "must be RED or BLUE"),
+        (with_type(Literal["x", "y"], "z"), "must be x or y"),
+        (with_type(dt.date, "2030-02-31"), "must be a date"),
+        (with_type(Literal[1, "1"]), "value: each choice needs a text of its own"),
+        (with_type(Literal["", "x"]), "each choice needs a text of its own"),
+        (with_type(Literal[None]), "nothing to choose from"),
+        (with_type(Nothing), "nothing to choose from"),
+        (with_type("Unknown"), "its annotations cannot be read"),
+        (with_type(dict[str, int]), "value has no type"),
+        (with_type(int | str), "value has no type"),
+        (with_type(bytes), "value has no type"),
+        (with_type(dt.timedelta), "value has no type"),
+    ],
+)
+def test_an_argument_that_no_form_could_ask_for_says_why(func: Any, text: str) -> None:
+    assert text in offer_of(func).fault
+
+
+def test_a_secret_default_is_not_told() -> None:
+    def log_in(password: int = "hunter2") -> None: ...  # type: ignore[assignment] # noqa: S107
+
+    assert "hunter2" not in offer_of(log_in).fault
+    assert "password has a default, which must be" in offer_of(log_in).fault
+
+
+@pytest.mark.parametrize(
+    ("func", "hint", "text"),
+    [
+        (with_type(int), {"least": "1"}, "are numbers"),
+        (with_type(int), {"least": 5, "most": 1}, "the smaller one first"),
+        (with_type(int), {"most": float("nan")}, "are numbers"),
+        (with_type(int, 7), {"most": 5}, "the default '7', which must be a whole number"),
+        (with_type(str), {"least": 1}, "only numbers have least and most"),
+        (with_type(int), {"label": 5}, "the label of 'value' is a text"),
+        (with_type(int), {"help": None}, "the help of 'value' is a text"),
+        (with_type(int), {"min": 1}, "a dict of label, help, least, most"),
+        (with_type(int), ["x"], "a dict of label, help, least, most"),
+    ],
+)
+def test_a_hint_that_makes_no_sense_says_why(func: Any, hint: Any, text: str) -> None:
+    assert text in offer_of(func, hints={"value": hint}).fault
+
+
+@pytest.mark.parametrize("name", [5, "", "  ", ["x"]])
+def test_a_name_that_nobody_could_read_says_why(name: Any) -> None:
+    assert "its name is a text" in offer_of(report, name).fault
+
+
+def test_types_that_only_type_checkers_know_may_be_returned() -> None:
+    offered = with_type(typing.NewType("Key", int), None)
+    offered.__annotations__["return"] = "Unknown"
+    [field] = offer_of(offered).fields
+    assert (field.kind, field.is_optional, field.value_of(None)) == ("whole", True, None)
 
 
 @pytest.fixture
