@@ -27,7 +27,7 @@ KEY = Setting(kind="whole", least=1, most=2**63 - 1)
 EXIT_CODES = """
 exit codes:
   0  done
-  1  refused, and nothing was changed, or what the message says; or the run that was waited for
+  1  refused, and nothing was changed but what the message names; or the run that was waited for
      did not end well
   2  the command, a schedule, an argument or an option is wrong
   3  the run that was waited for has not ended within --timeout
