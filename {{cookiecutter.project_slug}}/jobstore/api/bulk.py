@@ -56,7 +56,7 @@ def run_all_again(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
     :raises InvalidOption: if they are no list.
     :raises NoSuchRun: for what can be no number of a run.
     """
-    ids = [inputs.run_key(one) for one in inputs.several(run_ids)]
+    ids = list(dict.fromkeys(map(inputs.run_key, inputs.several(run_ids))))
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         found = Run.objects.using(using).filter(pk__in=ids)
@@ -94,7 +94,7 @@ def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
     :raises InvalidOption: if they are no list.
     :raises NoSuchRun: for what can be no number of a run.
     """
-    ids = [inputs.run_key(one) for one in inputs.several(run_ids)]
+    ids = list(dict.fromkeys(map(inputs.run_key, inputs.several(run_ids))))
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
         rows = Run.objects.using(using).filter(pk__in=ids, status=Run.REQUESTED)

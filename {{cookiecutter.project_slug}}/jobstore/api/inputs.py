@@ -54,7 +54,7 @@ def several(given: Iterable[Any]) -> list[Any]:
     """
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise InvalidOption(said(_("Pass a list of ids, even of a single one.")))
-    return list(dict.fromkeys(given))
+    return list(given)
 
 
 def reason_of(reason: Any) -> str:

@@ -11,7 +11,7 @@ from django.db import router
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
-from jobstore import registry
+from jobstore import conf, registry
 from jobstore.api import access, building, inputs
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.api.visibility import visible_to
@@ -201,7 +201,8 @@ def preview(trigger: Any, number: int = 10, **fields: Any) -> list[dt.datetime]:
     inputs.number(number, MOST_TIMES)
     made = building.make_trigger(trigger, fields, building.stand_in())
     now = building.now(router.db_for_read(DjangoJob))
-    return building.times_from(made, building.first_time(made, now, None), number)
+    grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
+    return building.times_from(made, building.first_time(made, now, grace), number)
 
 
 def made_trigger(trigger: Any, **fields: Any) -> Any:

@@ -34,7 +34,7 @@ Run = DjangoJobExecution
 def _runnable(job_ids: list[str], by: access.By) -> Iterator[tuple[str, dict[str, DjangoJob]]]:
     """Begin a transaction in which runs of jobs may be requested; yield the jobs, by their ids."""
     using = router.db_for_write(Run)
-    job_ids = [inputs.job_key(one) for one in job_ids]
+    job_ids = list(dict.fromkeys(map(inputs.job_key, job_ids)))
     with transaction.atomic(using=using):
         rows = DjangoJob.objects.using(using).in_bulk(job_ids)
         for job_id in job_ids:

@@ -30,11 +30,14 @@ def read(file: str) -> dict[str, Any]:
         else:
             with Path(file).open(encoding="utf-8") as stream:
                 text = stream.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise InvalidFile(f"{file} is longer than {LARGEST:,} characters; import it in parts.")
-        loaded = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except OSError as error:
         raise InvalidFile(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidFile(f"{file} is no YAML: it is no text in UTF-8.") from error
+    if len(text) > LARGEST:
+        raise InvalidFile(f"{file} is longer than {LARGEST:,} characters; import it in parts.")
+    try:
+        loaded = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f" at line {place.line + 1}" if place else ""
