@@ -91,13 +91,23 @@ def number(value: Any, most: int) -> int:
     return value
 
 
-def filter_text(name: str, value: Any) -> str:
-    """Return a text to look for.
+def check_texts(**filters: Any) -> None:
+    """Refuse texts to look for that no job could have.
 
-    :raises InvalidOption: for what no job could have.
+    :raises InvalidOption: with the name of the filter.
     """
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or storable(value) != value:
-        shown = flattened(repr(value), 80)
-        text = _("%(name)s is a text of at most %(most)s letters, not %(value)s.")
-        raise InvalidOption(said(text, name=name, most=LONGEST_TEXT, value=shown))
-    return value
+    for name, value in filters.items():
+        if not isinstance(value, str) or len(value) > LONGEST_TEXT or storable(value) != value:
+            shown = flattened(repr(value), 80)
+            text = _("%(name)s is a text of at most %(most)s letters, not %(value)s.")
+            raise InvalidOption(said(text, name=name, most=LONGEST_TEXT, value=shown))
+
+
+def check_switches(**filters: Any) -> None:
+    """Refuse what is neither a yes, nor a no, nor None.
+
+    :raises InvalidOption: with the name of the filter.
+    """
+    for name, value in filters.items():
+        if value is not None:
+            switch(name, value)

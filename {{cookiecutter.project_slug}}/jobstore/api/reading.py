@@ -112,11 +112,8 @@ def find(
         sentence = _("There is no state %(state)s, only %(known)s.")
         shown = flattened(repr(state), 80)
         raise InvalidOption(said(sentence, state=shown, known=", ".join(STATES)))
-    for name, given in (("text", text), ("func", func), ("executor", executor)):
-        inputs.filter_text(name, given)
-    for name, wanted in (("declared", declared), ("edited", edited)):
-        if wanted is not None:
-            inputs.switch(name, wanted)
+    inputs.check_texts(text=text, func=func, executor=executor)
+    inputs.check_switches(declared=declared, edited=edited)
     jobs = DjangoJob.all_objects.filter(STATES[state] if state else IN_SERVICE)
     if access.is_user(by):
         jobs = jobs.filter(visible_to(by).q("pk") if access.may(by, "view") else Q(pk__in=[]))

@@ -415,9 +415,11 @@ def test_what_is_planned_are_the_times_that_come(settings: Settings) -> None:
             3,
         ),
         (AndTrigger([CronTrigger(hour="*/6", timezone="UTC")] * 2), 4),
+        # APScheduler finds its first time, and none after that, for ever.
+        (AndTrigger([CronTrigger(hour=hour, timezone="UTC") for hour in ("*/2", "*/3")]), 4),
         (CalendarIntervalTrigger(days=1, hour=3, timezone="UTC"), 1),
     ],
-    ids=["or", "and", "calendar interval"],
+    ids=["or", "and", "and, of others", "calendar interval"],
 )
 def test_the_next_day_of_a_compound_trigger_is_planned_too(trigger: Any, number: int) -> None:
     job = store(trigger=trigger)
@@ -435,12 +437,10 @@ def test_the_next_day_of_a_compound_trigger_is_planned_too(trigger: Any, number:
 @pytest.mark.parametrize(
     "trigger",
     [
-        AndTrigger([CronTrigger(minute=0), CronTrigger(minute=1)]),
-        # APScheduler finds its first time, and none after that, for ever.
-        AndTrigger([CronTrigger(hour="*/2"), CronTrigger(hour="*/3")]),
+        AndTrigger([CronTrigger(hour="*/2", timezone=zone) for zone in ("UTC", "Asia/Tokyo")]),
         OrTrigger([CronTrigger(second="*"), CronTrigger(hour=1)]),
     ],
-    ids=["never", "never again", "each second"],
+    ids=["never", "each second"],
 )
 def test_a_trigger_that_would_have_to_be_asked_for_ever_is_asked_a_bounded_number_of_times(
     trigger: Any,
