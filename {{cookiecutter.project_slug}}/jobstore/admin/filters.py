@@ -333,8 +333,8 @@ class RunFilters(FilterForm):
         values = super().clean() or self.cleaned_data
         for name in ("scheduled", "started"):
             begin, end = values.get(f"{name}_from"), values.get(f"{name}_to")
-            if begin and end and end <= begin:
-                self.add_error(f"{name}_to", _("Not later than its begin; change one."))
+            if begin and end and end < begin:
+                self.add_error(f"{name}_to", _("It is before the begin; change one of both."))
         return values
 
     def range(self) -> Q:

@@ -19,7 +19,7 @@ from jobstore.tests.admin import test_schedule_editor as editor
 from jobstore.tests.api import offers
 from jobstore.tests.conftest import create_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 Run = DjangoJobExecution
 GREET = "jobstore.tests.api.offers.greet"

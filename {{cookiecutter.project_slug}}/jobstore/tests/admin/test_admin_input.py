@@ -8,7 +8,7 @@ from django.test import Client
 
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 PAGES = {
     "djangojob": ("job", "/admin/jobstore/djangojob/"),
@@ -148,6 +148,24 @@ def test_no_page_fails_whatever_key_it_is_given(
 ) -> None:
     path = f"{PAGES[page][1]}{quote(key, safe='')}/{suffix}"
     assert admin_client.get(path).status_code in (200, 301, 302, 403, 404, 405)
+
+
+@pytest.mark.parametrize(
+    ("page", "action", "key"),
+    [
+        ("djangojob", "pause_selected_jobs", "none"),
+        ("djangojob", "run_selected_jobs", "none"),
+        ("djangojobexecution", "cancel_selected_requests", "999999"),
+        ("djangojobexecution", "run_selected_again", "-1"),
+    ],
+)
+def test_an_action_on_rows_that_are_gone_says_so(
+    admin_client: Client, page: str, action: str, key: str
+) -> None:
+    form = {"action": action, "_selected_action": [key]}
+    answer = admin_client.post(PAGES[page][1], form, follow=True)
+    [told] = [str(message) for message in answer.context["messages"]]
+    assert "None of the selected rows is in this list any more" in told
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: repr(key)[:20])

@@ -203,7 +203,12 @@ def some_query(chance: random.Random) -> dict[str, Any]:
         "text": lambda: chance.choice(["disk", "%", "MAILS", "_", "report"]),
     }
     names = chance.sample(list(offered), chance.randrange(0, 5))
-    return {name: offered[name]() for name in names}
+    query = {name: offered[name]() for name in names}
+    for period in ("scheduled", "started"):
+        ends = (f"{period}_from", f"{period}_to")
+        if all(end in query for end in ends):
+            query |= dict(zip(ends, sorted(query[end] for end in ends), strict=True))
+    return query
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -242,6 +247,11 @@ def test_filters_together_find_what_a_plain_loop_finds(
         ({"started_to": "2026-02-30T10:00"}, "is no time"),
         ({"scheduled_to": "0001-01-01T00:00:00+23:59"}, "is no time"),
         ({"scheduled_to": "9999-12-31T23:59:59-23:59"}, "is no time"),
+        (
+            {"scheduled_from": "2026-03-02", "scheduled_to": "2026-03-01"},
+            "Scheduled before: It is before the begin",
+        ),
+        ({"started_from": "2026-03-02", "started_to": "2026-03-01"}, "It is before the begin"),
         ({"delay_over": "soon"}, "Write a number of seconds."),
         ({"delay_over": "-1"}, "0 or more"),
         ({"duration_over": "nan"}, "Write a number"),

@@ -14,7 +14,7 @@ from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.tests import callables
 from jobstore.tests.api import offers
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 GREET = "jobstore.tests.api.offers.greet"
 NESTED: list[Any] = []

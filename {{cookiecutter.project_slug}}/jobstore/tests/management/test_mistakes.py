@@ -14,7 +14,7 @@ from jobstore.tests import callables
 from jobstore.tests.api import offers
 from jobstore.tests.management.test_jobs_command import fails, jobs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("english_and_utc")]
 
 GREET = "jobstore.tests.api.offers.greet"
 ADD = ("add", GREET, "-a", "name=Eve")
