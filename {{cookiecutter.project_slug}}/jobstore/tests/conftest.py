@@ -28,6 +28,7 @@ WITHOUT_SERVER = (
     *("health/test_probe_port.py", "health/test_server.py", "health/test_throttle.py"),
     *("history/test_bounded.py", "process/test_ending.py", "process/test_signals.py"),
     *("schedules/test_catch_up.py", "schedules/test_crontab.py", "schedules/test_wording.py"),
+    *("management/test_mistakes.py", "schedules/test_next_times.py"),
     *("schedules/test_words.py", "storage/test_replacement.py", "test_logs.py"),
     *("test_testing.py", "test_texts.py"),
 )
