@@ -16,7 +16,6 @@ from jobstore.api.errors import (
     InvalidOption,
 )
 from jobstore.api.reading import offered
-from jobstore.database.notifications import notify
 from jobstore.declarations.offers import Offer
 from jobstore.jobstores import initial_values
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
@@ -149,7 +148,6 @@ def _store(
     try:
         with transaction.atomic(using=using):
             DjangoJob.all_objects.using(using).create(pk=job.id, **values)
-            notify(using)
         return None
     except IntegrityError:
         pass

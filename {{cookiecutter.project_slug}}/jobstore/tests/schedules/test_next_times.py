@@ -160,6 +160,18 @@ def test_what_fires_seldom_or_began_long_ago_is_found_at_once(
     assert taken(trigger) < AT_ONCE
 
 
+def test_a_part_that_never_fires_does_not_delay_the_next_time_of_the_others() -> None:
+    trigger = OrTrigger([cron(month=6, week=1), cron(hour=3)])
+    lengths = []
+    for _ in range(3):
+        calendar_years._matching.cache_clear()
+        began = time.perf_counter()
+        found = following(trigger, NOW, NOW)
+        lengths.append(time.perf_counter() - began)
+    assert found == dt.datetime(2026, 6, 2, 3, tzinfo=BERLIN)
+    assert min(lengths) < AT_ONCE
+
+
 fields_of_days = st.fixed_dictionaries(
     {},
     optional={
