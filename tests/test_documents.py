@@ -11,7 +11,7 @@ import pytest
 
 import bench
 import chaos
-from baking import ROOT, Baked, clean_environment
+from baking import ROOT, TEMPLATE, Baked, clean_environment
 from contenders import CONTENDERS
 from documents import WITH_TOOLBOX, Block, all_blocks, claims
 from terminals import converse
@@ -221,7 +221,20 @@ def passed(project: Baked, file: str) -> int:
     return int(re.findall(r"(\d+) passed", done.stdout)[0])
 
 
-def test_the_readme_is_read_in_minutes_and_its_picture_loads_at_once() -> None:
+@pytest.mark.parametrize(("folder", "most"), [(ROOT, 200_000), (TEMPLATE, 150_000)], ids=["own", "project"])
+def test_a_readme_s_picture_loads_at_once_and_says_what_it_shows(folder: Path, most: int) -> None:
+    [(text, picture)] = re.findall(
+        r"!\[([^]]+)\]\((\S+)\)", (folder / "README.md").read_text(encoding="utf-8")
+    )
+    assert (folder / picture).stat().st_size < most
+    assert len(text) > 80
+
+
+def test_the_readme_is_read_in_minutes() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
-    [picture] = re.findall(r"!\[[^]]+\]\((\S+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert (ROOT / picture).stat().st_size < 200_000
+
+
+def test_a_picture_is_baked_as_it_is(bake: Bake) -> None:
+    baked = bake(database="sqlite")
+    name = "docs/overview.png"
+    assert (baked.path / name).read_bytes() == (TEMPLATE / name).read_bytes()

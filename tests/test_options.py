@@ -40,6 +40,7 @@ FILES = {
     "docs/deploying.md",
     "docs/moving-over.md",
     "docs/operating.md",
+    "docs/overview.png",
     "docs/settings.md",
     "docs/when-a-job-does-not-run.md",
     "docs/writing-jobs.md",
@@ -105,7 +106,7 @@ def test_nothing_is_left_to_render(project: tuple[Baked, tuple[str, ...]]) -> No
     baked, _ = project
     # Django's templates and the expressions of continuous integration use the same marks; Python, which
     # is copied byte for byte, doubles braces in its own templates.
-    names = [name for name in baked.files() if not name.endswith((".html", ".py", ".po", ".mo"))]
+    names = [name for name in baked.files() if not name.endswith((".html", ".png", ".py", ".po", ".mo"))]
     texts = {name: baked.read(name) for name in names}
     found = {name: re.findall(r"(?<!\$)\{\{|\{%|^\s*#%.*", text, re.M) for name, text in texts.items()}
     left = {name: marks for name, marks in found.items() if marks}
@@ -138,7 +139,7 @@ def test_every_text_ends_with_one_line_end(project: tuple[Baked, tuple[str, ...]
     assert {
         name
         for name, end in ends.items()
-        if end and not name.endswith(".mo") and (not end.endswith(b"\n") or end == b"\n\n")
+        if end and not name.endswith((".mo", ".png")) and (not end.endswith(b"\n") or end == b"\n\n")
     } == set()
 
 

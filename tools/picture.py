@@ -1,29 +1,34 @@
-"""Takes the picture at the top of the README: `make picture`.
+"""Takes the pictures of both READMEs: `make picture`.
 
-It generates a project with the jobs of a small shop, lets them run for some minutes, and takes a
-screenshot of the admin's list of jobs in Chromium. Run it again when the page has changed, and look at
-the result.
+Bakes a project, gives it the jobs of a small shop and a day of history, lets them run for some
+minutes, and photographs the overview in Chromium. Run it again when the page has changed, and look
+at the result.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from baking import Baker  # noqa: E402
+from baking import TEMPLATE, Baker  # noqa: E402
+from png import shrink  # noqa: E402
 from sites import Site, chromium, log_in  # noqa: E402
 
-PICTURE = ROOT / "docs" / "jobs.png"
-SHOWN = "/admin/jobstore/djangojob/"
-WIDTH, MOST_HEIGHT = 1600, 1000
-# Bytes. A README should open at once.
-MOST = 200_000
+SHOWN = "/admin/jobstore/overview/"
+# Each picture with its width, and with the most of its height and of its bytes: a README should
+# open at once.
+PICTURES = {
+    ROOT / "docs" / "overview.png": (1280, 1500, 200_000),
+    TEMPLATE / "docs" / "overview.png": (1080, 760, 150_000),
+}
 
 JOBS = '''"""What a shop does by itself. Nothing here leaves this machine."""
 
@@ -89,15 +94,78 @@ def newsletter() -> str:
     return "sent"
 '''
 
-PAUSE = 'from jobstore import api; api.pause("newsletter")'
+# A day of runs before now, as the shop's jobs would have left them.
+HISTORY = """
+import datetime as dt, random
+from django.utils import timezone
+from jobstore import api
+from jobstore.models import DjangoJob, DjangoJobExecution as Run
+
+random.seed(7)
+now = timezone.now().replace(microsecond=0)
+MIDNIGHT = now.replace(hour=0, minute=0, second=0)
+at = lambda hour, minute=0: [
+    MIDNIGHT + dt.timedelta(days=day, hours=hour, minutes=minute) for day in (-1, 0)
+]
+every = lambda seconds: [now - dt.timedelta(seconds=s) for s in range(86_000, 0, -seconds)]
+# Of each job: its times, how long it takes, and how often it fails.
+SHOP = {
+    "sync-orders": (every(60), 0.8, 0.0),
+    "retry-webhooks": (every(15), 0.2, 0.0015),
+    "expire-carts": (every(30), 0.05, 0.0),
+    "exchange-rates": (every(3600), 0.6, 0.09),
+    "send-reminders": (at(7, 30), 2.3, 0.0),
+    "rebuild-search-index": (at(2), 640.0, 0.0),
+}
+rows = []
+for job, (times, length, failing) in SHOP.items():
+    for when in times:
+        if not now - dt.timedelta(hours=24) < when < now - dt.timedelta(seconds=15):
+            continue
+        began = when + dt.timedelta(seconds=abs(random.gauss(0.008, 0.012)))
+        took = max(0.01, random.gauss(length, length / 5))
+        failed = random.random() < failing
+        rows.append(
+            Run(
+                job_id=job, run_time=when, claimed_at=began, started_at=began, duration=round(took, 6),
+                finished=began + dt.timedelta(seconds=took), status=Run.ERROR if failed else Run.SUCCESS,
+                exception_type="ConnectionError" if failed else "",
+                exception="the other side does not answer" if failed else None,
+            )
+        )
+# That all jobs begin at the same moment, late, is no part of a usual day.
+Run.objects.exclude(requested_by="").exclude(status=Run.RUNNING).delete()
+# One deployment took too long, and one machine died.
+for job, hours, status in (("exchange-rates", 9, Run.MISSED), ("sync-orders", 17, Run.LOST)):
+    early = [one for one in rows if one.job_id == job and one.run_time < now - dt.timedelta(hours=hours)]
+    early[-1].status, early[-1].duration = status, None
+Run.objects.bulk_create(rows, batch_size=500, ignore_conflicts=True)
+api.pause("newsletter", "Waiting for the new layout", by="ada")
+api.reschedule("exchange-rates", "interval", minutes=30, by="ada")
+"""
 
 
 def main() -> int:
-    """Take the picture; return the exit code."""
-    parser = argparse.ArgumentParser(description="Take the picture at the top of the README.")
+    """Take the pictures; return the exit code."""
+    parser = argparse.ArgumentParser(description="Take the pictures of both READMEs.")
     parser.add_argument("--minutes", type=float, default=4.0, help="how long the jobs run before (4)")
     parser.add_argument("--path", default=SHOWN, help=f"the page that is shown ({SHOWN})")
     given = parser.parse_args()
+    with shop(given.minutes) as site:
+        photograph(site, given.path)
+    code = 0
+    for picture, (_width, _height, most) in PICTURES.items():
+        size = picture.stat().st_size
+        print(f"{picture.relative_to(ROOT)}: {size / 1000:.0f} kB. Look at it before you commit it.")
+        if size > most:
+            print(f"It is larger than {most / 1000:g} kB.", file=sys.stderr)
+            code = 1
+    return code
+
+
+@contextlib.contextmanager
+def shop(minutes: float) -> Iterator[Site]:
+    """Give a site of the shop, whose jobs have run for a day and some minutes; stop and remove it."""
     folder = Path(tempfile.mkdtemp(prefix="picture-"))
     try:
         baker = Baker(folder)
@@ -107,40 +175,36 @@ def main() -> int:
             site.start_web()
             site.start_scheduler()
             time.sleep(5)
-            site.manage("shell", "-v0", "-c", PAUSE)
-            print(f"The jobs run for {given.minutes:g} minutes ...", flush=True)
-            time.sleep(given.minutes * 60)
-            photograph(site, given.path)
+            site.manage("shell", "-v0", "-c", HISTORY)
+            print(f"The jobs run for {minutes:g} minutes ...", flush=True)
+            time.sleep(minutes * 60)
+            yield site
         finally:
             if site.scheduler:
                 site.scheduler.kill()  # a job of ten minutes is running
             site.stop()
     finally:
         shutil.rmtree(folder)
-    size = PICTURE.stat().st_size
-    print(f"{PICTURE.relative_to(ROOT)}: {size / 1000:.0f} kB. Look at it before you commit it.")
-    if size > MOST:
-        print(f"It is larger than {MOST / 1000:g} kB.", file=sys.stderr)
-        return 1
-    return 0
 
 
 def photograph(site: Site, path: str) -> None:
-    """Log in, and write what the window shows."""
+    """Log in, and write what the window shows, once for each picture."""
     with chromium() as browser:
-        page = browser.new_page(
-            base_url=f"http://{site.address}",
-            viewport={"width": WIDTH, "height": MOST_HEIGHT},
-            color_scheme="light",
-        )
+        page = browser.new_page(base_url=f"http://{site.address}", color_scheme="light")
         # The menu at the side would take the width that the columns need.
         page.add_init_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
         log_in(page, f"/admin/login/?next={path}")
-        page.wait_for_load_state("networkidle")
-        # As high as the content, without the empty rest of the window.
-        bottom = page.evaluate("Math.ceil(document.querySelector('#content').getBoundingClientRect().bottom)")
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": min(MOST_HEIGHT, bottom + 8)}
-        page.screenshot(path=PICTURE, clip=clip)  # type: ignore[arg-type]
+        for picture, (width, most_height, _size) in PICTURES.items():
+            page.set_viewport_size({"width": width, "height": most_height})
+            page.goto(path)
+            page.wait_for_load_state("networkidle")
+            # As high as the content, without the empty rest of the window.
+            bottom = page.evaluate(
+                "Math.ceil(document.querySelector('#content').getBoundingClientRect().bottom)"
+            )
+            clip = {"x": 0, "y": 0, "width": width, "height": min(most_height, bottom + 8)}
+            page.screenshot(path=picture, clip=clip)  # type: ignore[arg-type]
+            shrink(picture)
 
 
 if __name__ == "__main__":
