@@ -145,13 +145,13 @@ def test_it_looks_only_while_somebody_sees_it(open_page: Open) -> None:
 
 def test_it_is_paused_and_resumed_by_keyboard(open_page: Open) -> None:
     page = open_page()
-    page.get_by_role("button", name="Pause").focus()
+    page.get_by_role("button", name="Stop refreshing").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".jobstore-live")).to_contain_text("Paused at")
     page.wait_for_timeout(1000)
     assert refreshes(page, 2 * LOOK) == []
     page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop refreshing")).to_be_visible()
     assert refreshes(page)
 
 
