@@ -92,10 +92,16 @@ def test_a_long_list_is_cut_and_says_so() -> None:
 
 
 def test_the_list_never_reads_states() -> None:
-    add("a")
+    for job_id in "abc":
+        add(job_id)
     with CaptureQueriesContext(connection) as queries:
         jobs("list")
     assert not any("job_state" in one["sql"] for one in queries)
+    # Nor does it read anything else for each job.
+    assert (
+        len([one for one in queries if 'FROM "jobstore_djangojob"' in one["sql"].replace("`", '"')])
+        == 1
+    )
 
 
 def test_one_job_is_shown_with_its_times_and_runs() -> None:
