@@ -37,10 +37,10 @@ def chromium() -> Iterator[Browser]:
         started.close()
 
 
-def log_in(page: Page, address: str = "/") -> None:
-    """Go to a page that asks who is there, and log in as the administrator."""
+def log_in(page: Page, address: str = "/", user: str = USER) -> None:
+    """Go to a page that asks who is there, and log in, as the administrator unless told otherwise."""
     page.goto(address)
-    page.get_by_label("Username").fill(USER)
+    page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
 
@@ -48,9 +48,10 @@ def log_in(page: Page, address: str = "/") -> None:
 class Site:
     """A baked project as it runs on one host, with verbs."""
 
-    def __init__(self, project: Baked, **jobs: str) -> None:
+    def __init__(self, project: Baked, *, database: str = "", **jobs: str) -> None:
         """Prepare the database and the static files, as the project's README says.
 
+        :param database: the address of a database; empty for that of the project's .env.
         :param jobs: the text of further files in jobs/, by name.
         """
         self.project = project
@@ -60,6 +61,8 @@ class Site:
             "SCHEDULER_HEALTH_ADDRESS": f"127.0.0.1:{free_port()}",
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
         }
+        if database:
+            self.variables["DATABASE_URL"] = database
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.web: subprocess.Popen[bytes] | None = None
         for name, text in jobs.items():
@@ -97,8 +100,12 @@ class Site:
 
     def stop(self) -> None:
         self.stop_scheduler()
+        self.stop_web()
+
+    def stop_web(self) -> None:
         if self.web:
             stop(self.web)
+            self.web = None
 
     def wait_for(self, path: str, seconds: float = 30) -> None:
         """Wait until a health page answers 200."""
