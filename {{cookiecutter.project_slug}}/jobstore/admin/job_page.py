@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db import router
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -33,7 +32,7 @@ from jobstore.admin.refresh import Refresh
 from jobstore.admin.run_chart import chart
 from jobstore.admin.upcoming import SHOWN_TIMES, upcoming
 from jobstore.admin.words import in_words
-from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.texts import requester
 
 # Runs that the page of one job shows, and those that are refreshed together.
@@ -117,9 +116,8 @@ class JobPage(LivePage, JobEditor, JobActions):
         context |= {"every": 0 if is_over else EVERY, "schedule_every": 0 if is_over else SELDOM}
         if request.user.has_perm("jobstore.view_djangojobexecution"):
             runs = _latest_runs(job)
-            now = database_now(router.db_for_read(DjangoJobExecution))
             context |= {
-                "runs": _grouped([_shown(site, run, now) for run in runs]),
+                "runs": _grouped([_shown(site, run, job.now) for run in runs]),
                 "chart": chart(runs),
                 "history_url": history_of(site, job.pk),
             }
@@ -138,7 +136,7 @@ class JobPage(LivePage, JobEditor, JobActions):
         return super().render_change_form(request, context, *args, **options)
 
 
-def _schedule_of(job: DjangoJob) -> dict[str, Any]:
+def _schedule_of(job: Any) -> dict[str, Any]:
     """Return the parts of the page about when a job runs, as far as it can be restored."""
     found: dict[str, Any] = {"words": in_words(job.trigger)}
     if job.retired_at is not None:
@@ -151,7 +149,7 @@ def _schedule_of(job: DjangoJob) -> dict[str, Any]:
     zone = None if hasattr(trigger, "interval") else getattr(trigger, "timezone", None)
     return found | {
         "zone": zone,
-        "times": upcoming(times, database_now(router.db_for_read(DjangoJob))),
+        "times": upcoming(times, job.now),
         "questions": questions_of(trigger),
         "differences": differences(job),
     }

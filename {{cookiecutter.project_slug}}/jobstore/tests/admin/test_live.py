@@ -113,6 +113,7 @@ def test_a_run_page_is_refreshed_until_the_run_is_over(admin_client: Client) -> 
     assert answer["Jobstore-Refresh"] == "fragments"
     assert "in work" in body and "Error!" in body and "3.000 s" in body
     assert "data-refresh=" not in body and "<html" not in body
+    assert "admin/base.html" not in {one.name for one in answer.templates}
     text = page(admin_client, run_page(run))
     assert "data-refresh" not in text and "jobstore/refresh" not in text
 
@@ -156,6 +157,9 @@ def test_a_busy_page_brings_everything_within_three_looks(admin_client: Client) 
         known |= dict(one.split("=") for one in answer["ETag"].strip('"').split())
         looks += 1
     assert looks <= 3
+    # What changes all the time is a small part of it.
+    known |= dict.fromkeys(("jobstore-job", "jobstore-runs-0"), "old")
+    assert len(refresh(admin_client, known, job_page("a" * 60)).content) <= MAX_BYTES / 2
 
 
 def test_a_refresh_takes_few_statements(staff: NewClient) -> None:
