@@ -179,19 +179,19 @@ class DjangoJob(models.Model):
         RECORD = "record", _("recorded as lost")
         RERUN = "rerun", _("recorded, and run again")
 
-    id = IdField(max_length=255, primary_key=True)
+    id = IdField(_("id"), max_length=255, primary_key=True)
     next_run_time = models.DateTimeField(
         null=True, blank=True, help_text=_("Empty while the job is paused.")
     )
     job_state = models.BinaryField()
 
-    name = models.CharField(max_length=255, default="")
+    name = models.CharField(_("name"), max_length=255, default="")
     func = models.CharField(_("function"), max_length=255, default="")
     arguments = models.TextField(default="", blank=True)
-    trigger = models.CharField(max_length=255, default="")
-    executor = models.CharField(max_length=191, default="default")
-    coalesce = models.BooleanField(default=True)
-    max_instances = models.PositiveIntegerField(default=1)
+    trigger = models.CharField(_("trigger"), max_length=255, default="")
+    executor = models.CharField(_("executor"), max_length=191, default="default")
+    coalesce = models.BooleanField(_("coalesce"), default=True)
+    max_instances = models.PositiveIntegerField(_("max instances"), default=1)
     misfire_grace_time = models.PositiveBigIntegerField(
         _("misfire grace (s)"), null=True, blank=True
     )
@@ -226,6 +226,7 @@ class DjangoJob(models.Model):
     class Meta:
         ordering = ("next_run_time",)
         verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         # In the order of a claim, so that it reads only the rows that it takes.
         indexes = (models.Index(fields=["next_run_time", "id"], name="jobstore_due"),)
         # History shows the names of retired jobs too.
@@ -475,7 +476,9 @@ class DjangoJobExecution(models.Model):
         _("duration (s)"), max_digits=15, decimal_places=6, null=True, editable=False
     )
     result = models.TextField(null=True, editable=False)
-    exception_type = models.CharField(max_length=255, default="", editable=False)
+    exception_type = models.CharField(
+        _("exception type"), max_length=255, default="", editable=False
+    )
     exception = models.TextField(null=True, editable=False)
     traceback = models.TextField(null=True, editable=False)
     note = models.TextField(
@@ -501,8 +504,8 @@ class DjangoJobExecution(models.Model):
     # The run's own arguments, in place of its job's: as text for people, and signed.
     arguments = models.TextField(default="", db_default="", editable=False)
     arguments_state = models.BinaryField(null=True, editable=False)
-    attempt = models.PositiveSmallIntegerField(default=1, editable=False)
-    epoch = models.BigIntegerField(null=True, editable=False)
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1, editable=False)
+    epoch = models.BigIntegerField(_("epoch"), null=True, editable=False)
     instance = models.ForeignKey(
         "SchedulerInstance",
         verbose_name=_("process"),
@@ -517,6 +520,7 @@ class DjangoJobExecution(models.Model):
     class Meta:
         ordering = ("-run_time",)
         verbose_name = _("run")
+        verbose_name_plural = _("runs")
         constraints = (
             # Invariant: a (job, scheduled time) is claimed at most once.
             models.UniqueConstraint(fields=["job", "run_time"], name="jobstore_one_run_per_time"),
@@ -625,12 +629,12 @@ class SchedulerInstance(models.Model):
 
     GONE = (Role.STOPPED, Role.LOST)
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4)
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     version = models.CharField(max_length=50, default="")
-    role = models.CharField(max_length=10, choices=Role.choices, default=Role.STARTING)
-    epoch = models.BigIntegerField(null=True)
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices, default=Role.STARTING)
+    epoch = models.BigIntegerField(_("epoch"), null=True)
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField(_("last sign of life"))
     stopped_at = models.DateTimeField(null=True)
@@ -649,6 +653,7 @@ class SchedulerInstance(models.Model):
     class Meta:
         ordering = ("-started_at",)
         verbose_name = _("scheduler")
+        verbose_name_plural = _("schedulers")
 
     def __str__(self) -> str:
         return f"{self.host}:{self.pid}"

@@ -157,7 +157,8 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
         """Show the status, the type of an exception, and how many times the row counts."""
         often = ngettext("%(number)d time", "%(number)d times", run.times)
         often = often % {"number": run.times} if run.times > 1 else ""
-        return format_html("{} {}{}", badge(run.status), run.exception_type, often)
+        more = " ".join(filter(None, (run.exception_type, often)))
+        return format_html("{} {}", badge(run.status), more)
 
     @admin.display(description=gettext_lazy("times counted here"))
     def counted(self, run: DjangoJobExecution) -> str:

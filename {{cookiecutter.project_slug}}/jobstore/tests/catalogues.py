@@ -5,6 +5,7 @@
 
 import ast
 import dataclasses
+import functools
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
                 yield name, node
 
 
-def messages() -> set[Message]:
+@functools.cache
+def messages() -> frozenset[Message]:
     """Return all messages of the app's code and templates."""
     found = set()
     for path in sources(".py"):
@@ -86,7 +88,7 @@ def messages() -> set[Message]:
             number, has_context = FUNCTIONS["gettext" if name == "_" else name]
             texts = [ast.literal_eval(one) for one in quoted[:number]]
             found.add(_message(texts, has_context))
-    return found
+    return frozenset(found)
 
 
 def _message(texts: list[str], has_context: bool) -> Message:
