@@ -86,7 +86,10 @@ def contradiction(trigger: Any) -> str:
         if type(part) is CronTrigger and not any(years_from(part, dt.MINYEAR)):
             texts = {one.name: str(one) for one in part.fields if not one.is_default}
             days = [f"{name}={text!r}" for name, text in texts.items() if name in DAYS]
-            return said(_("no day has %(fields)s"), fields=" and ".join(days))
+            fields = days[0]
+            for day in days[1:]:
+                fields = said(_("%(first)s and %(last)s"), first=fields, last=day)
+            return said(_("no day has %(fields)s"), fields=fields)
     for part in trigger_defaults.parts(trigger):
         start, end = (getattr(part, name, None) for name in ("start_date", "end_date"))
         if start and end and end < start and not trigger_defaults.has_default_moment(part):

@@ -26,6 +26,7 @@ from pytest_django.fixtures import Settings
 
 from config.urls import SITE_NAME
 from jobstore import api, registry
+from jobstore.admin import words
 from jobstore.admin.words import in_words
 from jobstore.models import DeclarationProblem, DjangoJob, SchedulerInstance, database_now
 from jobstore.schedules.wording import describe
@@ -142,7 +143,7 @@ def english_on(page: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _marked(tmp_path: Path, settings: Settings) -> None:
+def _marked(tmp_path: Path, settings: Settings) -> Iterator[None]:
     """Put marks around each message of ours."""
     messages = {}
     for message in catalogues.messages():
@@ -157,6 +158,10 @@ def _marked(tmp_path: Path, settings: Settings) -> None:
     settings.LOCALE_PATHS = [tmp_path]
     settings.LANGUAGE_CODE = "de"
     settings.TIME_ZONE = "UTC"
+    # Words are kept by language, whatever catalogue they were made with.
+    words._in_words.cache_clear()
+    yield
+    words._in_words.cache_clear()
 
 
 @pytest.fixture
@@ -297,13 +302,14 @@ def test_the_words_of_other_schedules_are_all_translated() -> None:
 def german(settings: Settings) -> Iterator[None]:
     """The catalogue itself, without marks."""
     settings.LOCALE_PATHS = []
+    words._in_words.cache_clear()
     with override("de"):
         yield
 
 
 @pytest.mark.usefixtures("german")
 @pytest.mark.parametrize(
-    ("trigger", "words"),
+    ("trigger", "german_words"),
     [
         (CronTrigger(hour=3, timezone="UTC"), "jeden Tag um 03:00"),
         (CronTrigger(day_of_week="mon-fri", hour=6, timezone="UTC"), "Mo-Fr um 06:00"),
@@ -314,8 +320,8 @@ def german(settings: Settings) -> Iterator[None]:
         (IntervalTrigger(seconds=1.5, timezone="UTC"), "alle 1,5 Sekunden"),
     ],
 )
-def test_german_says_when_a_job_runs(trigger: object, words: str) -> None:
-    assert in_words(describe(trigger)) == words
+def test_german_says_when_a_job_runs(trigger: object, german_words: str) -> None:
+    assert in_words(describe(trigger)) == german_words
 
 
 def test_a_page_follows_the_language_of_the_browser(
