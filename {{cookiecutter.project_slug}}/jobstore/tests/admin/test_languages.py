@@ -61,7 +61,7 @@ ZONES = re.compile(r'<select[^>]* name="timezone".*?</select>', re.DOTALL)
 DATA = (
     r"jobstore[.:][\w.:]+|Remember a greeting|\b(?:Times|Loudly):",
     r"\b(?:jobstore|tests|api|offers|callables|greet|note)\b",
-    r"\b(?:cron|interval|date)\[[^\]]*\]",
+    r"\b(?:cron|interval|date)\[[^\]]*\]|\b\w+='[^']*'",
     r"\b(?:zeta|eta|kappa|omega)-\d|\bsomewhere:\d+|\bsupplier\b|\bboom\b",
     r"\bValueError\b|\bTraceback\b|\bAPScheduler [\d.]+|\bUTC\b|\badmin(?:@example\.com)?\b",
     r"\bpython manage\.py [\w -]+|\bName\w* of an offer\b|[0-9a-f]{8}-[0-9a-f-]{27}",
