@@ -14,8 +14,8 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db.models import DurationField, ExpressionWrapper, F, Q
-from django.db.models.functions import Lower
+from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, When
+from django.db.models.functions import Coalesce, Lower
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
@@ -350,15 +350,15 @@ class RunFilters(FilterForm):
         :param now: the database's time, for runs that are running.
         """
         given = self.cleaned_data
-        found = between("started_at", given, "started")
+        found = between("began", given, "started")
         if given["status"]:
             found &= Q(status__in=given["status"])
         if (delay := given["delay_over"]) is not None:
             found &= Q(delay__gt=dt.timedelta(seconds=delay))
-        if (length := given["duration_over"]) is not None:
-            began = now - dt.timedelta(seconds=length)
-            is_long = Q(duration__gt=Decimal(str(length)))
-            found &= is_long | Q(status=Run.RUNNING, started_at__lt=began)
+        if (seconds := given["duration_over"]) is not None:
+            is_long = Q(duration__gt=Decimal(str(seconds)))
+            since = now - dt.timedelta(seconds=seconds)
+            found &= is_long | Q(status=Run.RUNNING, began__lt=since)
         if given["asked_by"]:
             found &= Q(requested_by__icontains=given["asked_by"])
         if given["exception"]:
@@ -370,10 +370,15 @@ class RunFilters(FilterForm):
         return found
 
 
+# A run that goes on has only the time at which it was claimed.
+BEGAN = Case(
+    When(status=Run.RUNNING, then=Coalesce("started_at", "claimed_at")), default=F("started_at")
+)
 # Expressions that conditions compare beside columns. Ids are compared character by character, on
 # MariaDB even if upper and lower case are to be equal.
 COMPARED = {
-    "delay": ExpressionWrapper(F("started_at") - F("run_time"), output_field=DurationField()),
+    "began": BEGAN,
+    "delay": ExpressionWrapper(BEGAN - F("run_time"), output_field=DurationField()),
     "lowered_id": Lower("job_id"),
 }
 

@@ -95,11 +95,21 @@ def test_each_filter_finds_what_it_names(query: dict[str, Any], wanted: list[str
     assert sorted(Run.objects.get(pk=key).job_id for key in ids) == wanted
 
 
-def test_a_run_that_is_running_counts_as_long_as_it_has_run() -> None:
-    now = database_now("default")
-    run = ran(status=Run.RUNNING, started_at=now - dt.timedelta(seconds=100))
+@pytest.mark.parametrize("known", ["started_at", "claimed_at"])
+def test_a_run_that_is_running_counts_as_long_as_it_has_run(known: str) -> None:
+    began = database_now("default") - dt.timedelta(seconds=100)
+    run = ran(status=Run.RUNNING, **{known: began})
     assert found(duration_over="90") == [run.pk]
     assert found(duration_over="200") == []
+    assert found(started_from=(began - dt.timedelta(seconds=1)).isoformat()) == [run.pk]
+    assert found(started_from=(began + dt.timedelta(seconds=1)).isoformat()) == []
+
+
+def test_a_run_that_is_running_is_as_late_as_it_was_claimed() -> None:
+    run = run_at(0, status=Run.RUNNING)
+    Run.objects.filter(pk=run.pk).update(claimed_at=run.run_time + dt.timedelta(seconds=5))
+    assert found(delay_over="4.5") == [run.pk]
+    assert found(delay_over="5") == []
 
 
 def test_times_are_in_the_zone_of_the_page(settings: Settings) -> None:
