@@ -120,6 +120,6 @@ def _asked(decide: Any, by: access.By, jobs: QuerySet[DjangoJob]) -> Visible:
         return Visible()
     if len(seen) <= FEW:
         return Visible(is_everything=False, few=tuple(seen))
-    if len(hidden) < len(seen):
+    if len(hidden) <= len(seen):
         return Visible(is_everything=False, _ids=hidden, _are_hidden=True)
     return Visible(is_everything=False, _ids=seen)
