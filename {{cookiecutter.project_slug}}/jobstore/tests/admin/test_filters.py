@@ -98,7 +98,8 @@ def test_each_filter_finds_what_it_names(query: dict[str, Any], wanted: list[str
 @pytest.mark.parametrize("known", ["started_at", "claimed_at"])
 def test_a_run_that_is_running_counts_as_long_as_it_has_run(known: str) -> None:
     began = database_now("default") - dt.timedelta(seconds=100)
-    run = ran(status=Run.RUNNING, **{known: began})
+    values: dict[str, Any] = {known: began}
+    run = ran(status=Run.RUNNING, **values)
     assert found(duration_over="90") == [run.pk]
     assert found(duration_over="200") == []
     assert found(started_from=(began - dt.timedelta(seconds=1)).isoformat()) == [run.pk]
