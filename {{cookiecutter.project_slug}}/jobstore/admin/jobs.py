@@ -24,6 +24,8 @@ from jobstore.admin.visible import visible
 from jobstore.admin.words import in_words
 from jobstore.models import DeclarationProblem, DjangoJob, DjangoJobExecution, database_now
 
+VIEW_RUNS = "jobstore.view_djangojobexecution"
+
 
 class JobList(FilteredList):
     """A page of jobs with their averages, and the problems of declarations."""
@@ -35,6 +37,8 @@ class JobList(FilteredList):
         """Add the averages once it is known which jobs are shown."""
         super().get_results(request)
         self.result_list = add_averages(self.result_list)
+        for job in self.result_list:
+            job.opens_runs = request.user.has_perm(VIEW_RUNS)
         self.problems = add_problems(self.result_list, visible(request))
         if any(job.running for job in self.result_list):
             now = database_now(router.db_for_read(DjangoJob))
@@ -110,6 +114,7 @@ class DjangoJobAdmin(JobPage):
         if job is None:
             return None
         [found] = add_averages([job])
+        found.opens_runs = request.user.has_perm(VIEW_RUNS)
         add_problems([found])
         found.now = database_now(router.db_for_read(DjangoJob))
         return cast(DjangoJob, found)
@@ -164,7 +169,9 @@ class DjangoJobAdmin(JobPage):
         """Show how the newest run went, and when it was due."""
         if job.last_status is None:
             return NOTHING
-        address = page_of(self.admin_site, DjangoJobExecution, job.last_run)
+        address = ""
+        if job.opens_runs:
+            address = page_of(self.admin_site, DjangoJobExecution, job.last_run)
         return format_html(
             "{} {}", badge(job.last_status), link(address, moment(job.last_run_time))
         )

@@ -301,3 +301,12 @@ def test_looking_alone_offers_nothing_to_do() -> None:
     assert '<form method="post" action="/admin/jobstore' not in text
     assert not re.search(r'<option value="\w+_selected', client.get(JOBS).content.decode())
     assert client.get(f"{JOBS}add/").status_code == 403
+
+
+@pytest.mark.parametrize("page", [JOBS, f"{JOBS}mine/change/"])
+def test_links_to_runs_are_for_those_who_may_open_them(page: str, jobs: None) -> None:
+    ran("mine")
+    job_alone = logged_in("view_djangojob").get(page)
+    assert "Executed" in job_alone.text
+    assert RUNS not in job_alone.text
+    assert RUNS in logged_in("view_djangojob", "view_djangojobexecution").get(page).text
