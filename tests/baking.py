@@ -38,6 +38,10 @@ class Baked:
         """Return the text of a file."""
         return (self.path / name).read_text(encoding="utf-8")
 
+    def content(self, name: str) -> bytes:
+        """Return what a file holds, be it a text or not."""
+        return (self.path / name).read_bytes()
+
     def secrets(self) -> set[str]:
         """Return the names of the files of secrets, relative to the project."""
         return {name for name in self.files() if name.startswith(".secrets/")}

@@ -45,7 +45,7 @@ def test_a_name_changes_nothing_but_the_readme_and_what_the_site_is_called(bake:
     assert plain.files() == hostile.files()
     # Fresh secrets differ anyway.
     names = plain.files() - {".env"} - plain.secrets()
-    assert {name for name in names if plain.read(name) != hostile.read(name)} == {
+    assert {name for name in names if plain.content(name) != hostile.content(name)} == {
         "README.md",
         "config/site_name.txt",
     }
@@ -70,7 +70,7 @@ def test_pressing_return_at_every_prompt_gives_the_defaults(baker: Baker, bake: 
     typed, default = Baked(output / "my_project"), bake()
     assert typed.files() == default.files()
     same = typed.files() - {".env"} - typed.secrets()
-    assert {name for name in same if typed.read(name) != default.read(name)} == set()
+    assert {name for name in same if typed.content(name) != default.content(name)} == set()
 
 
 def test_the_domain_reaches_the_proxy_and_the_settings(bake: Bake) -> None:
@@ -167,10 +167,10 @@ def test_a_choice_that_is_not_offered_is_refused(baker: Baker) -> None:
 def test_a_refusal_leaves_an_existing_project_alone(baker: Baker) -> None:
     output = baker.output()
     baked = baker.bake(output)
-    before = {name: baked.read(name) for name in baked.files()}
+    before = {name: baked.content(name) for name in baked.files()}
     with pytest.raises(FailedHookException):
         baker.bake(output, overwrite=True, domain_name="not a domain")
-    assert {name: baked.read(name) for name in baked.files()} == before
+    assert {name: baked.content(name) for name in baked.files()} == before
 
 
 def test_answers_reach_the_replay_file_unchanged(baker: Baker) -> None:

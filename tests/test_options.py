@@ -135,7 +135,7 @@ def test_every_data_file_parses(project: tuple[Baked, tuple[str, ...]]) -> None:
 
 def test_every_text_ends_with_one_line_end(project: tuple[Baked, tuple[str, ...]]) -> None:
     baked, _ = project
-    ends = {name: (baked.path / name).read_bytes()[-2:] for name in baked.files()}
+    ends = {name: baked.content(name)[-2:] for name in baked.files()}
     assert {
         name
         for name, end in ends.items()

@@ -85,7 +85,9 @@ def test_git_ignores_them(bake: Bake) -> None:
 def test_each_is_in_its_own_file_alone(bake: Bake) -> None:
     baked = bake()
     for name, value in secrets_of(baked).items():
-        assert [file for file in baked.files() if value in baked.read(file)] == [f".secrets/{name}"]
+        assert [file for file in baked.files() if value.encode() in baked.content(file)] == [
+            f".secrets/{name}"
+        ]
 
 
 def test_the_example_names_the_same_files(bake: Bake) -> None:
