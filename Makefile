@@ -9,6 +9,9 @@ IN_PROJECT = cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -o c
 # Layers that need Docker, a browser or minutes.
 LONG := project or containers or supervisor or demo or browser or benchmark
 
+# Tests wait for databases, processes and clocks: hence more workers than cores. Only the suites of the
+# long layer, which have workers of their own, keep two cores busy.
+#
 # Caches stay out of the template's folder: everything that lies there is baked into projects.
 check quick slow template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 check quick slow template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
@@ -44,20 +47,19 @@ check: .venv/installed  ## lint and type-check the template's own code and the e
 
 quick: .venv/installed  ## the quick tests: the emitted project in place, on SQLite, and how it is baked
 	@echo "== Quick tests of the emitted project"
-	@$(IN_PROJECT) -n 2 -m "not slow"
+	@$(IN_PROJECT) -n 4 -m "not slow"
 	@echo "== Quick tests of the template"
-	@$(BIN)/python -m pytest -n 2 --ignore=tests/faults -m "not ($(LONG))"
+	@$(BIN)/python -m pytest -n 3 --ignore=tests/faults -m "not ($(LONG))"
 
-# In another zone than the quick ones, as in the containers' tests. These wait more than they work.
+# In another zone than the quick ones, as in the containers' tests.
 slow: .venv/installed  ## the slow tests of the emitted project, on SQLite
 	@echo "== Slow tests of the emitted project"
-	@TIME_ZONE=Pacific/Auckland && export TIME_ZONE && $(IN_PROJECT) -n 3 -m slow
+	@TIME_ZONE=Pacific/Auckland && export TIME_ZONE && $(IN_PROJECT) -n 4 -m slow
 
 template: .venv/installed  ## the long tests of the template: baked projects, servers, containers, browser
 	@echo "== Long tests of the template"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults -m "$(LONG)"
 
-# These wait more than they work.
 faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time
 	@echo "== Tests of the schedulers under faults"
 	@$(BIN)/python -m pytest -n 4 tests/faults

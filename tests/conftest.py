@@ -17,23 +17,42 @@ from documents import Block
 from layers import needs
 from servers import server
 
+# What runs the longest begins first. The suites of one file run beside each other.
+LONGEST = (
+    "test_its_tests_pass_on_postgresql",
+    "test_its_tests_pass_on_mariadb",
+    "test_edits",
+    "test_versions",
+)
+# What starts containers, or waits on one. A Swarm that comes and goes would disturb other stacks, and a
+# browser takes each network that appears for a new one of its own.
+WAITING = ("containers/", "test_browser", "test_demo", "test_poolers", "test_supervisor")
+
 
 class FileByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Keeps the tests of a file on one worker, and all that starts containers or waits on the same one.
-
-    A Swarm that comes and goes (test_swarm.py) would disturb other stacks, and a browser takes each
-    network that appears for a new one of its own. The other worker computes meanwhile.
-    """
-
-    WAITING = ("containers/", "test_browser", "test_demo", "test_poolers", "test_supervisor")
+    """Keeps the tests of a file on one worker, and all of WAITING; the other workers compute meanwhile."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return "waiting" if file.removeprefix("tests/").startswith(self.WAITING) else file
+        if nodeid.endswith(LONGEST):
+            return nodeid
+        return "waiting" if file.removeprefix("tests/").startswith(WAITING) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileByFile | None:
-    return FileByFile(config, log) if config.getoption("dist") == "loadfile" else None
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return FileByFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        if item.nodeid.removeprefix("tests/").startswith(WAITING):
+            return 0
+        return next((place for place, name in enumerate(LONGEST, 1) if name in item.nodeid), len(LONGEST) + 1)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
