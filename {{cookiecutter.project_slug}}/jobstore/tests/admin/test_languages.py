@@ -290,7 +290,7 @@ def test_the_words_of_a_schedule_are_all_translated(trigger: CronTrigger) -> Non
 
 
 def test_the_words_of_other_schedules_are_all_translated() -> None:
-    every, day = IntervalTrigger(hours=3, seconds=0.5), CalendarIntervalTrigger(weeks=1)
+    every, day = IntervalTrigger(hours=3, seconds=0.5), CalendarIntervalTrigger(weeks=1, timezone="UTC")
     for trigger in (every, day, OrTrigger([every, day]), AndTrigger([every, day])):
         assert unsaid(in_words(describe(trigger))) == "", describe(trigger)
 
