@@ -287,7 +287,8 @@ def _history(
         longest=Max(delay),
         started=Count("started_at"),
     )
-    return earlier.union(last_hour, all=True)
+    # Newer versions of Django order what is united as well, by a column that it lacks.
+    return earlier.union(last_hour, all=True).order_by()
 
 
 def _asked(
