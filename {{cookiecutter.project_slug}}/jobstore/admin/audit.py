@@ -18,8 +18,7 @@ from jobstore.admin import search
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.display import audit_of, link, moment_of, page_of
 from jobstore.admin.filters import FilterForm, MomentField, PlainText, between
-from jobstore.admin.history import offered_jobs
-from jobstore.admin.lists import BoundedList
+from jobstore.admin.lists import BoundedList, bounds
 from jobstore.admin.preview import changes_of
 from jobstore.admin.visible import visible
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
@@ -136,12 +135,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the list, and say where it was cut."""
-        context = {
-            "listed": search.MAX_LISTED_RUNS,
-            "searched": search.SEARCHED_RUNS,
-            "offered_jobs": lambda: offered_jobs(visible(request)),
-        }
-        return super().changelist_view(request, context | (extra_context or {}))
+        return super().changelist_view(request, bounds(request) | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AuditEntry]:
         """Return the entries about jobs that the user may see."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -27,14 +27,11 @@ from jobstore.admin.display import (
     seconds,
 )
 from jobstore.admin.filters import RunFilters
-from jobstore.admin.lists import BoundedList
+from jobstore.admin.lists import BoundedList, bounds
 from jobstore.admin.run_page import RunPage, add_elapsed
 from jobstore.admin.visible import visible
 from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.texts import requester
-
-# Jobs that the filter offers; ids of others can be typed.
-MAX_OFFERED_JOBS = 50
 
 
 class RunList(BoundedList):
@@ -114,12 +111,7 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Show the list, and say where the search ended."""
-        context = {
-            "listed": search.MAX_LISTED_RUNS,
-            "searched": search.SEARCHED_RUNS,
-            "offered_jobs": lambda: offered_jobs(visible(request)),
-            "all_matching": self.all_matching(request),
-        }
+        context = bounds(request) | {"all_matching": self.all_matching(request)}
         return super().changelist_view(request, context | (extra_context or {}))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DjangoJobExecution]:
@@ -231,9 +223,3 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
 
 def _as_it_is(text: str | None) -> str:
     return format_html('<pre class="jobstore-text">{}</pre>', text) if text else NOTHING
-
-
-def offered_jobs(visible: api.Visible) -> list[str]:
-    """Return the ids that the filter offers, those of jobs in service first."""
-    jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
-    return list(jobs.filter(visible.q("pk")).values_list("pk", flat=True)[:MAX_OFFERED_JOBS])

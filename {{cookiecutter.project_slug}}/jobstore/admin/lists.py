@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import InvalidPage, Paginator
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.text import capfirst
@@ -14,6 +14,11 @@ from django.utils.translation import gettext as _
 from jobstore.admin import search
 from jobstore.admin.display import local, moment
 from jobstore.admin.filters import FilterForm, for_address
+from jobstore.admin.visible import visible
+from jobstore.models import DjangoJob
+
+# Jobs that a filter offers; ids of others can be typed.
+MAX_OFFERED_JOBS = 50
 
 
 class FilteredList(ChangeList):
@@ -102,3 +107,19 @@ class BoundedList(FilteredList):
         """The query of an address that goes on where the search ended."""
         since = self.found.since
         return self.filters.with_(**{self.until: for_address(local(since))}) if since else ""
+
+
+def bounds(request: HttpRequest) -> dict[str, Any]:
+    """Return what a BoundedList's page says of its bounds, and the jobs that its filter offers."""
+    return {
+        "listed": search.MAX_LISTED_RUNS,
+        "searched": search.SEARCHED_RUNS,
+        "offered_jobs": lambda: _offered_jobs(request),
+    }
+
+
+def _offered_jobs(request: HttpRequest) -> list[str]:
+    # Those in service first.
+    jobs = DjangoJob.all_objects.order_by(F("retired_at").desc(nulls_first=True), "pk")
+    seen = jobs.filter(visible(request).q("pk"))
+    return list(seen.values_list("pk", flat=True)[:MAX_OFFERED_JOBS])
