@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import measure
 from scenarios.pages import CONTENDERS as PAGE_CONTENDERS
-from scenarios.pages import PAGES, PEERS_ROWS, filled, ms
+from scenarios.pages import PAGES, histories, ms
 from website import Website
 
 NAME = "filters"
@@ -28,19 +28,16 @@ def run(bench: Any) -> list[dict[str, Any]]:
     if bench.database.kind == "mariadb":
         return [{"contender": "ours", "note": "its history is made on PostgreSQL and SQLite alone"}]
     rows = []
-    for count in SIZES[bench.size]:
-        for contender in bench.contenders(CONTENDERS if count <= PEERS_ROWS else CONTENDERS[:1]):
-            with bench.step(f"{contender.title}: a history of {count} rows"):
-                filled(bench, contender, count)
-            values = given(contender.name)
-            with bench.step(f"{contender.title}: filters"), Website(contender) as site:
-                address = PAGES[contender.name]["runs, first page"]
-                for number, words in ((1, "one"), (3, "any three")):
-                    combinations = list(itertools.combinations(values, number))
-                    if bench.size == "smoke":
-                        combinations = combinations[:SMOKE]
-                    found = asked(site, address, values, combinations, TRIES[bench.size])
-                    rows.append({"contender": contender.name, "rows": count, "filters": words} | found)
+    for contender, count in histories(bench, CONTENDERS, SIZES[bench.size]):
+        values = given(contender.name)
+        with bench.step(f"{contender.title}: filters"), Website(contender) as site:
+            address = PAGES[contender.name]["runs, first page"]
+            for number, words in ((1, "one"), (3, "any three")):
+                combinations = list(itertools.combinations(values, number))
+                if bench.size == "smoke":
+                    combinations = combinations[:SMOKE]
+                found = asked(site, address, values, combinations, TRIES[bench.size])
+                rows.append({"contender": contender.name, "rows": count, "filters": words} | found)
     return rows
 
 

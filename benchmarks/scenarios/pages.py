@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import measure
@@ -56,16 +56,22 @@ def run(bench: Any) -> list[dict[str, Any]]:
     if bench.database.kind == "mariadb":
         return [{"contender": "ours", "note": "its history is made on PostgreSQL and SQLite alone"}]
     rows = []
-    for count in SIZES[bench.size]:
-        for contender in bench.contenders(CONTENDERS if count <= PEERS_ROWS else CONTENDERS[:1]):
+    for contender, count in histories(bench, CONTENDERS, SIZES[bench.size]):
+        with bench.step(f"{contender.title}: its pages"), Website(contender) as site:
+            found = [one(bench, site, name, path) for name, path in PAGES[contender.name].items()]
+            if contender.name == "ours":
+                found += refreshes(bench, site)
+        rows += [{"contender": contender.name, "rows": count} | row for row in found]
+    return rows
+
+
+def histories(bench: Any, contenders: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[Contender, int]]:
+    """Yield each contender with each length of the history, filled; peers up to PEERS_ROWS alone."""
+    for count in sizes:
+        for contender in bench.contenders(contenders if count <= PEERS_ROWS else contenders[:1]):
             with bench.step(f"{contender.title}: a history of {count} rows"):
                 filled(bench, contender, count)
-            with bench.step(f"{contender.title}: its pages"), Website(contender) as site:
-                found = [one(bench, site, name, path) for name, path in PAGES[contender.name].items()]
-                if contender.name == "ours":
-                    found += refreshes(bench, site)
-            rows += [{"contender": contender.name, "rows": count} | row for row in found]
-    return rows
+            yield contender, count
 
 
 def filled(bench: Any, contender: Contender, count: int) -> None:
