@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
 from baking import Baked, clean_environment
 from stacks import free_port
@@ -118,6 +119,43 @@ class Site:
                 time.sleep(0.2)
         log = (self.project.path / "log.txt").read_text()
         raise AssertionError(f"{path} does not answer 200.\n{log[-3000:]}")
+
+
+# A policy under which a page may load and run what comes from its own site as files, nothing else.
+STRICT = "default-src 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+
+
+def strictly(route: Route) -> None:
+    """Give documents a strict CSP; a handler for `page.route`."""
+    if route.request.resource_type != "document":
+        return route.continue_()
+    answer = route.fetch(max_redirects=0)
+    return route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": STRICT})
+
+
+@contextlib.contextmanager
+def pages(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """Give a function that makes pages of a session; whatever the browser complains about fails."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def new_page(session: Any, width: int = 1280, **options: Any) -> Page:
+        context = browser.new_context(
+            base_url=f"http://{site.address}",
+            storage_state=session,
+            viewport={"width": width, "height": 900},
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 
 from baking import ROOT, Baked
-from sites import USER, Site, log_in
+from sites import USER, Site, log_in, pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -80,27 +80,14 @@ Open = Callable[..., Page]
 @pytest.fixture
 def open_page(browser: Browser, site: Site, session: Any) -> Iterator[Open]:
     """Return a function that opens a page, logged in; whatever the browser complains about fails."""
-    contexts = []
-    complaints: list[str] = []
+    with pages(browser, site) as new_page:
 
-    def open_page(path: str, theme: str = "light") -> Page:
-        context = browser.new_context(
-            base_url=f"http://{site.address}",
-            storage_state=session,
-            color_scheme=theme,  # type: ignore[arg-type]
-            viewport={"width": 1440, "height": 900},
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        page.goto(path)
-        return page
+        def open_page(path: str, theme: str = "light") -> Page:
+            page = new_page(session, width=1440, color_scheme=theme)
+            page.goto(path)
+            return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield open_page
 
 
 def shot(page: Page, name: str) -> None:

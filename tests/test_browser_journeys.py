@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from baking import Baked
-from sites import PASSWORD, Site, log_in
+from sites import PASSWORD, Site, log_in, pages, strictly
 from test_browser import JOBS, RUNS, SCHEDULERS, refresh_until, shot
-from test_browser_overview import APP, OVERVIEW, STRICT, axe
+from test_browser_overview import APP, OVERVIEW, axe
 
 __all__ = ["axe"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -89,34 +89,15 @@ def sessions(browser: Browser, site: Site) -> dict[str, Any]:
 @pytest.fixture
 def open_page(browser: Browser, site: Site, sessions: dict[str, Any]) -> Iterator[Open]:
     """Return a function that opens pages under a strict CSP; whatever the browser says fails."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    with pages(browser, site) as new_page:
 
-    def strictly(route: Route) -> None:
-        if route.request.resource_type != "document":
-            return route.continue_()
-        answer = route.fetch(max_redirects=0)
-        return route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": STRICT})
+        def open_page(path: str, user: str = "admin", width: int = 1280, **options: Any) -> Page:
+            page = new_page(sessions[user], width, **options)
+            page.route("**/admin/**", strictly)
+            page.goto(path)
+            return page
 
-    def open_page(path: str, user: str = "admin", width: int = 1280, **options: Any) -> Page:
-        context = browser.new_context(
-            base_url=f"http://{site.address}",
-            storage_state=sessions[user],
-            viewport={"width": width, "height": 900},
-            **options,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.route("**/admin/**", strictly)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        page.goto(path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield open_page
 
 
 def tab_to(page: Page, target: Locator) -> None:

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, Route, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from baking import Baked
 from layers import needs
-from sites import Site, log_in
+from sites import STRICT, Site, log_in, pages, strictly
 from test_browser import shot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 OVERVIEW, APP = "/admin/jobstore/overview/", "/admin/jobstore/"
-STRICT = "default-src 'self'; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
 # Seconds in which a browser has looked again.
 LOOK = 3
 
@@ -49,35 +48,15 @@ Open = Callable[..., Page]
 @pytest.fixture
 def open_page(browser: Browser, site: Site, session: Any) -> Iterator[Open]:
     """Return a function that opens a page under a strict CSP; whatever the browser says fails."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    with pages(browser, site) as new_page:
 
-    def strictly(route: Route) -> None:
-        if route.request.resource_type != "document":
-            return route.continue_()
-        answer = route.fetch(max_redirects=0)
-        return route.fulfill(response=answer, headers={**answer.headers, "content-security-policy": STRICT})
+        def open_page(path: str = OVERVIEW, width: int = 1280, **options: Any) -> Page:
+            page = new_page(session, width, **options)
+            page.route(f"**{path}", strictly)
+            assert page.goto(path).headers["content-security-policy"] == STRICT  # type: ignore[union-attr]
+            return page
 
-    def open_page(path: str = OVERVIEW, width: int = 1280, **options: Any) -> Page:
-        viewport = {"width": width, "height": 900}
-        context = browser.new_context(
-            base_url=f"http://{site.address}",
-            storage_state=session,
-            viewport=viewport,  # type: ignore[arg-type]
-            **options,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.route(f"**{path}", strictly)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        assert page.goto(path).headers["content-security-policy"] == STRICT  # type: ignore[union-attr]
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield open_page
 
 
 @pytest.fixture(scope="session")
