@@ -62,7 +62,7 @@ template: .venv/installed  ## the long tests of the template: baked projects, se
 
 faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time
 	@echo "== Tests of the schedulers under faults"
-	@$(BIN)/python -m pytest -n 4 tests/faults
+	@$(BIN)/python -m pytest -n 6 tests/faults
 
 chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb MINUTES=5 RUNS=30000 SEED=1
 	@$(BIN)/python tools/chaos.py --database "$(DATABASE)" --minutes "$(MINUTES)" --runs "$(RUNS)" --seed "$(SEED)"

@@ -22,11 +22,12 @@ LONGEST = (
     "test_its_tests_pass_on_postgresql",
     "test_its_tests_pass_on_mariadb",
     "test_edits",
+    "test_poolers",
     "test_versions",
 )
 # What starts containers, or waits on one. A Swarm that comes and goes would disturb other stacks, and a
 # browser takes each network that appears for a new one of its own.
-WAITING = ("containers/", "test_browser", "test_demo", "test_poolers", "test_supervisor")
+WAITING = ("containers/", "test_browser", "test_demo", "test_restarts", "test_supervisor")
 
 
 class FileByFile(LoadFileScheduling):  # type: ignore[misc]

@@ -111,7 +111,7 @@ def edited(bake: Callable[..., Baked]) -> Baked:
 
 def test_its_tests_stay_green(edited: Baked) -> None:
     left_out = [f"--ignore=jobstore/tests/{name}" for name in FAR_FROM_EDITS]
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "-m", "not slow", *left_out)
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "3", "-m", "not slow", *left_out)
     done = edited.python(*command)
     assert " passed" in done.stdout
     assert "psycopg" not in edited.python("-m", "pip", "freeze").stdout

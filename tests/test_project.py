@@ -86,7 +86,7 @@ def test_its_tests_pass_on_mariadb(installed_for_mariadb: Baked, mariadb: tuple[
 
 def passed(project: Baked, **variables: str) -> int:
     """Run the project's own tests, which must succeed, and return how many passed."""
-    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2")
+    command = ("-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "3")
     done = project.python(*command, timeout=1500, **variables)
     found = re.search(r"(\d+) passed", done.stdout)
     assert found, done.stdout

@@ -35,7 +35,7 @@ python -m venv /venv
 /venv/bin/pip install --quiet --require-hashes $(printf -- '-r %s ' requirements/*.txt)
 /venv/bin/pip install --quiet Django=={NEWEST_DJANGO}
 /venv/bin/python -m django --version
-/venv/bin/python -m pytest -q -p no:cacheprovider -n 2 -m 'not slow' {" ".join(LEFT_OUT)}
+/venv/bin/python -m pytest -q -p no:cacheprovider -n 3 -m 'not slow' {" ".join(LEFT_OUT)}
 """
 
 
