@@ -1,5 +1,6 @@
 """Jobs that the project hides from somebody are hidden everywhere, and each right is its own."""
 
+import contextlib
 import datetime as dt
 import re
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
@@ -157,9 +158,12 @@ def test_a_hidden_job_cannot_be_reached_by_its_address() -> None:
         (JOBS, "secret", "retire_selected_jobs"),
         (RUNS, str(run.pk), "run_selected_again"),
         (RUNS, str(run.pk), "delete_selected"),
+        (RUNS, str(run.pk), "export_selected"),
     ):
         text = client.post(page, {"action": action, "_selected_action": [key]}, follow=True)
-        assert "secret" not in text.content.decode()
+        assert "secret" not in b"".join(text).decode()
+    for page in ("run-again", "cancel"):
+        assert "secret" not in client.get(f"{RUNS}all/{page}/", follow=True).content.decode()
     complete = (
         "/admin/autocomplete/?app_label=jobstore&model_name=djangojobexecution&field_name=job"
     )
@@ -177,6 +181,19 @@ def test_the_command_and_code_leave_out_the_same(capsys: pytest.CaptureFixture[s
         call_command("jobs", command, "--json", "--as", user.get_username())
         said = capsys.readouterr().out
         assert "mine" in said and "secret" not in said
+    for command in ("show", "next", "history"):
+        with pytest.raises(CommandError, match="may not view job 'secret'"):
+            call_command("jobs", command, "secret", "--as", user.get_username())
+
+
+@pytest.mark.parametrize("command", ["list", "history"])
+def test_the_command_shows_nothing_to_whoever_may_not_view(
+    command: str, jobs: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = create_user(is_staff=True)
+    with contextlib.suppress(CommandError):
+        call_command("jobs", command, "--json", "--as", user.get_username())
+    assert "mine" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("jobs")

@@ -4,19 +4,25 @@ import datetime as dt
 import time
 
 import pytest
-from apscheduler.events import EVENT_JOB_SUBMITTED, JobSubmissionEvent
+from apscheduler.events import (
+    EVENT_JOB_EXECUTED,
+    EVENT_JOB_SUBMITTED,
+    JobExecutionEvent,
+    JobSubmissionEvent,
+)
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
-from django.db.models import Max, Min
+from django.db.models import F, Max, Min
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from jobstore.claims import requests
 from jobstore.jobstores import DjangoJobStore
-from jobstore.models import DjangoJob, DjangoJobExecution, database_now
+from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease, database_now
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, create_user, eventually
 
@@ -117,6 +123,41 @@ def test_looks_at_a_busy_worker_use_up_nobodys_turn(idle_looks: int) -> None:
     turns = order[order.index("asked") :]  # until then, it did not know that any was asked for
     assert set(turns[::2]) == {"asked"}, order
     assert set(turns[1::2]) == {"due"}, order
+
+
+def test_a_turn_of_an_earlier_epoch_is_no_turn_any_more() -> None:
+    store = DjangoJobStore()
+    scheduler = BackgroundScheduler(
+        jobstores={"default": store},
+        executors={"default": ThreadPoolExecutor(1)},
+        timezone="UTC",
+    )
+
+    def look() -> list[Job]:
+        return list(store.get_due_jobs(dt.datetime.now(dt.UTC)))
+
+    def ends(job: Job) -> None:
+        for run_time in job._get_run_times(dt.datetime.now(dt.UTC)):
+            event = JobExecutionEvent(EVENT_JOB_EXECUTED, job.id, "default", run_time)
+            scheduler._dispatch_event(event)
+
+    # Its loop stands still: the looks are the test's own.
+    scheduler.start(paused=True)
+    try:
+        scheduler.add_job(callables.note, "interval", hours=1, id="asked", max_instances=9)
+        ask(1, "asked")
+        [asked] = eventually(look)
+        ends(asked)
+        # The worker's next turn would be that of a due job, but another term begins.
+        SchedulerLease.objects.update(epoch=F("epoch") + 1, expires_at=database_now("default"))
+        scheduler.add_job(callables.note, "interval", seconds=0.02, id="due", max_instances=9)
+        ask(1, "asked")
+        elector = store.elector
+        eventually(lambda: elector and (elector.epoch or 0) > 1 and elector.requested)
+        [first] = eventually(look)
+    finally:
+        scheduler.shutdown()
+    assert first.id == "asked"
 
 
 def test_scheduled_jobs_do_not_keep_requests_from_running(start_scheduler: StartScheduler) -> None:
