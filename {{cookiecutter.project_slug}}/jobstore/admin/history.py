@@ -28,6 +28,7 @@ from jobstore.admin.display import (
 )
 from jobstore.admin.filters import RunFilters
 from jobstore.admin.lists import BoundedList, bounds
+from jobstore.admin.live import since
 from jobstore.admin.run_page import RunPage, add_elapsed
 from jobstore.admin.visible import visible
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -171,7 +172,8 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("start delay"))
     def start_delay(self, run: DjangoJobExecution) -> str:
         """Show how long after its scheduled time the run started."""
-        return seconds(run.start_delay)
+        begin = since(run)
+        return seconds(run.start_delay if begin is None else begin - run.run_time)
 
     @admin.display(description=gettext_lazy("requested by"))
     def asked_by(self, run: DjangoJobExecution) -> str:

@@ -34,6 +34,7 @@ from django.db.models.functions import Cast, Coalesce, Floor
 from jobstore import api
 from jobstore.admin.dashboard import prepared
 from jobstore.admin.dashboard.strips import SLOT_SECONDS, SLOTS
+from jobstore.admin.filters import BEGAN
 from jobstore.leadership.lease import waiting_jobs
 from jobstore.models import (
     DeclarationProblem,
@@ -265,10 +266,10 @@ def _history(
     using: str, since: dt.datetime, start: dt.datetime, now: dt.datetime, *, visible: api.Visible
 ) -> Any:
     runs: Any = Run.objects.using(using).filter(visible.q(), run_time__lte=now).order_by()
-    runs = runs.values("status")
+    runs = runs.alias(began=BEGAN).values("status")
     always = {
         "number": Sum("times"),
-        "late": Count("pk", filter=Q(started_at__gt=F("run_time") + LATE)),
+        "late": Count("pk", filter=Q(began__gt=F("run_time") + LATE)),
     }
     # Delays and minutes are asked of the last hour alone: they take longer than all the rest.
     earlier = runs.filter(run_time__gte=since, run_time__lt=start).annotate(
@@ -279,13 +280,13 @@ def _history(
         started=Value(0),
     )
     minute = Floor(SecondsBetween("run_time", Value(start, DateTimeField())) / 60.0)
-    delay = SecondsBetween("started_at", "run_time")
+    delay = SecondsBetween(BEGAN, "run_time")
     last_hour = runs.filter(run_time__gte=start).annotate(
         **always,
         minute=Cast(minute, IntegerField()),
         delay=Avg(delay),
         longest=Max(delay),
-        started=Count("started_at"),
+        started=Count(BEGAN),
     )
     # Newer versions of Django order what is united as well, by a column that it lacks.
     return earlier.union(last_hour, all=True).order_by()

@@ -259,6 +259,21 @@ def test_counts_are_those_of_the_last_day(admin_client: Client) -> None:
     assert "6 Executed 2 Failed 1 Late 40 Missed 1 Skipped 1 Lost" in text
 
 
+def test_a_run_that_began_late_counts_at_once(admin_client: Client) -> None:
+    store()
+    claimed = {"claimed_at": database_now("default") - dt.timedelta(seconds=30)}
+    wanted = ran("job", Run.RUNNING, ago=50, **claimed)
+    ran("job", Run.RUNNING, ago=31, **claimed)
+    ran("job", Run.MISSED, ago=51, **claimed)
+    text = page(admin_client, OVERVIEW).replace("&amp;", "&")
+    assert "1 Late" in shown(admin_client, "ov-counts")
+    assert "The longest delay was 20." in text
+    [address] = re.findall(r'href="([^"]*delay_over[^"]*)"><b>', text)
+    answer = admin_client.get(address)
+    assert [row.pk for row in answer.context["cl"].result_list] == [wanted.pk]
+    assert re.search(r"field-start_delay[^>]*>20\.\d+ s<", answer.content.decode())
+
+
 @pytest.mark.parametrize(("query", "status"), [("status=Error%21", Run.ERROR), ("delay_over", "")])
 def test_counts_lead_to_the_runs_that_they_count(
     admin_client: Client, query: str, status: str
@@ -454,6 +469,31 @@ def test_a_trigger_that_would_have_to_be_asked_for_ever_is_asked_a_bounded_numbe
     assert not is_whole
     assert slots <= {strips.slot_of(now), strips.slot_of(now) + 1}
     assert 1 <= len(building.times_from(trigger, now, 10)) <= 10
+
+
+def test_a_trigger_that_stands_still_is_asked_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(AndTrigger):  # type: ignore[misc]
+        def get_next_fire_time(self, previous: Any, now: Any) -> Any:
+            asked.append(now)
+            return previous or now
+
+    asked: list[Any] = []
+    monkeypatch.setattr(planned, "FOLLOWED", (Stuck,))
+    job = store()
+    schedule = planned.Schedule(job)
+    schedule._trigger = Stuck([])
+    now = as_aware(database_now("default"))
+    assert schedule.slots(now, now) == (frozenset({strips.slot_of(now)}), True)
+    assert len(asked) == 1
+
+
+def test_schedules_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planned, "MAX_KEPT", 2)
+    monkeypatch.setattr(planned, "_kept", {})
+    now = as_aware(database_now("default"))
+    for number in range(5):
+        planned.planned_slots(store(f"job-{number}"), now)
+        assert len(planned._kept) <= 2
 
 
 def test_a_paused_job_has_nothing_planned() -> None:
