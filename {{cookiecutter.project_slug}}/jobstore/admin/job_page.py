@@ -107,6 +107,10 @@ class JobPage(LivePage, JobEditor, JobActions):
             and (job is None or api.may(request.user, VERBS[name], job))
         }
 
+    def heading_of(self, row: DjangoJob) -> str:
+        """Return the job's id."""
+        return str(row.pk)
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:

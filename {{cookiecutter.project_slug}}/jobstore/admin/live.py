@@ -21,15 +21,34 @@ Run = DjangoJobExecution
 EVERY, SELDOM = 2, 10
 
 
+class Named:
+    """The row of a page under a name that stays true: headings are not refreshed."""
+
+    def __init__(self, row: Any, name: str) -> None:
+        self._row, self._name = row, name
+
+    def __str__(self) -> str:
+        return self._name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._row, name)
+
+
 class LivePage:
     """For an admin class whose page of one row has fragments in a template of their own."""
 
     live_template = ""
 
+    def heading_of(self, row: Any) -> str:
+        """Return the name of a row for headings, without anything that changes."""
+        raise NotImplementedError
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
         """Return the page; of a request for fragments, only those that changed."""
+        name = self.heading_of(options["obj"])
+        context |= {"original": Named(options["obj"], name), "subtitle": name}
         answer: HttpResponse = super().render_change_form(  # type: ignore[misc]
             request, context, *args, **options
         )

@@ -28,14 +28,17 @@ class RunPage(LivePage):
         run.refresh_from_db(fields=LONG_TEXTS)  # all in one statement
         return cast(DjangoJobExecution, add_elapsed([run])[0])
 
+    def heading_of(self, row: DjangoJobExecution) -> str:
+        """Return the run's number and its job."""
+        return f"{row.pk}: {row.job_id}"
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
         """Add how often the browser asks again."""
         run = options["obj"]
         is_over = run.status not in DjangoJobExecution.UNFINISHED
-        # The heading stays as it is, so it says nothing that changes.
-        context |= {"every": 0 if is_over else EVERY, "subtitle": f"{run.pk}: {run.job_id}"}
+        context |= {"every": 0 if is_over else EVERY}
         return super().render_change_form(request, context, *args, **options)
 
     @admin.display(description=gettext_lazy("progress"))

@@ -9,6 +9,7 @@ from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
 
 from jobstore.admin.refresh import MAX_BYTES
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
@@ -116,6 +117,18 @@ def test_a_run_page_is_refreshed_until_the_run_is_over(admin_client: Client) -> 
     assert "admin/base.html" not in {one.name for one in answer.templates}
     text = page(admin_client, run_page(run))
     assert "data-refresh" not in text and "jobstore/refresh" not in text
+
+
+def test_headings_say_nothing_that_a_refresh_would_have_to_change(admin_client: Client) -> None:
+    job, run = store(paused=True), runs()
+    names = {job_page(): "job", run_page(run): f"{run.pk}: job"}
+    for address, name in names.items():
+        text = page(admin_client, address)
+        assert f"&rsaquo; {name}\n" in text
+        assert f"<h2>{name}</h2>" in text
+        assert f"<title>{name} |" in text
+        for old in (str(job), str(run)):
+            assert escape(old) not in text
 
 
 def test_a_request_is_refreshed_until_somebody_starts_it(admin_client: Client) -> None:
