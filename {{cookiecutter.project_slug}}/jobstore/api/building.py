@@ -29,7 +29,7 @@ from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.next_times import contradiction, first_run_time, following
-from jobstore.schedules.schedule_checks import YEARS, check_schedule
+from jobstore.schedules.schedule_checks import YEARS, check_schedule, year_out_of_range
 from jobstore.sentences import Sentence, changed, said, told
 from jobstore.storage import replacement, serializer
 from jobstore.texts import flattened
@@ -210,12 +210,12 @@ def check_storable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         pickle.dumps((tuple(args), dict(kwargs)), pickle.HIGHEST_PROTOCOL)
         repr((args, kwargs))
     except Exception as error:  # methods of anybody's objects
-        why = (
-            "they are nested too deeply" if isinstance(error, RecursionError) else flattened(error)
+        is_deep = isinstance(error, RecursionError)
+        why = said(_("they are nested too deeply")) if is_deep else flattened(error)
+        text = _(
+            "The arguments cannot be stored (%(why)s); pass plain values, such as a primary key."
         )
-        raise InvalidArguments(
-            f"The arguments cannot be stored ({why}); pass plain values, such as a primary key."
-        ) from error
+        raise InvalidArguments(said(text, why=why)) from error
 
 
 def find_function(func: Callable[..., Any] | str) -> Any:
@@ -340,8 +340,7 @@ def future_time(
     """
     found = given_time(value, scheduler)
     if found.year not in YEARS:
-        text = f"next_run_time is in the year {found.year}; choose {YEARS[0]} to {YEARS[-1]}."
-        raise InvalidSchedule(text)
+        raise InvalidSchedule(changed(year_out_of_range("next_run_time", found.year), _sentence))
     if grace is not None and (now(using) - found).total_seconds() > grace:
         text = _("The next run time %(when)s lies in the past.")
         raise InvalidSchedule(said(text, when=str(found)))

@@ -5,28 +5,37 @@ import inspect
 import sys
 from typing import Any
 
+from django.utils.translation import gettext_noop as _
+
 from jobstore.declarations.declaration import shown_path
+from jobstore.sentences import said
 from jobstore.storage import serializer
 
 
 def fault_of(func: Any) -> str:
     """Return why a callable cannot be a job, or is not the one that would run; empty if it can."""
     if isinstance(func, functools.partial):
-        return "a partial has no name by which it could be found; pass args= and kwargs= instead"
+        return said(
+            _("a partial has no name by which it could be found; pass args= and kwargs= instead")
+        )
     if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
-        return "it is a generator, and calling it runs nothing; remove yield, or loop over it"
+        return said(
+            _("it is a generator, and calling it runs nothing; remove yield, or loop over it")
+        )
     name, module = getattr(func, "__qualname__", None), getattr(func, "__module__", None)
     if inspect.ismethod(func):
         module = func.__self__.__module__
     if name is None or module is None:
-        return "it has no name by which another process could find it; declare a function"
+        return said(_("it has no name by which another process could find it; declare a function"))
     if "<" in name:
-        return (
-            "lambdas and nested functions cannot be found again by another process; move it to "
-            "the top level of a module"
+        return said(
+            _(
+                "lambdas and nested functions cannot be found again by another process; move it to "
+                "the top level of a module"
+            )
         )
     if module == "__main__":
-        return "its module is the program itself, which other processes do not have"
+        return said(_("its module is the program itself, which other processes do not have"))
     return _fault_of_name(func, module, name)
 
 
@@ -42,12 +51,13 @@ def _fault_of_name(func: Any, module: str, name: str) -> str:
     """Return why the name of a function does not lead to it."""
     found: Any = sys.modules.get(module)
     if found is None:
-        return f"its module {module!r} is not imported under that name"
+        return said(_("its module %(module)r is not imported under that name"), module=module)
     for part in name.split("."):
         try:
             found = inspect.getattr_static(found, part)
         except AttributeError:
-            return f"{module} has nothing named {name!r}; other processes could not find it"
+            text = _("%(module)s has nothing named %(name)r; other processes could not find it")
+            return said(text, module=module, name=name)
     wanted = getattr(func, "__func__", func)
     seen: list[Any] = []
     while found is not None and not any(found is one for one in seen):
@@ -56,13 +66,17 @@ def _fault_of_name(func: Any, module: str, name: str) -> str:
         seen.append(found)
         is_wrapper = isinstance(found, staticmethod | classmethod)
         found = found.__func__ if is_wrapper else inspect.getattr_static(found, "__wrapped__", None)
-    return (
-        f"the name {name} stands for something else{_line_of(seen[0])}, which would run in place "
-        f"of the function declared here{_line_of(wanted)}; give one of them another name, or use "
+    text = _(
+        "the name %(name)s stands for something else%(place)s, which would run in place of the "
+        "function declared here%(own_place)s; give one of them another name, or use "
         "functools.wraps in the decorator above"
     )
+    return said(text, name=name, place=_line_of(seen[0]), own_place=_line_of(wanted))
 
 
 def _line_of(func: Any) -> str:
     code = getattr(getattr(func, "__func__", func), "__code__", None)
-    return f" (line {code.co_firstlineno} of {shown_path(code.co_filename)})" if code else ""
+    if code is None:
+        return ""
+    text = _(" (line %(line)s of %(file)s)")
+    return said(text, line=code.co_firstlineno, file=shown_path(code.co_filename))

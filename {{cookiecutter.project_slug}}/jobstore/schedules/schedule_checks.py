@@ -12,8 +12,10 @@ from typing import Any
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.util import convert_to_datetime
+from django.utils.translation import gettext_noop as _
 
 from jobstore.schedules.crontab import known_zone
+from jobstore.sentences import Sentence, said
 
 LENGTH_FIELDS = ("weeks", "days", "hours", "minutes", "seconds")
 CRON_FIELDS = tuple(CronTrigger.FIELD_NAMES)
@@ -45,17 +47,17 @@ def check_schedule(trigger: Any, options: dict[str, Any], names: list[str]) -> N
     """
     if hasattr(trigger, "get_next_fire_time"):
         if names:
-            raise ValueError(
-                f"{', '.join(f'{name}=' for name in names)} has no effect beside a trigger object; "
-                "give it to the trigger"
-            )
+            text = _("%(names)s has no effect beside a trigger object; give it to the trigger")
+            raise ValueError(said(text, names=", ".join(f"{name}=" for name in names)))
         if not isinstance(trigger, BaseTrigger):
             kind = getattr(trigger, "__name__", type(trigger).__name__)
-            raise TypeError(f"{kind} is no trigger object: those are of a BaseTrigger's class")
+            text = _("%(kind)s is no trigger object: those are of a BaseTrigger's class")
+            raise TypeError(said(text, kind=kind))
     elif not isinstance(trigger, str):
         raise TypeError(_no_trigger(trigger))
     elif trigger in ("and", "or"):
-        raise ValueError(f"write {trigger.capitalize()}Trigger([...]) with its triggers instead")
+        text = _("write %(kind)s([...]) with its triggers instead")
+        raise ValueError(said(text, kind=f"{trigger.capitalize()}Trigger"))
     elif trigger in FIELDS:
         _check_names(trigger, names)
     _check_dates(options)
@@ -72,9 +74,15 @@ def _check_names(trigger: str, names: list[str]) -> None:
     for name in names:
         if name not in FIELDS[trigger]:
             near = difflib.get_close_matches(name, (*FIELDS[trigger], *OPTIONS), n=1, cutoff=0.7)
-            hint = f"; did you mean {near[0]}?" if near else ""
             known = ", ".join(FIELDS[trigger])
-            raise TypeError(f"{name}= is not an argument of {trigger}, which takes {known}{hint}")
+            text = _("%(name)s= is not an argument of %(trigger)s, which takes %(known)s")
+            if near:
+                text = _(
+                    "%(name)s= is not an argument of %(trigger)s, which takes %(known)s; did you "
+                    "mean %(near)s?"
+                )
+            near_one = near[0] if near else ""
+            raise TypeError(said(text, name=name, trigger=trigger, known=known, near=near_one))
 
 
 def check_jitter(jitter: Any) -> None:
@@ -85,43 +93,54 @@ def check_jitter(jitter: Any) -> None:
     if jitter is None:
         return
     if isinstance(jitter, bool) or not isinstance(jitter, int | float):
-        raise TypeError(f"jitter={jitter!r} is not a number")
+        raise TypeError(said(_("%(name)s=%(value)r is not a number"), name="jitter", value=jitter))
     if jitter < 0:
-        raise ValueError(f"a jitter of {jitter} s is below 0")
+        raise ValueError(said(_("a jitter of %(jitter)s s is below 0"), jitter=jitter))
     if not jitter <= LONGEST_JITTER:
-        raise ValueError(f"jitter={jitter} is more than a year; it is in seconds")
+        text = _("jitter=%(value)s is more than a year; it is in seconds")
+        raise ValueError(said(text, value=jitter))
 
 
 def _check_calendar(options: dict[str, Any]) -> None:
     for name in (*CALENDAR_FIELDS, "hour", "minute", "second"):
         value = options.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name}={value!r} is not a whole number")
+            text = _("%(name)s=%(value)r is not a whole number")
+            raise TypeError(said(text, name=name, value=value))
         if value < 0:
-            raise ValueError(f"{name}={value} is below 0")
+            raise ValueError(said(_("%(name)s=%(value)s is below 0"), name=name, value=value))
     if not any(options.get(name) for name in CALENDAR_FIELDS):
-        raise ValueError(f"it needs a length: one of {', '.join(CALENDAR_FIELDS)} above 0")
+        text = _("it needs a length: one of %(names)s above 0")
+        raise ValueError(said(text, names=", ".join(CALENDAR_FIELDS)))
 
 
-def unknown_trigger(name: str) -> str:
+def unknown_trigger(name: str) -> Sentence:
     """Return what to say about a name that no trigger has."""
     if len(name.split()) == CRONTAB_FIELDS or name.startswith("@"):
-        return f"{name!r} is not a trigger; write crontab({name!r}), from jobstore.registry"
-    return f'{name!r} is not a trigger; it is "cron", "interval", "date" or "calendarinterval"'
+        text = _("%(name)r is not a trigger; write crontab(%(name)r), from jobstore.registry")
+    else:
+        text = _(
+            '%(name)r is not a trigger; it is "cron", "interval", "date" or "calendarinterval"'
+        )
+    return said(text, name=name)
 
 
-def _no_trigger(value: Any) -> str:
+def _no_trigger(value: Any) -> Sentence:
     if value is None:
-        return 'say when it runs: "cron", "interval", "date" or a trigger object'
+        return said(_('say when it runs: "cron", "interval", "date" or a trigger object'))
     if isinstance(value, dt.timedelta):
-        return f'write "interval", seconds={value.total_seconds():g} instead of a timedelta'
+        text = _('write "interval", seconds=%(seconds)g instead of a timedelta')
+        return said(text, seconds=value.total_seconds())
     if isinstance(value, dt.date):  # a datetime is one as well
-        return 'write "date", run_date=... instead of a date'
-    kind = type(value).__name__
-    return f'a trigger is "cron", "interval", "date" or a trigger object, not of the type {kind}'
+        return said(_('write "date", run_date=... instead of a date'))
+    text = _(
+        'a trigger is "cron", "interval", "date" or a trigger object, not of the type %(kind)s'
+    )
+    return said(text, kind=type(value).__name__)
 
 
 def _check_dates(options: dict[str, Any]) -> None:
+    no_date = _("%(name)s=%(value)r is not a date; write it as '2030-01-31 08:00:00'")
     if options.get("timezone") is not None:
         known_zone(options["timezone"])
     for name in DATE_FIELDS:
@@ -130,45 +149,53 @@ def _check_dates(options: dict[str, Any]) -> None:
             try:
                 found = convert_to_datetime(value, dt.UTC, name)
             except ValueError:
-                raise ValueError(
-                    f"{name}={value!r} is not a date; write it as '2030-01-31 08:00:00'"
-                ) from None
+                raise ValueError(said(no_date, name=name, value=value)) from None
         elif value is not None and not isinstance(value, dt.date):
-            raise TypeError(f"{name}={value!r} is not a date; write it as '2030-01-31 08:00:00'")
+            raise TypeError(said(no_date, name=name, value=value))
         if isinstance(found, dt.date) and found.year not in YEARS:
-            raise ValueError(
-                f"{name} is in the year {found.year}; choose {YEARS[0]} to {YEARS[-1]}"
-            )
+            raise ValueError(year_out_of_range(name, found.year))
+
+
+def year_out_of_range(name: str, year: int) -> Sentence:
+    """Return what to say about the year of a date."""
+    text = _("%(name)s is in the year %(year)s; choose %(first)s to %(last)s")
+    return said(text, name=name, year=year, first=YEARS[0], last=YEARS[-1])
 
 
 def _check_interval(options: dict[str, Any]) -> None:
     for name in LENGTH_FIELDS:
         value = options.get(name)
         if name in options and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise TypeError(f"{name}={value!r} is not a number")
+            raise TypeError(said(_("%(name)s=%(value)r is not a number"), name=name, value=value))
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}={value} is not a length of time")
+            text = _("%(name)s=%(value)s is not a length of time")
+            raise ValueError(said(text, name=name, value=value))
     try:
         length = dt.timedelta(**{name: options[name] for name in LENGTH_FIELDS if name in options})
         dt.datetime.now(dt.UTC) + length
     except OverflowError:
-        raise ValueError("an interval that long never comes to its first run") from None
+        raise ValueError(said(_("an interval that long never comes to its first run"))) from None
     if not length:  # less than a microsecond is nothing, of which APScheduler makes a second
-        raise ValueError(f"an interval needs a length: one of {', '.join(LENGTH_FIELDS)} above 0")
+        text = _("an interval needs a length: one of %(names)s above 0")
+        raise ValueError(said(text, names=", ".join(LENGTH_FIELDS)))
 
 
 def _check_cron(options: dict[str, Any]) -> None:
     for name in CRON_FIELDS:
         value = options.get(name)
         if isinstance(value, list | tuple | set | frozenset | range):
-            text = ",".join(map(str, sorted(value, key=str)))
-            raise TypeError(f"{name} is a number, or text such as {name}={text!r}")
+            example = ",".join(map(str, sorted(value, key=str)))
+            text = _("%(name)s is a number, or text such as %(name)s=%(example)r")
+            raise TypeError(said(text, name=name, example=example))
         if isinstance(value, bool) or not isinstance(value, str | int | None):
-            raise TypeError(f"{name}={value!r} is neither a number nor text such as {name}='1,2'")
+            text = _("%(name)s=%(value)r is neither a number nor text such as %(name)s='1,2'")
+            raise TypeError(said(text, name=name, value=value))
         if isinstance(value, str) and not value.strip():
-            raise ValueError(f"{name} is empty; leave it out, or write {name}='*'")
+            text = _("%(name)s is empty; leave it out, or write %(name)s='*'")
+            raise ValueError(said(text, name=name))
     if all(options.get(name) is None for name in CRON_FIELDS):
-        raise ValueError(
+        text = _(
             "without a field it would run every second; say when, such as hour=3, or second='*' if "
             "every second is meant"
         )
+        raise ValueError(said(text))

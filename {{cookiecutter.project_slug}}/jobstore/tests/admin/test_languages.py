@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
@@ -294,6 +295,45 @@ def test_what_an_operation_refuses_is_english_for_code_and_translated_for_people
     assert shown(error.value) == "⟦There is no job ⟧'omega-1'⟦.⟧"
     with override("en"):
         assert shown(error.value) == "There is no job 'omega-1'."
+
+
+@pytest.mark.parametrize(
+    ("trigger", "fields"),
+    [
+        ("interval", {"hours": 0}),
+        ("interval", {"hours": "5"}),
+        ("interval", {"hours": float("inf")}),
+        ("interval", {"weeks": 10**9}),
+        ("interval", {"hours": 1, "jitter": -1}),
+        ("interval", {"hours": 1, "jitter": 10**9}),
+        ("interval", {"hours": 1, "start_date": "soon"}),
+        ("interval", {"hours": 1, "start_date": "1066-10-14"}),
+        ("interval", {"hour": 1}),
+        ("cron", {}),
+        ("cron", {"hour": " "}),
+        ("cron", {"hour": [1, 2]}),
+        ("cron", {"hour": 1.5}),
+        ("calendarinterval", {"days": -1}),
+        ("calendarinterval", {"days": "1"}),
+        ("calendarinterval", {"hour": 3}),
+        ("@daily", {}),
+        ("kron", {}),
+        ("and", {}),
+        (None, {}),
+        (5, {}),
+        (dt.timedelta(hours=1), {}),
+        (dt.date(2030, 1, 1), {}),
+        (CronTrigger(hour=3), {"jitter": 5}),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_schedule_is_said_in_the_readers_language(
+    trigger: object, fields: dict[str, Any]
+) -> None:
+    with pytest.raises(api.InvalidSchedule) as error:
+        api.preview(trigger, **fields)
+    assert BEGIN not in str(error.value)
+    assert BEGIN in shown(error.value)
 
 
 @hypothesis_settings(
