@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
+from django.db.models.signals import post_save, pre_save
 from django.utils.translation import gettext_lazy
 
 from jobstore.schedules import trigger_defaults  # noqa: F401 - before anybody's trigger is made
@@ -16,9 +17,11 @@ class JobStoreConfig(AppConfig):
 
     def ready(self) -> None:
         """Import the checks, which registers them, and prepare connections that are made later."""
-        from jobstore import forks
+        from jobstore import forks, models
         from jobstore.checks import access, configuration, declared_jobs  # noqa: F401
         from jobstore.database import timeouts
 
         connection_created.connect(timeouts.enable_keepalives)
         connection_created.connect(forks.note_connection)
+        pre_save.connect(models.renew_version, sender=models.DjangoJob)
+        post_save.connect(models.announce, sender=models.DjangoJob)

@@ -78,6 +78,10 @@ class StaleJob(Exception):
     """A job was changed since it was read, so that saving it would undo that. Read it again."""
 
 
+class StaleRun(Exception):
+    """A run went on since it was read, so that saving it would put it back. Read it again."""
+
+
 def first_version() -> int:
     """Return a version that no deleted job of the same id has had."""
     return time.time_ns() // 1000
@@ -531,6 +535,34 @@ class DjangoJobExecution(models.Model):
         text = gettext("%(run)s: job '%(job)s' (%(status)s)")
         return text % {"run": self.pk, "job": self.job_id, "status": self.get_status_display()}
 
+    def save(self, *args: Any, **options: Any) -> None:
+        """Save as Django does, unless that would put the run back to what it was before.
+
+        A run that is put back to "Requested" would run twice, and one that is put back to "Started
+        execution" would never end.
+
+        :raises StaleRun: if the run has begun, ended or been deleted since it was read.
+        """
+        fields = options.get("update_fields")
+        writes_status = (
+            "status" not in self.get_deferred_fields() if fields is None else ("status" in fields)
+        )
+        is_new = self._state.adding or options.get("force_insert")
+        if is_new or not writes_status or self.status not in self.UNFINISHED:
+            super().save(*args, **options)
+            return
+        using = options.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            row = DjangoJobExecution.objects.using(using).filter(pk=self.pk).select_for_update()
+            stored = row.values_list("status", flat=True).first()
+            if stored not in self.UNFINISHED[: self.UNFINISHED.index(self.status) + 1]:
+                now = "is gone" if stored is None else f"is {stored!r} by now"
+                raise StaleRun(
+                    f"Run {self.pk} {now}, so it cannot be saved as {self.status!r}. Read it "
+                    "again, or name the columns to save: update_fields=[...]."
+                )
+            super().save(*args, **(options | {"using": using}))
+
     def cancel(self, cancelled_by: str) -> bool:
         """Cancel a requested run; return whether no scheduler had started it.
 
@@ -678,6 +710,21 @@ class DeclarationProblem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
+
+
+def renew_version(sender: type[models.Model], instance: Any, raw: bool, **_more: Any) -> None:
+    """Give a job that a fixture brings a version that no claim under way has read.
+
+    Fixtures are saved without `DjangoJob.save`.
+    """
+    if raw:
+        instance.version = first_version()
+
+
+def announce(sender: type[models.Model], using: str, raw: bool, **_more: Any) -> None:
+    """Wake the scheduler for a job that a fixture has brought."""
+    if raw:
+        notify(using)
 
 
 def _stale(job_ids: list[str]) -> str:

@@ -1,12 +1,15 @@
-"""A job that was changed since it was read is not put back: its old time would run again."""
+"""What was changed since it was read is not put back: an old time would run again, or never end."""
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.core.management import call_command
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
 
-from jobstore.models import DjangoJob, DjangoJobExecution, StaleJob
+from jobstore.models import DjangoJob, DjangoJobExecution, StaleJob, StaleRun, database_now
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, eventually
 
@@ -101,6 +104,105 @@ def test_an_object_may_be_saved_again_and_again(job: DjangoJob) -> None:
         DjangoJob.objects.bulk_update([job], ["name"])
     stored = DjangoJob.objects.get()
     assert (stored.name, stored.version) == ("name 2", job.version)
+
+
+def test_a_fixture_puts_a_job_back_and_a_claim_notices(job: DjangoJob, tmp_path: Path) -> None:
+    fixture = tmp_path / "jobs.json"
+    call_command("dumpdata", "jobstore.djangojob", output=str(fixture))
+    before = DjangoJob.objects.get().version
+    with CaptureQueriesContext(connection) as statements:
+        call_command("loaddata", str(fixture), verbosity=0)
+    wakes = any("NOTIFY" in one["sql"] for one in statements)
+    assert wakes == (connection.vendor == "postgresql")
+    loaded = DjangoJob.objects.get()
+    assert (loaded.next_run_time, loaded.version > before) == (PAST, True)
+    claim_moves_it_on()
+    with pytest.raises(StaleJob):
+        loaded.save()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_a_fixture_brings_back_runs_at_once_but_no_time_twice(
+    start_scheduler: StartScheduler, tmp_path: Path
+) -> None:
+    scheduler = start_scheduler()
+    scheduler.add_job(
+        callables.note, "interval", hours=1, start_date=PAST, id="job", misfire_grace_time=None
+    )
+    # A fixture holds milliseconds, and most schedules whole seconds.
+    DjangoJob.objects.update(next_run_time=database_now("default").replace(microsecond=0))
+    fixture = tmp_path / "jobs.json"
+    scheduler.pause()
+    call_command("dumpdata", "jobstore.djangojob", output=str(fixture))
+    scheduler.resume()
+    eventually(lambda: DjangoJobExecution.objects.filter(finished__isnull=False).exists())
+    assert callables.calls == ["ran"]
+    call_command("loaddata", str(fixture), verbosity=0)
+    # It moves on, and what has run is not run again.
+    eventually(lambda: DjangoJob.objects.get().next_run_time > database_now("default"))
+    assert callables.calls == ["ran"]
+
+
+# --- Runs ----------------------------------------------------------------------------------------
+
+Run = DjangoJobExecution
+
+
+@pytest.fixture
+def run(job: DjangoJob) -> DjangoJobExecution:
+    """A run that runs, as somebody has read it."""
+    Run.objects.create(job=job, status=Run.RUNNING, run_time=PAST)
+    stored: DjangoJobExecution = Run.objects.get()
+    return stored
+
+
+@pytest.mark.parametrize("options", [{}, {"update_fields": ["status"]}], ids=str)
+@pytest.mark.parametrize(
+    ("read", "by_now"),
+    [
+        (Run.RUNNING, Run.SUCCESS),
+        (Run.RUNNING, Run.LOST),
+        (Run.REQUESTED, Run.RUNNING),
+        (Run.REQUESTED, Run.CANCELLED),
+    ],
+)
+def test_a_run_that_went_on_is_not_put_back(
+    run: DjangoJobExecution, read: str, by_now: str, options: dict[str, Any]
+) -> None:
+    run.status = read
+    Run.objects.update(status=by_now)
+    with pytest.raises(StaleRun, match=f"is '{by_now}' by now"):
+        run.save(**options)
+    assert Run.objects.get().status == by_now
+
+
+def test_a_run_that_was_deleted_does_not_come_back(run: DjangoJobExecution) -> None:
+    Run.objects.all().delete()
+    with pytest.raises(StaleRun, match="is gone"):
+        run.save()
+    assert not Run.objects.exists()
+
+
+def test_columns_that_say_nothing_of_the_status_are_saved(run: DjangoJobExecution) -> None:
+    Run.objects.update(status=Run.SUCCESS)
+    run.note = "seen"
+    run.save(update_fields=["note"])
+    part = Run.objects.only("result").get()
+    part.result = "5"
+    part.save()
+    stored = Run.objects.get()
+    assert (stored.status, stored.note, stored.result) == (Run.SUCCESS, "seen", "5")
+
+
+@pytest.mark.parametrize("status", Run.STATUSES[1:])
+def test_a_run_goes_on_by_saving_it(run: DjangoJobExecution, status: str) -> None:
+    Run.objects.update(status=Run.REQUESTED)
+    run.status = status
+    run.save()
+    assert Run.objects.get().status == status
+
+
+# --- With a scheduler ----------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
