@@ -6,6 +6,10 @@ from typing import Any
 from rich.console import Console
 
 from jobstore.management.jobs import output
+from jobstore.texts import one_line
+
+# Characters of a sentence that are printed.
+MAX_SENTENCE = 4_000
 
 
 @dataclasses.dataclass
@@ -27,7 +31,8 @@ class Context:
         if self.wants_json:
             self.json(value)
         else:
-            self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+            shown = one_line(sentence, MAX_SENTENCE)  # an id may hold a line break
+            self.console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     def json(self, value: Any) -> None:
         """Print a value as JSON."""

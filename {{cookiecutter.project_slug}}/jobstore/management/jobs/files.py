@@ -16,7 +16,7 @@ from jobstore.management.jobs.reading import InvalidFile, check_types, may_be_id
 from jobstore.models import DjangoJob
 from jobstore.schedules import written
 from jobstore.storage.masking import MASK
-from jobstore.texts import flattened
+from jobstore.texts import flattened, one_line
 
 HEAD = (
     "# Jobs, written by `manage.py jobs export`. What is not said of a job is as by default.\n"
@@ -264,7 +264,9 @@ def _named(job_id: str) -> Iterator[None]:
 
 def _print_plan(context: Context, plan: list[Step]) -> None:
     for job_id, action, lines in plan:
-        context.console.print(f"{action} {job_id}", style="bold", markup=False, highlight=False)
+        context.console.print(
+            f"{action} {one_line(job_id)}", style="bold", markup=False, highlight=False
+        )
         for line in lines:
             style = {"+": "green", "-": "red"}.get(line[0], "")
             context.console.print(f"  {line}", style=style, markup=False, highlight=False)

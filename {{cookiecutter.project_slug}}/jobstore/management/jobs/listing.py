@@ -9,7 +9,7 @@ from jobstore import api
 from jobstore.management.jobs import output
 from jobstore.management.jobs.context import Context
 from jobstore.models import DjangoJob, DjangoJobExecution
-from jobstore.texts import requester
+from jobstore.texts import one_line, requester
 from jobstore.util import get_django_internal_datetime
 
 Run = DjangoJobExecution
@@ -131,7 +131,7 @@ def next_times(context: Context) -> None:
             context.console.print(output.moment(time), highlight=False)
     else:
         context.console.print(
-            f"Job {job.pk} is {api.state_of(job)} and does not run.", markup=False
+            f"Job {one_line(job.pk)} is {api.state_of(job)} and does not run.", markup=False
         )
 
 

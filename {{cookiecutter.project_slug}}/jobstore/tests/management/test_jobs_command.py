@@ -438,6 +438,24 @@ def test_a_database_that_is_away_has_a_code_of_its_own(monkeypatch: pytest.Monke
     assert fails(4, "list") == "The database does not answer: gone"
 
 
+def test_an_id_begins_no_line_wherever_it_is_told(tmp_path: Path) -> None:
+    odd, file = "a\nb", tmp_path / "jobs.yaml"
+    lines = [
+        jobs("add", GREET, "--id", odd, "--every", "1h", "-a", "name=Bob"),
+        jobs("pause", odd),
+        jobs("pause", odd),
+        jobs("next", odd),
+        jobs("resume", odd),
+        jobs("run", odd),
+        jobs("cancel", str(Run.objects.get().pk)),
+    ]
+    file.write_text(jobs("export"))
+    api.retire(odd)
+    lines += [jobs("import", str(file), "--dry-run").partition("\n")[0] + "\n"]
+    for line in lines:
+        assert line.count("\n") == 1 and ("a\\nb" in line or line[0].isdecimal()), lines
+
+
 def test_texts_of_others_begin_no_lines() -> None:
     add("a\nb")
     api.pause("a\nb", "one\x1b[31m\ntwo")
