@@ -106,7 +106,7 @@ def close_what_is_open() -> list[str]:
 
 
 def _close(connection: BaseDatabaseWrapper) -> list[str]:
-    said = _open(connection)
+    said = _open(connection) + _zone(connection)
     if connection.execute_wrappers:
         said.append(
             f"A wrapper of statements was left on database {connection.alias!r}; it was removed."
@@ -131,6 +131,21 @@ def _open(connection: BaseDatabaseWrapper) -> list[str]:
     if connection.settings_dict["AUTOCOMMIT"] and _is_in_transaction(connection):
         return [f"BEGIN was left without an end on database {name}; it was rolled back."]
     return []
+
+
+def _zone(connection: Any) -> list[str]:
+    """Return a sentence if the session has another time zone, which PostgreSQL tells unasked.
+
+    It tells no other setting that matters here: search_path not before version 18.
+    """
+    raw = connection.connection
+    if connection.vendor != "postgresql" or raw is None or raw.closed:
+        return []
+    found, own = raw.info.parameter_status("TimeZone"), connection.timezone_name
+    if not found or found.lower() == own.lower():
+        return []
+    name = repr(connection.alias)
+    return [f"The time zone of the session on database {name} was left at {found}; it was undone."]
 
 
 def _is_in_transaction(connection: Any) -> bool:

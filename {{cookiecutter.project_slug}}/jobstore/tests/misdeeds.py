@@ -146,6 +146,7 @@ def leave_in_session(what: str) -> None:
         "setting": SETTINGS[connection.vendor][0],
         "table": "CREATE TEMPORARY TABLE left_behind (id INTEGER)",
         "lock": LOCKS[connection.vendor],
+        "zone": ZONES[connection.vendor],
     }
     with connection.cursor() as cursor:
         cursor.execute(statements[what])
@@ -163,6 +164,11 @@ def _rename(name: str) -> None:
     DjangoJob.all_objects.filter(pk="witness").update(name=name)
 
 
+ZONES = {
+    "postgresql": "SET TIME ZONE 'Asia/Tokyo'",
+    "mysql": "SET time_zone = '+09:00'",
+    "sqlite": "SELECT 0",
+}
 SETTINGS = {
     "postgresql": ("SET statement_timeout = 12345", "SHOW statement_timeout"),
     "mysql": ("SET SESSION max_join_size = 12345", "SELECT @@max_join_size"),

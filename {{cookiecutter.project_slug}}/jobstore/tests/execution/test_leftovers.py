@@ -47,18 +47,22 @@ SAID = {
     "language": "The language cy was left activated; no other run sees it.\n"
     "The time zone Asia/Tokyo was left activated; no other run sees it.",
 }
+if connection.vendor == "postgresql":  # which tells it with the reply
+    SAID["zone"] = (
+        "The time zone of the session on database 'default' was left at Asia/Tokyo; it was undone."
+    )
 if connection.vendor == "mysql":
     SAID["begin"] = ""  # undone, and known to the server alone
 
 
 @pytest.mark.parametrize(
     "what",
-    [*SAID, "setting", "table", "lock", "variable"],
+    sorted({*SAID, "setting", "table", "lock", "variable", "zone"}),
 )
 def test_the_next_job_finds_its_worker_as_it_was(
     run: Callable[..., DjangoJobExecution], what: str
 ) -> None:
-    in_session = what in ("begin", "setting", "table", "lock")
+    in_session = what in ("begin", "setting", "table", "lock", "zone")
     left = run(misdeeds.leave_in_session if in_session else misdeeds.leave, what)
     assert (left.status, left.note) == (Run.SUCCESS, SAID.get(what, ""))
     found = run(misdeeds.look)
