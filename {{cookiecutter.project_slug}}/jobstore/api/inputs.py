@@ -19,6 +19,8 @@ LARGEST_KEY = 2**63 - 1
 LONGEST_ID = 255
 # Characters of a text that is looked for: SQLite takes no longer ones.
 LONGEST_TEXT = 1000
+# Characters of a reason.
+LONGEST_REASON = 500
 
 
 def job_key(job: Any) -> str:
@@ -60,12 +62,16 @@ def several(given: Iterable[Any]) -> list[Any]:
 def reason_of(reason: Any) -> str:
     """Return why somebody pauses a job, as it is stored.
 
-    :raises InvalidOption: if it is not text.
+    :raises InvalidOption: if it is not text, or longer than the column.
     """
     if not isinstance(reason, str):
         text = _("A reason is text, not %(value)s.")
         raise InvalidOption(said(text, value=flattened(repr(reason), 80)))
-    return storable(reason.strip())[:500]
+    stored = storable(reason.strip())
+    if len(stored) > LONGEST_REASON:
+        text = _("A reason has at most %(longest)s characters, and this one has %(number)s.")
+        raise InvalidOption(said(text, longest=LONGEST_REASON, number=len(stored)))
+    return stored
 
 
 def switch(name: str, value: Any) -> bool:

@@ -255,6 +255,12 @@ def test_a_reason_is_text(reason: Any) -> None:
     refused(api.InvalidOption, "A reason is text", lambda: api.pause("job", reason))
 
 
+def test_a_reason_that_is_too_long_is_not_cut_in_silence() -> None:
+    text = "at most 500 characters, and this one has 501"
+    refused(api.InvalidOption, text, lambda: api.pause("job", "x" * 501))
+    assert api.pause("job", " " + "x" * 500)
+
+
 def test_a_reason_that_no_database_stores_is_kept_as_it_can_be() -> None:
     assert api.pause("job", "a\0b\ud800")
     assert DjangoJob.objects.get(pk="job").pause_reason == "a␀b\\ud800"
