@@ -96,7 +96,7 @@ def test_a_run_appears_without_reloading_and_disturbs_nobody(open_page: Open) ->
     assert executed(page) > before
     assert page.evaluate("window.isStillThere")
     assert page.evaluate("window.scrollY") == scrolled > 0
-    assert page.locator("#ov-charts details").get_attribute("open") is not None
+    assert page.locator("#ov-minutes details").get_attribute("open") is not None
     expect(link).to_be_focused()
 
 
@@ -165,7 +165,7 @@ def test_everything_is_there_without_javascript(open_page: Open) -> None:
     expect(page.locator("#ov-next")).to_contain_text("heartbeat")
     expect(page.locator(".jobstore-jobs svg[role=img]").first).to_be_visible()
     page.get_by_text("As a table").click()
-    expect(page.locator("#ov-charts table")).to_be_visible()
+    expect(page.locator("#ov-minutes table")).to_be_visible()
     page.get_by_role("link", name="Reload").click()
     expect(page).to_have_url(f"{page.url.split('/admin')[0]}{OVERVIEW}")
 
@@ -199,3 +199,29 @@ def test_an_attribute_alone_has_a_part_of_any_page_refreshed(open_page: Open) ->
     page.goto("/plain/")
     expect(page.locator("#part")).not_to_have_text("1", timeout=10_000)
     expect(page.locator("#other")).to_have_text("1")
+
+
+def test_what_had_no_place_in_an_answer_is_asked_for_first_at_the_next_look(open_page: Open) -> None:
+    page = open_page()
+    script = page.locator("script[src*='/refresh.']").evaluate("element => element.outerHTML")
+    asked: list[list[str]] = []
+
+    def answer(route: Route) -> None:
+        if not route.request.headers.get("jobstore-refresh"):
+            parts = "".join(
+                f'<p id="{name}" data-refresh="{every}"></p>'
+                for name, every in (("a", 2), ("b", 2), ("c", 4), ("d", 4))
+            )
+            headers = {"content-security-policy": STRICT}
+            route.fulfill(body=f"<!DOCTYPE html>{parts}{script}", content_type="text/html", headers=headers)
+            return
+        shown = route.request.headers["if-none-match"].strip('"')
+        asked.append([one.partition("=")[0] for one in shown.split()])
+        # All four are due together at the second look, of which two have place.
+        left = {"jobstore-left": "c d"} if len(asked) == 2 else {}
+        route.fulfill(status=304, headers=left)
+
+    page.route("**/plain/", answer)
+    page.goto("/plain/")
+    page.wait_for_timeout(1000 * 4 * LOOK)
+    assert sorted(asked[1]) == ["a", "b", "c", "d"] and asked[2][:2] == ["c", "d"], asked

@@ -1,7 +1,8 @@
 """Template tags of the admin's pages: fragments that are refreshed, and the overview."""
 
+import functools
 import re
-from typing import Any
+from typing import Any, cast
 
 from django import template
 from django.contrib import admin
@@ -12,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from jobstore.admin.dashboard.entry import Overview
 from jobstore.admin.dashboard.page import Page
-from jobstore.admin.refresh import Refresh, version_of
+from jobstore.admin.refresh import Fragment, Refresh, version_of
 
 register = template.Library()
 
@@ -32,12 +33,19 @@ class FragmentNode(template.Node):
         self.nodelist = nodelist
 
     def render(self, context: template.Context) -> SafeString:
-        """Render the element; empty if the answer to a request for fragments does not need it."""
+        """Render the element; of a request for fragments, only tell how, and return nothing."""
         name = str(self._name.resolve(context))
         request = context.get("request")
         refresh = Refresh.of(request) if request is not None else None
-        if refresh is not None and not refresh.wants(name):
-            return SafeString("")
+        if refresh is None:
+            return SafeString(self._made(name, context).html)
+        if refresh.wants(name):
+            # Of its own: the page is through before fragments are made, and loops have gone on.
+            kept = context.new(cast("dict[str, Any]", context.flatten()))
+            refresh.offer(name, functools.partial(self._made, name, kept))
+        return SafeString("")
+
+    def _made(self, name: str, context: template.Context) -> Fragment:
         options = {key: value.resolve(context) for key, value in self._options.items()}
         content = SafeString(BETWEEN_TAGS.sub("\n", self.nodelist.render(context)))
         tag, every = options.get("tag", "div"), options.get("every", 2)
@@ -49,9 +57,7 @@ class FragmentNode(template.Node):
             '<{} id="{}" class="{}"{} data-version="{}"{}>{}</{}>',
             *(tag, name, options.get("class", ""), often, version, hidden, content, tag),
         )
-        if refresh is not None:
-            refresh.add(name, version, html, str(tag))
-        return html
+        return Fragment(version, html, str(tag))
 
 
 @register.tag

@@ -1,12 +1,15 @@
 """The charts of the last hour: runs and start delay, a bar for each minute."""
 
+import functools
 import math
 from collections.abc import Sequence
 
+from django.utils import timezone
 from django.utils.formats import date_format, number_format
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from jobstore.admin.dashboard import svg
 from jobstore.admin.dashboard.queries import Minute
@@ -77,19 +80,23 @@ def times(minutes: Sequence[Minute]) -> list[str]:
     return [date_format(local(one.at), "H:i") for one in minutes[::step]]
 
 
-def table(minutes: Sequence[Minute]) -> list[tuple[str, int, int, str, str]]:
-    """Return the minutes in which something was scheduled, the last first, as text."""
-    return [
-        (
-            date_format(local(one.at), "H:i"),
-            one.good,
-            one.bad,
-            seconds(one.delay),
-            seconds(one.longest_delay),
-        )
-        for one in reversed(minutes)
-        if one.good or one.bad
-    ]
+def table(minutes: Sequence[Minute]) -> list[SafeString]:
+    """Return a row for each minute in which something was scheduled, the last first."""
+    said_in = get_language(), timezone.get_current_timezone_name()
+    return [_row(one, *said_in) for one in reversed(minutes) if one.good or one.bad]
+
+
+@functools.lru_cache(maxsize=1000)
+def _row(one: Minute, _language: str, _zone: str) -> SafeString:
+    """Return the figures of a minute as a row. They are kept: only the last minutes change."""
+    return format_html(
+        '<tr><th scope="row">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>',
+        date_format(local(one.at), "H:i"),
+        number_format(one.good),
+        number_format(one.bad),
+        seconds(one.delay),
+        seconds(one.longest_delay),
+    )
 
 
 def nice(most: float) -> float:

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, pgettext
 
@@ -147,7 +148,6 @@ class Page:
             "bar": self._bar(row, elapsed),
             "progress": how_far(row, self.now),
             "is_over": bool(row.usual) and elapsed > 2 * row.usual and elapsed > 1,
-            "process": row.instance or "",
             "requested_by": requester(row.requested_by),
         }
 
@@ -228,7 +228,7 @@ class Page:
 
     @functools.cached_property
     def charts(self) -> dict[str, Any]:
-        """The charts of the last hour, and their figures as a table."""
+        """The charts of the last hour."""
         minutes = self._history_of_day[0].minutes
         runs, runs_top = charts.runs_chart(minutes)
         delay, delay_top = charts.delay_chart(minutes)
@@ -238,8 +238,11 @@ class Page:
             "delay": delay,
             "delay_top": delay_top,
             "times": charts.times(minutes),
-            "table": charts.table(minutes),
         }
+
+    def minutes(self) -> list[SafeString]:
+        """Return the figures of the charts as rows of a table."""
+        return charts.table(self._history_of_day[0].minutes)
 
     # --- Each job -------------------------------------------------------------------------------
 
@@ -289,21 +292,20 @@ class Page:
     def _slots(self) -> dict[str, dict[tuple[int, str], int]]:
         return queries.slots(self._using, [job.pk for job in self._jobs.values()], self.now)
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """Return a row for each place of the table, those without a job as well."""
-        places = self._wanted if self._refresh else range(queries.JOBS_PER_PAGE)
-        return [self._row(place, self._jobs.get(place)) for place in places]
+    def places(self) -> list["Place"]:
+        """Return the places of the table, those without a job as well."""
+        return [Place(self, number) for number in self._wanted]
 
-    def _row(self, place: int, job: DjangoJob | None) -> dict[str, Any]:
+    def row(self, place: int) -> dict[str, Any]:
+        """Return what is at a place of the table; empty if no job is there."""
+        job = self._jobs.get(place)
         if job is None:
-            return {"id": f"ov-job-{place}", "is_empty": True}
+            return {}
         counts = self._slots.get(job.pk, {})
         planned, is_whole = planned_slots(job, as_aware(self.now))
         found = strips.totals(counts)
         state = api.state_of(job)
         return {
-            "id": f"ov-job-{place}",
-            "is_empty": False,
             "job": link(self._page(DjangoJob, job.pk), job.pk),
             "schedule": in_words(job.trigger),
             "strip": strips.strip(job.pk, counts, planned, as_aware(self.now), is_whole=is_whole),
@@ -364,6 +366,25 @@ class Page:
         if left < 60:
             return _("in < 1 min")
         return _("in %(length)s") % {"length": rough_length(left // 60 * 60)}
+
+
+class Place:
+    """One place of the table of jobs, which is read only if the answer has place for it."""
+
+    def __init__(self, page: Page, number: int) -> None:
+        """Take its number on the page, from 0 on."""
+        self.id = f"ov-job-{number}"
+        self._page, self._number = page, number
+
+    @functools.cached_property
+    def row(self) -> dict[str, Any]:
+        """What is shown there; empty if no job is there."""
+        return self._page.row(self._number)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job is there."""
+        return not self.row
 
 
 def _precise(length: float) -> str:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -11,49 +11,89 @@ from django.db.models import QuerySet
 
 from jobstore.util import get_django_internal_datetime
 
-# Stand for times until the statement is asked. Nothing else has these.
-PLACES = tuple(
-    dt.datetime(1971, 1, 1, 0, 0, second, 123_456, tzinfo=dt.UTC) for second in range(1, 5)
-)
+# Texts or times that differ each time a statement is asked.
+Given = str | dt.datetime
 
 
 def rows(
     compose: Callable[..., QuerySet[Any]],
     using: str,
-    *times: dt.datetime,
-    is_kept: bool,
+    *given: Given,
+    is_kept: bool = True,
+    is_converted: bool = False,
     **options: Any,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement as the database's driver gives them.
+    """Return the rows of a statement.
 
-    :param compose: returns the statement for an alias, for times, and for options.
-    :param times: as Django stores them.
-    :param is_kept: whether it is composed again only for another alias or other options, which have
-        to be hashable and to mean the same each time.
+    :param compose: returns the statement for an alias, for what is given, and for options. It must
+        not look at what is given, which is something else when the statement is composed.
+    :param given: texts, and times as Django stores them.
+    :param is_kept: whether it is composed again only for another alias, another number of what is
+        given, or other options, which have to be hashable and to mean the same each time.
+    :param is_converted: whether Django converts the values; else they are as the driver gives them.
     """
     composed = _composed if is_kept else _composed.__wrapped__
-    sql, parameters = composed(compose, using, len(times), settings.USE_TZ, **options)
+    kinds = tuple(isinstance(one, dt.datetime) for one in given)
+    sql, parameters, columns = composed(compose, using, kinds, settings.USE_TZ, **options)
     connection = connections[using]
-    stored = [connection.ops.adapt_datetimefield_value(time) for time in times]
-    given = [stored[one.number] if isinstance(one, _Place) else one for one in parameters]
+    stored = [
+        connection.ops.adapt_datetimefield_value(one) if isinstance(one, dt.datetime) else one
+        for one in given
+    ]
+    values = [stored[one.number] if isinstance(one, _Place) else one for one in parameters]
     with connection.cursor() as cursor:
-        cursor.execute(sql, given)
-        return list(cursor.fetchall())
+        cursor.execute(sql, values)
+        found = list(cursor.fetchall())
+    return _converted(found, columns, connection) if is_converted else found
 
 
 class _Place:
-    """Where a parameter is one of the times."""
+    """Where a parameter is one of what is given."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
-@functools.lru_cache(maxsize=100)
+@functools.lru_cache(maxsize=200)
 def _composed(
-    compose: Callable[..., QuerySet[Any]], using: str, number: int, _use_tz: bool, **options: Any
-) -> tuple[str, tuple[Any, ...]]:
-    places = [get_django_internal_datetime(place) for place in PLACES[:number]]
-    ops = connections[using].ops
-    known = {ops.adapt_datetimefield_value(place): _Place(n) for n, place in enumerate(places)}
-    sql, parameters = compose(using, *places, **options).query.get_compiler(using).as_sql()
-    return sql, tuple(known.get(one, one) for one in parameters)
+    compose: Callable[..., QuerySet[Any]],
+    using: str,
+    kinds: tuple[bool, ...],
+    _use_tz: bool,
+    **options: Any,
+) -> tuple[str, tuple[Any, ...], tuple[Any, ...]]:
+    """Compose it with stand-ins, which nothing else has, for what is given."""
+    begin = dt.datetime(1971, 1, 1, 0, 0, 0, 123_456, tzinfo=dt.UTC)
+    stand_ins: list[Given] = [
+        get_django_internal_datetime(begin + dt.timedelta(minutes=number))
+        if is_time
+        else f"jobstore: text {number}"
+        for number, is_time in enumerate(kinds)
+    ]
+    adapt = connections[using].ops.adapt_datetimefield_value
+    known = {
+        adapt(one) if isinstance(one, dt.datetime) else one: _Place(number)
+        for number, one in enumerate(stand_ins)
+    }
+    compiler = compose(using, *stand_ins, **options).query.get_compiler(using)
+    sql, parameters = compiler.as_sql()
+    columns = tuple(expression for expression, *_ in compiler.select)
+    return sql, tuple(known.get(one, one) for one in parameters), columns
+
+
+def _converted(
+    found: Sequence[tuple[Any, ...]], columns: Sequence[Any], connection: Any
+) -> list[tuple[Any, ...]]:
+    """Convert values as Django does when it reads rows."""
+    converters = [
+        connection.ops.get_db_converters(column) + column.get_db_converters(connection)
+        for column in columns
+    ]
+    converted = []
+    for row in found:
+        values = list(row)
+        for position, functions in enumerate(converters):
+            for function in functions:
+                values[position] = function(values[position], columns[position], connection)
+        converted.append(tuple(values))
+    return converted

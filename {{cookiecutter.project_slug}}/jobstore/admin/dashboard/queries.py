@@ -22,6 +22,7 @@ from django.db.models import (
     Func,
     IntegerField,
     Max,
+    Model,
     OuterRef,
     Q,
     Subquery,
@@ -58,6 +59,28 @@ LATE = dt.timedelta(seconds=LATE_SECONDS)
 MAX_SCHEDULERS, MAX_RUNNING, MAX_NEXT, JOBS_PER_PAGE = 10, 8, 8, 50
 # Runs that the usual duration of a job is computed from.
 USUAL_RUNS = 20
+BEFORE_ALL = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def _columns(model: type[Model], *names: str) -> tuple[str, ...]:
+    """Return columns in the order in which `from_db` takes them."""
+    fields = [field.attname for field in model._meta.concrete_fields]
+    return tuple(sorted(names, key=fields.index))
+
+
+# The columns of the lists, which are read into objects that have no others.
+PROCESS = _columns(
+    SchedulerInstance,
+    *("id", "host", "pid", "version", "role", "started_at", "heartbeat_at"),
+    *("problem", "saturated"),
+)
+LEASE = ("holder", "acquired_at", "expires_at")
+RUNNING = _columns(
+    Run,
+    *("id", "job_id", "status", "run_time", "started_at", "claimed_at", "requested_by"),
+    *("progress_done", "progress_total", "progress_text"),
+)
+NEXT = _columns(DjangoJob, "id", "next_run_time", "trigger", "executor")
 
 
 class Clock(Func):
@@ -182,13 +205,12 @@ def _totals(using: str, *, visible: api.Visible) -> Any:
 
 def schedulers(using: str, now: dt.datetime) -> Schedulers:
     """Return the processes and who holds the lease. One statement, two if no process is known."""
+    found = prepared.rows(_schedulers, using, is_converted=True)
+    number = len(PROCESS)
+    rows: list[Any] = [SchedulerInstance.from_db(using, PROCESS, one[:number]) for one in found]
     leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
-    names = ("holder", "acquired_at", "expires_at")
-    processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
-    lease: dict[str, Any] = {f"lease_{name}": Subquery(leases.values(name)[:1]) for name in names}
-    rows: list[Any] = list(processes.annotate(**lease).order_by("-heartbeat_at")[:MAX_SCHEDULERS])
-    values = [getattr(rows[0], name) for name in lease] if rows else None
-    holder, acquired_at, expires_at = values or leases.values_list(*names).first() or (None,) * 3
+    values = found[0][number:] if found else leases.values_list(*LEASE).first()
+    holder, acquired_at, expires_at = values or (None,) * 3
     if holder is None or expires_at is None or expires_at <= now:
         holder = acquired_at = None
     rows.sort(key=lambda row: (row.pk != holder, row.started_at))
@@ -197,47 +219,66 @@ def schedulers(using: str, now: dt.datetime) -> Schedulers:
     return Schedulers(rows, known, acquired_at)
 
 
+def _schedulers(using: str) -> Any:
+    leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
+    lease: dict[str, Any] = {f"lease_{name}": Subquery(leases.values(name)[:1]) for name in LEASE}
+    processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
+    rows = processes.annotate(**lease).order_by("-heartbeat_at").values_list(*PROCESS, *lease)
+    return rows[:MAX_SCHEDULERS]
+
+
 def running(using: str, visible: api.Visible) -> tuple[list[Any], int]:
     """Return the running runs, the longest first, and how many there are in all.
 
     Each has `since`, and `usual`: the median of its job's last successful runs in seconds, or None.
     Two statements.
     """
-    of_job = Run.objects.using(using).filter(job=OuterRef("job")).order_by("-run_time")
-    runs = Run.objects.using(using).filter(visible.q(), status=Run.RUNNING)
-    rows: list[Any] = list(
-        runs.select_related("instance")
-        .only(
-            *("job_id", "status", "run_time", "started_at", "claimed_at", "attempt"),
-            *("progress_done", "progress_total", "progress_text"),
-            *("requested_by", "instance__host", "instance__pid"),
-        )
-        .annotate(
-            since=Coalesce("started_at", "claimed_at", "run_time"),
-            recent_since=Subquery(of_job.values("run_time")[USUAL_RUNS - 1 : USUAL_RUNS]),
-            number=Window(Count("pk")),
-        )
-        .order_by("since", "pk")[:MAX_RUNNING]
-    )
-    recent = [
-        Q(job=row.job_id, run_time__gte=row.recent_since) if row.recent_since else Q(job=row.job_id)
-        for row in rows
-    ]
+    found = _asked(_running, using, visible, converted=True)
+    rows: list[Any] = []
+    recent: list[prepared.Given] = []
+    for *values, since, recent_since, _number in found:
+        row: Any = Run.from_db(using, RUNNING, values)
+        row.since = since
+        rows.append(row)
+        recent += [row.job_id, recent_since or get_django_internal_datetime(BEFORE_ALL)]
     lengths = collections.defaultdict(list)
     if recent:
-        ended = Run.objects.using(using).filter(functools.reduce(operator.or_, recent)).order_by()
-        for job_id, status, duration in ended.values_list("job", "status", "duration"):
+        for job_id, status, duration in prepared.rows(_recent, using, *recent):
             if status == Run.SUCCESS and duration is not None:
                 lengths[job_id].append(float(duration))
     for row in rows:
         row.usual = statistics.median(lengths[row.job_id]) if lengths[row.job_id] else None
-    return rows, rows[0].number if rows else 0
+    return rows, found[0][-1] if found else 0
+
+
+def _running(using: str, *, visible: api.Visible) -> Any:
+    of_job = Run.objects.using(using).filter(job=OuterRef("job")).order_by("-run_time")
+    runs = Run.objects.using(using).filter(visible.q(), status=Run.RUNNING)
+    rows = runs.annotate(
+        since=Coalesce("started_at", "claimed_at", "run_time"),
+        recent_since=Subquery(of_job.values("run_time")[USUAL_RUNS - 1 : USUAL_RUNS]),
+        number=Window(Count("pk")),
+    ).values_list(*RUNNING, "since", "recent_since", "number")
+    return rows.order_by("since", "pk")[:MAX_RUNNING]
+
+
+def _recent(using: str, *given: Any) -> Any:
+    """Compose what asks for the runs of some jobs, each followed by a time, since that time."""
+    of_each = zip(given[::2], given[1::2], strict=True)
+    wanted = [Q(job=job_id, run_time__gte=since) for job_id, since in of_each]
+    ended = Run.objects.using(using).filter(functools.reduce(operator.or_, wanted)).order_by()
+    return ended.values_list("job", "status", "duration")
 
 
 def next_jobs(using: str, visible: api.Visible) -> list[DjangoJob]:
     """Return the jobs that run next, overdue ones first. One statement."""
+    found = _asked(_next_jobs, using, visible, converted=True)
+    return [DjangoJob.from_db(using, NEXT, values) for values in found]
+
+
+def _next_jobs(using: str, *, visible: api.Visible) -> Any:
     jobs = waiting_jobs(using).filter(visible.q("pk")).order_by("next_run_time", "pk")
-    return list(jobs.only("next_run_time", "trigger", "executor")[:MAX_NEXT])
+    return jobs.values_list(*NEXT)[:MAX_NEXT]
 
 
 def history(using: str, now: dt.datetime, visible: api.Visible) -> History:
@@ -293,10 +334,13 @@ def _history(
 
 
 def _asked(
-    compose: Any, using: str, visible: api.Visible, *times: dt.datetime
+    compose: Any, using: str, visible: api.Visible, *times: dt.datetime, converted: bool = False
 ) -> list[tuple[Any, ...]]:
     """Return the rows of a statement, which is composed anew for users who may not see all jobs."""
-    return prepared.rows(compose, using, *times, is_kept=visible.is_everything, visible=visible)
+    kept = visible.is_everything
+    return prepared.rows(
+        compose, using, *times, is_kept=kept, is_converted=converted, visible=visible
+    )
 
 
 def jobs_page(using: str, first: int, end: int, visible: api.Visible) -> list[DjangoJob]:
@@ -312,19 +356,23 @@ def slots(
     current = int(as_aware(now).timestamp()) // SLOT_SECONDS
     start = dt.datetime.fromtimestamp((current - SLOTS + 1) * SLOT_SECONDS, dt.UTC)
     since = get_django_internal_datetime(start)
+    if job_ids:
+        for job_id, status, slot, number in prepared.rows(_slots, using, since, *job_ids):
+            # MySQL's sums are decimal numbers.
+            found[job_id][current - SLOTS + 1 + slot, status] = int(number)
+    return found
+
+
+def _slots(using: str, since: dt.datetime, *job_ids: str) -> Any:
     slot = Floor(SecondsBetween("run_time", Value(since, DateTimeField())) / float(SLOT_SECONDS))
-    rows = (
+    return (
         Run.objects.using(using)
         .filter(job__in=job_ids, run_time__gte=since)
         .order_by()
         .values("job", "status", slot=Cast(slot, IntegerField()))
         .annotate(number=Sum("times"))
+        .values_list("job", "status", "slot", "number")
     )
-    if job_ids:
-        for row in rows:
-            number = current - SLOTS + 1 + row["slot"]
-            found[row["job"]][number, row["status"]] = row["number"]
-    return found
 
 
 def _minute(at: dt.datetime, rows: Iterable[dict[str, Any]]) -> Minute:

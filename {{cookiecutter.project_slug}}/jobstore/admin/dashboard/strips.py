@@ -60,7 +60,8 @@ def strip(
     shapes: dict[str, list[str]] = collections.defaultdict(list)
     ran: dict[int, int] = collections.Counter()
     wrong: dict[int, list[str]] = collections.defaultdict(list)
-    for (slot, status), number in counts.items():
+    # In order, since databases group in any: what is drawn otherwise would be sent as changed.
+    for (slot, status), number in sorted(counts.items()):
         if status in MARKS:
             wrong[slot].append(status)
         if status in (Run.SUCCESS, Run.ERROR, Run.LOST):

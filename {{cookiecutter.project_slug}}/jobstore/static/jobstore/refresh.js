@@ -87,6 +87,8 @@
     if (answer.status !== 304 && !answer.ok) throw new Error(answer.status);
     if (answer.status !== 304) show(await answer.text(), some);
     changed = clock();
+    // What had no place in the answer waits on, and is asked for first.
+    return (answer.headers.get("Jobstore-Left") || "").split(" ");
   };
 
   const look = async () => {
@@ -102,8 +104,8 @@
     }
     try {
       for (const [address, some] of groups) {
-        await ask(address, some);
-        some.forEach((one) => asked.set(one.id, now));
+        const left = await ask(address, some);
+        some.forEach((one) => left.includes(one.id) || asked.set(one.id, now));
       }
       failures = 0;
     } catch {

@@ -17,6 +17,7 @@ from pytest_django.fixtures import Settings
 
 from jobstore import api
 from jobstore.admin.dashboard import charts, planned, queries, strips
+from jobstore.admin.dashboard.page import Page
 from jobstore.admin.dashboard.queries import Minute
 from jobstore.admin.refresh import MAX_BYTES
 from jobstore.api import building
@@ -148,6 +149,19 @@ def test_a_statement_that_is_composed_once_is_asked_with_the_times_of_each_look(
     ]
     places = [[minute.good for minute in one.minutes].index(1) for one in (found[0], found[2])]
     assert places[0] - places[1] == 30
+
+
+def test_a_statement_that_is_composed_once_is_asked_for_the_jobs_of_each_look() -> None:
+    now = database_now("default")
+    for job, duration in (("quick", 1), ("slow", 100)):
+        store(job)
+        ran(job, ago=60, duration=duration)
+    for job, usual in (("quick", 1), ("slow", 100), ("quick", 1)):
+        Run.objects.filter(status=Run.RUNNING).delete()
+        ran(job, Run.RUNNING, ago=1)
+        [row], number = queries.running("default", api.Visible())
+        assert (row.job_id, row.usual, number) == (job, usual, 1)
+        assert set(queries.slots("default", [job], now)) == {job}
 
 
 def test_a_cron_trigger_is_asked_once_for_each_half_hour_at_most(
@@ -546,7 +560,6 @@ def test_nothing_is_answered_if_nothing_changed(admin_client: Client) -> None:
     store()
     hold_lease()
     known = versions(page(admin_client, OVERVIEW))
-    known = {name: version for name, version in known.items() if name != "ov-charts"}
     answer = refresh(admin_client, known)
     assert (answer.status_code, answer.content) == (304, b"")
 
@@ -555,7 +568,6 @@ def test_only_what_changed_is_answered(admin_client: Client) -> None:
     store()
     hold_lease()
     known = versions(page(admin_client, OVERVIEW))
-    del known["ov-charts"]
     ran("job", Run.RUNNING)
     answer = refresh(admin_client, known)
     changed = versions(answer.content.decode())
@@ -572,26 +584,96 @@ def test_only_what_was_asked_for_is_answered(admin_client: Client) -> None:
     assert answer["Jobstore-Refresh"] == "fragments"
 
 
-def test_one_answer_is_ten_kilobytes_at_most_and_the_rest_comes_with_the_next(
-    admin_client: Client,
-) -> None:
+def busy_page(client: Client) -> dict[str, str]:
+    """Return the fragments of a page that is full, all of them unknown to the browser."""
     for position in range(queries.JOBS_PER_PAGE):
         store(f"job-{position:02}", trigger=CronTrigger(minute="*/5"))
         for ago in range(0, 86_000, 5_000):
             ran(f"job-{position:02}", Run.ERROR, ago=ago)
-    known = dict.fromkeys(versions(page(admin_client, OVERVIEW)), "old")
-    seen: set[str] = set()
-    for _ in range(50):
-        answer = refresh(admin_client, known)
-        if answer.status_code == 304:
-            break
+    for ago in range(0, 3600, 60):
+        ran("job-00", ago=ago, duration=1)
+        ran("job-00", Run.LOST, ago=ago + 1)
+    return dict.fromkeys(versions(page(client, OVERVIEW)), "old")
+
+
+def test_one_answer_is_ten_kilobytes_at_most_and_the_rest_comes_with_the_next(
+    admin_client: Client,
+) -> None:
+    known = busy_page(admin_client)
+    waiting = list(known)
+    looks = []
+    while waiting:
+        answer = refresh(admin_client, {name: known[name] for name in waiting})
         assert len(answer.content) <= MAX_BYTES
-        changed = versions(answer.content.decode())
-        seen |= set(changed)
-        known |= changed
-        if seen == set(known):
-            break
-    assert seen == set(known)
+        looks.append(set(versions(answer.content.decode())))
+        # Nothing is asked for twice: each answer names what had no place in it.
+        waiting = answer.get("Jobstore-Left", "").split()
+    assert set.union(*looks) == set(known)
+    assert sum(map(len, looks)) == len(known)
+
+
+def test_what_was_asked_for_first_is_answered_first(admin_client: Client) -> None:
+    known = busy_page(admin_client)
+    names = sorted(known, reverse=True)
+    answer = refresh(admin_client, {name: known[name] for name in names})
+    sent = list(versions(answer.content.decode()))
+    assert 0 < len(sent) < len(names)
+    assert sent == names[: len(sent)]
+    assert answer["Jobstore-Left"].split() == names[len(sent) :]
+
+
+def test_what_has_no_place_is_not_made(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = busy_page(admin_client)
+    made = []
+    original = Page.row
+
+    def count(self: Page, place: int) -> Any:
+        made.append(place)
+        return original(self, place)
+
+    monkeypatch.setattr(Page, "row", count)
+    answer = refresh(admin_client, {name: known[name] for name in known if "job" in name})
+    # The last one is made to see that it does not fit.
+    assert len(made) == len(versions(answer.content.decode())) + 1 < queries.JOBS_PER_PAGE
+
+
+def test_the_charts_and_their_table_fit_beside_others(admin_client: Client) -> None:
+    busy_page(admin_client)
+    for name in ("ov-charts", "ov-minutes"):
+        assert len(refresh(admin_client, {name: "old"}).content) < 0.75 * MAX_BYTES
+
+
+def test_a_change_of_rights_is_sent_like_any_other(
+    admin_client: Client, staff: NewClient, settings: Settings
+) -> None:
+    settings.JOB_ACCESS = "jobstore.tests.admin.test_overview.hides_secret_from_others"
+    hold_lease()
+    for job in ("a-secret", "open"):
+        store(job)
+        ran(job, Run.RUNNING)
+    known = versions(page(admin_client, OVERVIEW))
+    assert refresh(admin_client, known).status_code == 304
+    # Somebody else in the same browser, which shows what the first one saw.
+    text = refresh(staff(*VIEW), known).content.decode()
+    assert {"ov-running", "ov-next", "ov-job-0", "ov-job-1", "ov-paging"} <= set(versions(text))
+    assert "secret" not in text
+    assert fragment(text, "ov-job-0").startswith("open")
+    assert 'id="ov-job-1" class="" data-refresh="10"' in text
+
+
+def hides_secret_from_others(user: Any, verb: str, job: DjangoJob) -> bool:
+    return user.is_superuser or "secret" not in str(job.pk)
+
+
+def test_the_same_runs_are_drawn_the_same_in_whichever_order_the_database_groups_them() -> None:
+    now = dt.datetime(2026, 3, 1, 12, 10, tzinfo=dt.UTC)
+    current = strips.slot_of(now)
+    kinds = (Run.SUCCESS, Run.ERROR, Run.MISSED)
+    counts = {(current - ago, kind): 1 for ago in range(20) for kind in kinds[: 1 + ago % 3]}
+    backwards = dict(reversed(counts.items()))
+    assert strips.strip("job", counts, [], now) == strips.strip("job", backwards, [], now)
 
 
 def test_rows_are_answered_inside_of_a_table(admin_client: Client) -> None:
