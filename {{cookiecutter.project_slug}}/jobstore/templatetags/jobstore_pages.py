@@ -1,4 +1,4 @@
-"""Template tags of the admin's pages: fragments that are refreshed, and the overview."""
+"""Template tags of the admin's pages: refreshed fragments, the overview, fields of schedules."""
 
 import functools
 import re
@@ -14,8 +14,10 @@ from django.utils.safestring import SafeString
 from jobstore.admin.dashboard.entry import Overview
 from jobstore.admin.dashboard.page import Page
 from jobstore.admin.refresh import Fragment, Refresh, version_of
+from jobstore.admin.schedule_rows import schedule_row
 
 register = template.Library()
+register.filter(schedule_row)
 
 # What a template is indented with, which is half of what Django's own would send.
 BETWEEN_TAGS = re.compile(r"(?<=>)\s*\n\s*(?=<)")

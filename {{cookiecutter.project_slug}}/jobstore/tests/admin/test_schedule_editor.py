@@ -10,12 +10,15 @@ from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.contrib.admin.models import LogEntry
+from django.template.loader import render_to_string
 from django.test import Client
+from django.utils.translation import override
 from pytest_django.fixtures import Settings
 
 from jobstore import api
 from jobstore.admin.schedule_fields import fields_of
 from jobstore.admin.schedule_form import ScheduleForm
+from jobstore.admin.schedule_rows import TEMPLATE, schedule_row
 from jobstore.models import AuditEntry, DjangoJob
 from jobstore.registry import crontab
 from jobstore.storage import replacement, serializer
@@ -435,6 +438,20 @@ def test_a_job_that_is_retired_meanwhile_is_said_to_be(admin_client: Client) -> 
     form = filled(admin_client) | EVERY_TWO_HOURS
     api.retire("job")
     assert admin_client.post(PAGE, form).status_code == 404
+
+
+def test_a_field_is_shown_as_it_is_whatever_was_shown_of_it_before() -> None:
+    cron = CronTrigger(hour=3, jitter=5, end_date="2090-01-01", timezone="UTC")
+    triggers = (cron, IntervalTrigger(hours=2, timezone="Europe/Berlin"), OrTrigger([cron]), None)
+    filled_in = {"kind": "cron", "hour": "4", "timezone": "Asia/Tokyo"}
+    wrong = {"kind": "date", "crontab": "None", "timezone": "UTC"}
+    for language in ("en", "de"):
+        for data in (None, filled_in, wrong, {}):
+            for trigger in triggers:
+                with override(language):
+                    form = ScheduleForm(data, trigger=trigger)
+                    for field in form:
+                        assert schedule_row(field) == render_to_string(TEMPLATE, {"field": field})
 
 
 def test_the_page_has_no_script_or_style_of_its_own(admin_client: Client) -> None:
