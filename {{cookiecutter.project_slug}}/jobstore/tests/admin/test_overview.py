@@ -276,7 +276,7 @@ def test_counts_are_those_of_the_last_day(admin_client: Client) -> None:
 def test_a_run_that_began_late_counts_at_once(admin_client: Client) -> None:
     store()
     claimed = {"claimed_at": database_now("default") - dt.timedelta(seconds=30)}
-    wanted = ran("job", Run.RUNNING, ago=50, **claimed)
+    wanted = ran("job", Run.RUNNING, ago=50.5, **claimed)
     ran("job", Run.RUNNING, ago=31, **claimed)
     ran("job", Run.MISSED, ago=51, **claimed)
     text = page(admin_client, OVERVIEW).replace("&amp;", "&")
