@@ -265,7 +265,7 @@ def test_a_loop_that_only_beats_still_starts_a_job_on_time(
     idle: SchedulerProcess, settings: Settings
 ) -> None:
     settings.SCHEDULER_LEASE_SECONDS = 120.0
-    time.sleep(0.5)
+    eventually(lambda: idle.elector._trusted_until > time.monotonic() + 60)
     settings.SCHEDULER_RENEW_SECONDS = 30.0  # so that the last renewal knows nothing of the job
     time.sleep(0.5)
     idle.scheduler.add_job(callables.note, "interval", seconds=0.7, id="job")
