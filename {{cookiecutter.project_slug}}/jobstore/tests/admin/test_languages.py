@@ -27,7 +27,7 @@ from pytest_django.fixtures import Settings
 
 from config.urls import SITE_NAME
 from jobstore import api, registry
-from jobstore.admin import words
+from jobstore.admin import schedule_rows, words
 from jobstore.admin.words import in_words
 from jobstore.models import DeclarationProblem, DjangoJob, SchedulerInstance, database_now
 from jobstore.schedules.wording import describe
@@ -174,10 +174,12 @@ def _marked(tmp_path: Path, settings: Settings) -> Iterator[None]:
     settings.LOCALE_PATHS = [tmp_path]
     settings.LANGUAGE_CODE = "de"
     settings.TIME_ZONE = "UTC"
-    # Words are kept by language, whatever catalogue they were made with.
+    # Words and fields are kept by language, whatever catalogue they were made with.
     words._in_words.cache_clear()
+    schedule_rows._kept.clear()
     yield
     words._in_words.cache_clear()
+    schedule_rows._kept.clear()
 
 
 @pytest.fixture
