@@ -20,7 +20,7 @@ from baking import clean_environment
 
 T = TypeVar("T")
 
-Project = Callable[..., Path]
+Project = Callable[[str, str], Path]
 
 COUNT = "from jobstore.models import DjangoJobExecution as Run; print(Run.objects.filter({}).count())"
 
@@ -145,7 +145,7 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['WEB_PORT']}{path}"
 
 
-NewStack = Callable[..., AbstractContextManager[Stack]]
+NewStack = Callable[[str, str], AbstractContextManager[Stack]]
 
 
 class Browser:
