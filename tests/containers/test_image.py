@@ -69,7 +69,8 @@ def test_no_installer_is_left_in_the_environment(run: Run) -> None:
 
 def test_no_download_is_left(run: Run) -> None:
     # What apt downloads, if it is kept, shows in the size below: bases keep some of their own.
-    left = "ls -A /root/.cache/pip /var/lib/apt/lists 2>/dev/null | grep -v -e : -e '^$'; echo none"
+    folders = "/var/cache/pip ~root/.cache/pip /var/lib/apt/lists"
+    left = f"ls -A {folders} 2>/dev/null | grep -v -e : -e '^$'; echo none"
     assert run(left, user="0") == "none"
 
 
