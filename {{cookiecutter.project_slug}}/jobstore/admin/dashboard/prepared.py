@@ -84,16 +84,6 @@ def _composed(
 def _converted(
     found: Sequence[tuple[Any, ...]], columns: Sequence[Any], connection: Any
 ) -> list[tuple[Any, ...]]:
-    """Convert values as Django does when it reads rows."""
-    converters = [
-        connection.ops.get_db_converters(column) + column.get_db_converters(connection)
-        for column in columns
-    ]
-    converted = []
-    for row in found:
-        values = list(row)
-        for position, functions in enumerate(converters):
-            for function in functions:
-                values[position] = function(values[position], columns[position], connection)
-        converted.append(tuple(values))
-    return converted
+    """Convert values as Django does when it reads rows, by Django's own means."""
+    compiler = connection.ops.compiler("SQLCompiler")(None, connection, connection.alias)
+    return list(map(tuple, compiler.apply_converters(found, compiler.get_converters(columns))))
