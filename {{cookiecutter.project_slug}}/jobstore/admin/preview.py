@@ -18,6 +18,7 @@ from jobstore import api
 from jobstore.admin.display import NOTHING, moment
 from jobstore.admin.upcoming import SHOWN_TIMES, Upcoming, upcoming
 from jobstore.admin.words import in_words, named
+from jobstore.api import audit
 from jobstore.models import AuditEntry, DjangoJob, database_now
 from jobstore.schedules.wording import (
     cron_fields,
@@ -77,15 +78,13 @@ def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
     It raises what the operation raises.
     """
     using = router.db_for_write(DjangoJob)
-    with transaction.atomic(using=using), api.through("admin"):
+    with transaction.atomic(using=using), api.through("admin"), audit.collected() as entries:
         row = operation()
-        entries = AuditEntry.objects.using(using).filter(job_id=row.pk)
-        entry = entries.order_by("-pk").first()
         trigger = api.definition(row).trigger
         is_paused = row.next_run_time is None
         times = api.next_run_times(trigger if is_paused else row, SHOWN_TIMES)
         found = Preview(
-            changes=changes_of(entry) if entry else [],
+            changes=[change for entry in entries for change in changes_of(entry)],
             words=in_words(row.trigger),
             notation=describe(trigger),
             times=upcoming(times, database_now(using)),

@@ -1,7 +1,9 @@
 """The audit: one entry for each operation, in the transaction of its effect."""
 
+import contextlib
+import contextvars
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jobstore import models
@@ -9,6 +11,11 @@ from jobstore.api import access
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.storage import masking
 from jobstore.util import as_aware
+
+# Where entries are collected as well; usually nowhere.
+_collected: contextvars.ContextVar[list[AuditEntry] | None] = contextvars.ContextVar(
+    "collected", default=None
+)
 
 SHOWN = (
     *("name", "func", "trigger", "executor", "coalesce", "max_instances", "misfire_grace_time"),
@@ -78,7 +85,21 @@ def record_each(
                 after=_of(new, differs),
             )
         )
-    return AuditEntry.objects.using(using).bulk_create(entries)
+    written = AuditEntry.objects.using(using).bulk_create(entries)
+    if (collected_here := _collected.get()) is not None:
+        collected_here += written
+    return written
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[AuditEntry]]:
+    """Yield a list of the entries that operations write meanwhile, even if they are rolled back."""
+    entries: list[AuditEntry] = []
+    token = _collected.set(entries)
+    try:
+        yield entries
+    finally:
+        _collected.reset(token)
 
 
 def of_run(run: DjangoJobExecution) -> dict[str, Any]:
