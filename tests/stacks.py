@@ -20,7 +20,7 @@ from baking import clean_environment
 
 T = TypeVar("T")
 
-Project = Callable[[str, str], Path]
+Project = Callable[..., Path]
 
 COUNT = "from jobstore.models import DjangoJobExecution as Run; print(Run.objects.filter({}).count())"
 
@@ -145,7 +145,7 @@ class Stack:
         return f"http://127.0.0.1:{self.ports['WEB_PORT']}{path}"
 
 
-NewStack = Callable[[str, str], AbstractContextManager[Stack]]
+NewStack = Callable[..., AbstractContextManager[Stack]]
 
 
 class Browser:

@@ -153,6 +153,30 @@ def test_the_job_that_tells_its_progress_runs(bake: Bake, documented: Documented
     assert passed(project, "tests/test_orders.py") == 1
 
 
+def test_the_jobs_that_are_tried_again_or_can_be_cancelled_run(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    retried = documented("project/docs/writing-jobs.md", "def fetch_rates").text(project.path)
+    cancelled = documented("project/docs/writing-jobs.md", "def rebuild_index").text(project.path)
+    (project.path / "jobs" / "rates.py").write_text(retried)
+    (project.path / "jobs" / "indexes.py").write_text(cancelled)
+    (project.path / "tests" / "test_indexes.py").write_text(
+        "def test_it(job_runner):\n"
+        "    assert job_runner.run('rebuild-index').result == 'done'\n"
+        "    assert job_runner.run('fetch-rates').status == 'Executed'\n"
+    )
+    assert passed(project, "tests/test_indexes.py") == 1
+
+
+def test_the_job_of_worker_processes_runs_in_a_test(bake: Bake, documented: Documented) -> None:
+    project = bake(database="sqlite")
+    job = documented("project/docs/writing-jobs.md", "def close_the_month").text(project.path)
+    (project.path / "jobs" / "months.py").write_text(job)
+    (project.path / "tests" / "test_months.py").write_text(
+        "def test_it(job_runner):\n    assert job_runner.run('close-the-month').status == 'Executed'\n"
+    )
+    assert passed(project, "tests/test_months.py") == 1
+
+
 def test_the_job_and_its_tests_in_the_project_s_readme_run(bake: Bake, documented: Documented) -> None:
     project = bake(database="sqlite")
     job = documented("project/README.md", "def send_reminders").text(project.path)

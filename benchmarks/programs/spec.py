@@ -16,6 +16,9 @@ class Job:
     at: dt.datetime
     every: float
     seconds: float
+    # Whether it computes for that time, instead of waiting; and where it runs, if not where all do.
+    burns: bool = False
+    executor: str = ""
 
     @property
     def id(self) -> str:
@@ -40,5 +43,6 @@ def jobs(scenario: dict[str, Any]) -> Iterator[Job]:
         for position in range(group["count"]):
             offset = group.get("later", 0.0) + group["spread"] * position / group["count"]
             at = dt.datetime.fromtimestamp(scenario["at"] + offset, dt.UTC)
-            yield Job(number, at, group["every"], group["seconds"])
+            how = {key: group[key] for key in ("burns", "executor") if key in group}
+            yield Job(number, at, group["every"], group["seconds"], **how)
             number += 1

@@ -29,6 +29,8 @@ from jobstore.declarations.validation import (
     questions_of,
     set_first_run,
 )
+from jobstore.exception_names import RetryOn
+from jobstore.job_options import RETRY_DELAY_SECONDS, Length
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership.lease import Term
 from jobstore.schedules.crontab import crontab
@@ -65,6 +67,13 @@ def scheduled(
     *unnamed: Any,
     id: str | None = None,
     on_lost: str = "record",
+    timeout: Length | None = None,
+    retries: int = 0,
+    retry_delay: Length = RETRY_DELAY_SECONDS,
+    retry_on: RetryOn = "",
+    overlap: str = "skip",
+    catch_up: int | str = "",
+    queue: str = "",
     run_at_start: bool = False,
     **options: Any,
 ) -> Callable[[F], F]:
@@ -80,10 +89,32 @@ def scheduled(
         is declared several times needs a different one for each.
     :param on_lost: what becomes of a run whose process died: "record" shows it as lost, "rerun"
         starts it again as well, for jobs that may safely run twice (three attempts at the most).
+    :param timeout: seconds, or a timedelta, that a run may take; None for as long as it needs.
+    :param retries: further attempts at a run that failed, 100 at the most.
+    :param retry_delay: seconds, or a timedelta, before the first retry; it doubles with each
+        further one, up to an hour.
+    :param retry_on: the exceptions that are worth a retry, as classes or as names such as
+        "requests.exceptions.Timeout"; one, or several in a list. Without it, all are.
+    :param overlap: what becomes of a time that comes while `max_instances` runs are under way:
+        "skip" records it as skipped, "queue" lets it wait for the end of one, "cancel_running" asks
+        them to end as well.
+    :param catch_up: what runs of the times that passed while nothing ran: "none", "latest", "all",
+        or a number of the last ones. Without it, `coalesce` decides between "latest" and "all".
+    :param queue: where an executor with queues, such as Celery, sends the runs.
     :param run_at_start: also run once whenever a scheduler process first becomes active, as if
         somebody had asked for it. The schedule does not change, and a paused job stays paused.
     """
     place = place_of_call()
+    own = {
+        "on_lost": on_lost,
+        "timeout": timeout,
+        "retries": retries,
+        "retry_delay": retry_delay,
+        "retry_on": retry_on,
+        "overlap": overlap,
+        "catch_up": catch_up,
+        "queue": queue,
+    }
     if callable(trigger) and not hasattr(trigger, "get_next_fire_time"):
         fault = 'write @scheduled("cron", hour=3), say: without when to run there is no job'
         _record(Declaration(_id_of(id, trigger), trigger, None, {}, place=place, fault=fault))
@@ -96,9 +127,7 @@ def scheduled(
         if not callable(func):
             fault = f"{flattened(func)} cannot be called; declare a function"
         _record(
-            Declaration(
-                _id_of(id, func), func, trigger, options, on_lost, run_at_start, place, fault
-            )
+            Declaration(_id_of(id, func), func, trigger, options, own, run_at_start, place, fault)
         )
         return func
 

@@ -20,11 +20,12 @@ from apscheduler.job import Job
 from django.conf import settings
 from django.utils import timezone
 
-from jobstore import registry
+from jobstore import conf, registry
 from jobstore.claims.plan import plan
 from jobstore.declarations.declaration import Collected, Declaration, DeclarationError, NeverRuns
 from jobstore.declarations.validation import set_first_run
 from jobstore.execution import run as runs
+from jobstore.executors import WorkerProcesses
 from jobstore.history import progress
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -57,6 +58,8 @@ class JobRunner:
         self._store = DjangoJobStore()
         # Never started: it only knows the zone and the executors.
         self._scheduler = SchedulerProcess().scheduler
+        # Jobs of worker processes run here and now, as all do.
+        self._scheduler._executors.setdefault(conf.PROCESSES, WorkerProcesses(1))
         self._collected: Collected | None = None
         self._is_stored = False
 

@@ -26,3 +26,17 @@ if os.environ.get("LOAD_QUICK") == "1":
     SCHEDULER_POLL_SECONDS = 0.2
     SCHEDULER_DEAD_SECONDS = 3.0
     SCHEDULER_STATEMENT_SECONDS = 2.0
+
+if broker := os.environ.get("LOAD_BROKER"):
+    CELERY_BROKER_URL = broker
+    # What nobody has acknowledged for so long is delivered once more.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 20,
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+    }
+    CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+    CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+    CELERY_TASK_IGNORE_RESULT = True
+    CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+    CELERY_WORKER_HIJACK_ROOT_LOGGER = False

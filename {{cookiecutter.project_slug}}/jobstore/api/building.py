@@ -15,7 +15,8 @@ from apscheduler.util import convert_to_datetime, ref_to_obj
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, models
+from jobstore import conf, job_options, models
+from jobstore.api.columns import UNSET
 from jobstore.api.errors import (
     InvalidArguments,
     InvalidOption,
@@ -25,7 +26,6 @@ from jobstore.api.errors import (
 )
 from jobstore.declarations import functions, validation
 from jobstore.jobstores import DjangoJobStore
-from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.next_times import contradiction, first_run_time, following
@@ -300,15 +300,32 @@ def _check_values(options: Mapping[str, Any]) -> None:
             raise InvalidOption(said(_("%(name)s is a whole number above 0."), name=name))
 
 
-def check_on_lost(on_lost: str) -> None:
-    """Refuse an unknown value of `on_lost`.
+def own_options(given: Mapping[str, Any]) -> job_options.Values:
+    """Return the given options of `jobstore.job_options` as they are stored.
 
-    :raises InvalidOption: with the known values.
+    :raises InvalidOption: with what one of them may be.
     """
-    if on_lost not in DjangoJob.OnLost.values:
-        first, second = DjangoJob.OnLost.values
-        text = _("on_lost is %(first)r or %(second)r, not %(value)r.")
-        raise InvalidOption(said(text, first=first, second=second, value=on_lost))
+    try:
+        return job_options.taken(given)
+    except ValueError as error:
+        raise InvalidOption(told(error)) from error
+
+
+def coalesced(catch_up: str, given: Any, otherwise: bool) -> Any:
+    """Return the `coalesce` of a job with this `catch_up`.
+
+    :param given: what was given for it, or UNSET.
+    :raises InvalidOption: if that contradicts `catch_up`.
+    """
+    is_given = given is not UNSET
+    try:
+        check = given if isinstance(given, bool) else None
+        implied = job_options.implied_coalesce(catch_up, check)
+    except ValueError as error:
+        raise InvalidOption(told(error)) from error
+    if is_given:
+        return given
+    return otherwise if implied is None else implied
 
 
 def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:

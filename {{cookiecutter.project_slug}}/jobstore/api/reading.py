@@ -11,7 +11,7 @@ from django.db import router
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, registry
+from jobstore import conf, job_options, registry
 from jobstore.api import access, building, inputs
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.api.visibility import visible_to
@@ -33,7 +33,7 @@ STATES = {
 }
 # Times that can be asked for at once.
 MOST_TIMES = 1000
-OPTIONS = (*edits.OPTIONS, "on_lost")
+OPTIONS = (*edits.OPTIONS, *job_options.NAMES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +261,7 @@ def differs_from_code(job: DjangoJob | str) -> list[Difference]:
     except (DeclarationError, Unreadable):
         return []
     edited = edits.parts(row)
-    values = serializer.columns(declared) | {"on_lost": declaration.on_lost}
+    values = serializer.columns(declared) | declaration.own_values
     columns = {"schedule": "trigger", **{name: name for name in (*OPTIONS, "func")}}
     found = []
     for part, column in columns.items():

@@ -1,6 +1,7 @@
 """What users test their jobs with: jobs run here and now, and say when they are due."""
 
 import datetime as dt
+import os
 import time
 from typing import Any
 
@@ -19,6 +20,7 @@ Run = DjangoJobExecution
 
 JOBS = """
 import datetime as dt
+import os
 from django.db import transaction
 from jobstore.runs import current_run, progress
 
@@ -46,6 +48,9 @@ def fails(): raise ValueError("broken")
 
 @scheduled("cron", id="waits", day=1)
 async def waits(): return "awaited"
+
+@scheduled("cron", id="computes", day=1, executor="processes")
+def computes(): return os.getpid()
 
 @scheduled("cron", id="commits", day=1)
 def commits(): transaction.on_commit(lambda: seen.append("committed"))
@@ -105,6 +110,10 @@ def test_a_test_may_look_at_the_row_of_what_failed(job_runner: JobRunner) -> Non
 
 def test_a_coroutine_is_awaited(job_runner: JobRunner) -> None:
     assert job_runner.run("waits").result == "awaited"
+
+
+def test_a_job_of_worker_processes_runs_here_although_there_are_none(job_runner: JobRunner) -> None:
+    assert job_runner.run("computes").result == str(os.getpid())
 
 
 def test_what_waits_for_a_commit_is_called(job_runner: JobRunner) -> None:

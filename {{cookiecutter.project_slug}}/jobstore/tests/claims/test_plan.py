@@ -139,3 +139,89 @@ def test_a_job_due_in_the_repeated_hour_is_known_by_its_instant() -> None:
     second = dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=BERLIN)
     planned = plan(job(CronTrigger(minute=30, timezone=BERLIN), second), 1, second)
     assert planned.due == planned.start[0] == dt.datetime(2026, 10, 25, 1, 30, tzinfo=dt.UTC)
+
+
+# --- What becomes of times that passed ------------------------------------------------------------
+
+
+def times(*minutes: int) -> list[dt.datetime]:
+    return [NOON + minute * MINUTE for minute in minutes]
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "late", "left_out", "start"),
+    [
+        ("latest", 3.5, [], [3]),
+        ("all", 3.5, [], [0, 1, 2, 3]),
+        ("1", 3.5, [0, 1, 2], [3]),
+        ("2", 3.5, [0, 1], [2, 3]),
+        ("4", 3.5, [], [0, 1, 2, 3]),
+        ("1000", 3.5, [], [0, 1, 2, 3]),
+        ("none", 3.5, [0, 1, 2], [3]),
+        ("none", 0.0, [], [0]),
+        ("none", 0.9, [], [0]),
+        ("2", 0.9, [], [0]),
+    ],
+)
+@pytest.mark.parametrize("coalesce", [True, False])
+def test_catch_up_says_which_of_the_passed_times_run(
+    catch_up: str, late: float, left_out: list[int], start: list[int], coalesce: bool
+) -> None:
+    planned = plan(every_minute(coalesce=coalesce), 1, NOON + late * MINUTE, catch_up=catch_up)
+    assert (planned.missed, planned.start) == (times(*left_out), times(*start))
+    assert planned.left_out_by == (catch_up if left_out else "")
+    assert planned.next_run_time == NOON + (int(late) + 1) * MINUTE
+
+
+def test_with_catch_up_none_a_single_time_that_has_passed_does_not_run_either() -> None:
+    hourly = job(IntervalTrigger(hours=1, start_date=NOON), NOON)
+    planned = plan(hourly, 1, NOON + 2 * MINUTE, catch_up="none")
+    assert (planned.missed, planned.start) == ([NOON], [])
+    assert planned.next_run_time == NOON + 60 * MINUTE
+
+
+def test_what_waited_for_a_worker_has_not_passed_while_nothing_ran() -> None:
+    hourly = job(IntervalTrigger(hours=1, start_date=NOON), NOON)
+    planned = plan(hourly, 1, NOON + 2 * MINUTE, catch_up="none", saturated_since=NOON)
+    assert planned.start == [NOON]
+
+
+def test_what_waited_for_its_own_run_is_not_late() -> None:
+    late = every_minute(misfire_grace_time=1, coalesce=False)
+    planned = plan(late, 1, NOON + 2.5 * MINUTE, busy=[(NOON - MINUTE, NOON + 2.5 * MINUTE)])
+    assert planned.start == times(0, 1, 2)
+
+
+def test_what_came_before_its_own_run_or_long_after_it_is_late() -> None:
+    late = every_minute(misfire_grace_time=1, coalesce=False)
+    busy = [(NOON + 0.5 * MINUTE, NOON + 1.5 * MINUTE)]
+    planned = plan(late, 1, NOON + 2 * MINUTE, busy=busy)
+    assert (planned.missed, planned.start) == (times(0, 1), times(2))
+
+
+@pytest.mark.parametrize("catch_up", ["none", "1", "3", "999", "1000"])
+@pytest.mark.parametrize("most", [1, 7, MAX_RUN_TIMES])
+def test_two_days_of_minutes_are_settled_in_portions_and_the_last_ones_run(
+    catch_up: str, most: int
+) -> None:
+    kept = 1 if catch_up == "none" else int(catch_up)
+    late, now = every_minute(), NOON + 2881.5 * MINUTE
+    left_out: list[dt.datetime] = []
+    started: list[dt.datetime] = []
+    while late.next_run_time <= now:
+        planned = plan(late, 1, now, catch_up=catch_up, most=most)
+        assert 1 <= len(planned.missed) + len(planned.start) <= most
+        left_out += planned.missed
+        started += planned.start
+        late.next_run_time = planned.next_run_time
+    assert left_out == times(*range(2882 - kept))
+    assert started == times(*range(2882 - kept, 2882))
+
+
+def test_times_that_run_stay_together_if_one_claim_cannot_settle_all() -> None:
+    """Run in two claims, the second part would find the first one under way."""
+    late, now = every_minute(), NOON + 5.5 * MINUTE
+    first = plan(late, 1, now, catch_up="3", most=4)
+    assert (first.missed, first.start) == (times(0, 1, 2), [])
+    late.next_run_time = first.next_run_time
+    assert plan(late, 1, now, catch_up="3", most=4).start == times(3, 4, 5)

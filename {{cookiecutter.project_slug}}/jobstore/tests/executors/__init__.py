@@ -1,0 +1,1 @@
+"""Tests of executors whose workers are not threads of the scheduler."""
