@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from jobstore import exception_names, job_options
 from jobstore.admin.display import rough_length
 from jobstore.api.building import stand_in
-from jobstore.executors import WorkerProcesses
+from jobstore.executors import endings
 from jobstore.models import DjangoJob
 
 # Delays of retries that are listed one by one.
@@ -37,7 +37,7 @@ def limit_of(job: DjangoJob) -> str:
     executor = stand_in()._executors.get(job.executor)
     if executor is None:  # this process does not know what it is
         return text
-    if isinstance(executor, WorkerProcesses):
+    if endings.can_end(executor):
         return _("%(length)s, then it is ended") % {"length": text}
     return _("%(length)s, then its function is told to stop") % {"length": text}
 

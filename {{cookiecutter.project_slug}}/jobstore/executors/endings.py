@@ -9,6 +9,7 @@ import contextlib
 import datetime as dt
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from django.db.models import Q
 
@@ -33,6 +34,20 @@ def too_long(timeout: float) -> str:
     return f"It did not end within its timeout of {timeout:g} s, and was ended."
 
 
+def _goes_on(timeout: float) -> str:
+    return (
+        f"It did not end within its timeout of {timeout:g} s. Its executor cannot end it, so its "
+        "function goes on until it asks `current_run().is_cancelled`, or returns."
+    )
+
+
+def can_end(executor: Any) -> bool:
+    """Tell whether an executor ends runs; otherwise their functions are told that they must."""
+    if isinstance(executor, ElsewhereExecutor):
+        return type(executor).end is not ElsewhereExecutor.end
+    return hasattr(executor, "end_run")
+
+
 def end_what_must(executors: Mapping[str, ElsewhereExecutor], using: str) -> int:
     """End what is over its timeout or was cancelled; return how many runs that were."""
     running = Run.objects.using(using).filter(
@@ -55,6 +70,8 @@ def _end_if_due(
         text = f"Cancelled by {row.cancel_requested_by} after {seconds:.0f} s."
     elif timeout is not None and seconds > timeout + REPORT_SECONDS:
         status, text = Run.TIMED_OUT, too_long(timeout)
+        if not can_end(executors.get(row.job.executor)):
+            text = _goes_on(timeout)
     else:
         return False
     if row.instance_id is None:

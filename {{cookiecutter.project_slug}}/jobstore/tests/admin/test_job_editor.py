@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any, Literal
 
+import celery
 import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -10,6 +11,7 @@ from pytest_django.fixtures import Settings
 from jobstore import api, registry
 from jobstore.admin.arguments_form import unmasked
 from jobstore.api.building import stand_in
+from jobstore.executors import configured
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import AuditEntry, DjangoJob
 from jobstore.storage import serializer
@@ -247,12 +249,21 @@ def test_a_timeout_and_retries_are_previewed_saved_and_shown(admin_client: Clien
         (2, "default", "10 min, then its function is told to stop"),
         (2, "processes", "10 min, then it is ended"),
         (0, "processes", "10 min "),
+        (0, "celery", "10 min, then it is ended"),
+        (0, "tasks", "10 min, then its function is told to stop"),
     ],
 )
 def test_the_page_says_what_becomes_of_a_run_that_takes_too_long(
-    admin_client: Client, settings: Settings, processes: int, executor: str, words: str
+    admin_client: Client,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
+    executor: str,
+    words: str,
 ) -> None:
     settings.SCHEDULER_PROCESSES = processes
+    settings.SCHEDULER_EXECUTORS = tuple({executor} & {*configured.MAKERS})
+    monkeypatch.setattr(celery.current_app.conf, "broker_url", "redis://127.0.0.1:1/0")
     store(func=offers.greet, args=["Ann"])
     DjangoJob.objects.update(timeout=600.0, executor=executor)
     page = plain(admin_client.get(job_page()))

@@ -348,6 +348,15 @@ def test_a_run_that_is_over_its_timeout_is_ended(at_work: Message, outbox: Outbo
     eventually(lambda: outbox.ended == [at_work.run_id])
 
 
+def test_a_run_over_its_timeout_that_nothing_can_end_says_so(
+    at_work: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Outbox, "end")
+    DjangoJob.all_objects.update(timeout=0.5)
+    eventually(lambda: Run.objects.filter(status=Run.TIMED_OUT).exists())
+    assert "Its executor cannot end it" in str(Run.objects.get().exception)
+
+
 def test_a_run_that_is_cancelled_while_a_worker_has_it_is_ended(
     at_work: Message, outbox: Outbox
 ) -> None:
