@@ -256,7 +256,7 @@ def implied_coalesce(catch_up: str, given: bool | None = None) -> bool | None:
 
 def questions(
     values: Mapping[str, Any], executor: str = "", executors: Mapping[str, Any] | None = None
-) -> Iterator[Sentence]:
+) -> Iterator[Sentence | str]:
     """Return a sentence, without its end, for each questionable thing about stored options.
 
     :param executor: the alias of the job's executor, one of these `executors`.
@@ -273,3 +273,10 @@ def questions(
             "choose an executor such as celery"
         )
         yield said(text, executor=executor)
+    elif values["queue"] and (fault := _fault_of_queue(known, values["queue"])):
+        yield fault
+
+
+def _fault_of_queue(executor: Any, queue: str) -> Sentence | str:
+    ask: Callable[[str], Sentence | str] | None = getattr(executor, "fault_of_queue", None)
+    return ask(queue) if ask is not None else ""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jobstore.declarations import discovery
+from jobstore.declarations import discovery, task_objects
 from jobstore.declarations.declaration import (
     Collected,
     Declaration,
@@ -23,6 +23,7 @@ from jobstore.declarations.declaration import (
 from jobstore.declarations.functions import fault_of
 from jobstore.declarations.offers import Offer, offer_of
 from jobstore.declarations.sync import Change, bring_in_line
+from jobstore.declarations.task_objects import TaskObject
 from jobstore.declarations.validation import (
     build,
     prepare,
@@ -54,7 +55,11 @@ logger = logging.getLogger("jobstore.registry")
 
 UNNAMED = "since only the trigger is given without one; write id=, seconds=, args= and so on"
 
-F = TypeVar("F", bound=Callable[..., Any])
+OFFERED_TASK = (
+    "it is a Task, and people choose how an offered function runs; write @schedulable below @task()"
+)
+
+F = TypeVar("F", bound=Callable[..., Any] | TaskObject)
 
 # Every declaration, by its id and its line. An id that one line declares twice is a mistake, too.
 _declared: dict[Any, list[Declaration]] = {}
@@ -77,13 +82,16 @@ def scheduled(
     run_at_start: bool = False,
     **options: Any,
 ) -> Callable[[F], F]:
-    """Declare a function as a job.
+    """Declare a function as a job, or a Task of `django.tasks`.
 
     Takes what APScheduler's `add_job` takes: a trigger ("cron", "interval", "date" or a trigger
     object), its arguments, and `args`, `kwargs`, `name`, `executor`, `max_instances`, `coalesce`,
     `misfire_grace_time`, `next_run_time`. By default runs coalesce, one runs at a time, and a
     run may be late by SCHEDULER_MISFIRE_GRACE_SECONDS. A wrong declaration raises nothing here: it
     is skipped, and reported by `runapscheduler --check`, at the start, and in the admin.
+
+    Write it above `@task()`. Then the executor is "tasks" and the queue that of the Task, unless
+    others are given.
 
     :param id: identifies the job, so never change it; default "module.function". A function that
         is declared several times needs a different one for each.
@@ -115,21 +123,30 @@ def scheduled(
         "catch_up": catch_up,
         "queue": queue,
     }
-    if callable(trigger) and not hasattr(trigger, "get_next_fire_time"):
+    bare = task_objects.function_of(trigger)
+    if callable(bare) and not hasattr(bare, "get_next_fire_time"):
         fault = 'write @scheduled("cron", hour=3), say: without when to run there is no job'
-        _record(Declaration(_id_of(id, trigger), trigger, None, {}, place=place, fault=fault))
+        _record(Declaration(_id_of(id, bare), bare, None, {}, place=place, fault=fault))
         return trigger  # type: ignore[no-any-return]
 
-    def decorate(func: F) -> F:
+    def decorate(given: F) -> F:
+        func, task = task_objects.function_of(given), None
+        chosen, its_own = options, own
+        if task_objects.is_task(given):
+            task = given
+            chosen, its_queue = task_objects.declared(task, options, queue)
+            its_own = own | {"queue": its_queue}
         fault = "" if id is None else _fault_of_id(id)
         if unnamed:
             fault = f"{flattened(repr(unnamed[0]))} needs a name, {UNNAMED}"
         if not callable(func):
             fault = f"{flattened(func)} cannot be called; declare a function"
+        fault = fault or task_objects.fault_of(given)
+        job_id = _id_of(id, func)
         _record(
-            Declaration(_id_of(id, func), func, trigger, options, own, run_at_start, place, fault)
+            Declaration(job_id, func, trigger, chosen, its_own, run_at_start, place, fault, task)
         )
-        return func
+        return given
 
     return decorate
 
@@ -147,12 +164,15 @@ def schedulable(function: Any = None, *, name: str | None = None, **hints: Any) 
     """
     place = place_of_call()
 
-    def offer(func: F) -> F:
-        found = offer_of(func, name, hints, place)
+    def offer(given: F) -> F:
+        found = offer_of(task_objects.function_of(given), name, hints, place)
+        if task_objects.is_task(given):
+            found = dataclasses.replace(found, fault=OFFERED_TASK)
         _offered[found.key] = found
-        return func
+        return given
 
-    return offer(function) if callable(function) else offer
+    is_given = callable(function) or task_objects.is_task(function)
+    return offer(function) if is_given else offer
 
 
 def offers() -> dict[str, Offer]:

@@ -22,7 +22,9 @@ from django.utils import timezone
 
 from jobstore import conf, registry
 from jobstore.claims.plan import plan
+from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import Collected, Declaration, DeclarationError, NeverRuns
+from jobstore.declarations.task_objects import TaskObject
 from jobstore.declarations.validation import set_first_run
 from jobstore.execution import run as runs
 from jobstore.executors import WorkerProcesses
@@ -34,7 +36,7 @@ from jobstore.util import get_django_internal_datetime
 
 # A day, or a moment in the project's TIME_ZONE unless it says another: "2026-11-01 03:30".
 Moment = dt.datetime | dt.date | str
-JobOrId = str | Callable[..., Any]
+JobOrId = str | Callable[..., Any] | TaskObject
 # Run times that are computed at once. More are a mistake in the dates or in the trigger.
 MAX_RUNS = 10_000
 
@@ -137,7 +139,7 @@ class JobRunner:
         surplus = [text for text in found if text not in wanted]
         if missing or surplus:
             pytest.fail(
-                f"{job if isinstance(job, str) else job.__qualname__} is due at other times"
+                f"{_shown(job)} is due at other times"
                 + "".join(f"\n  not at {text}" for text in missing)
                 + "".join(f"\n  but at {text}" for text in surplus),
                 pytrace=False,
@@ -152,6 +154,7 @@ class JobRunner:
         collected = self._all()
         if isinstance(job, str) and job in collected.jobs:
             return collected.jobs[job]
+        job = task_objects.function_of(job)
         same = [one for one in collected.jobs.values() if one[0].func is job]
         if len(same) == 1:
             return same[0]
@@ -199,6 +202,10 @@ class JobRunner:
         if raised is not None and (check or isinstance(raised, KeyboardInterrupt)):
             raise raised
         return row
+
+
+def _shown(job: JobOrId) -> str:
+    return job if isinstance(job, str) else str(task_objects.function_of(job).__qualname__)
 
 
 def _now() -> dt.datetime:

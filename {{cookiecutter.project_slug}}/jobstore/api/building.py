@@ -6,7 +6,7 @@ import inspect
 import itertools
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from apscheduler.job import Job
@@ -24,7 +24,7 @@ from jobstore.api.errors import (
     NotSchedulable,
     OperationError,
 )
-from jobstore.declarations import functions, validation
+from jobstore.declarations import functions, task_objects, validation
 from jobstore.jobstores import DjangoJobStore
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
@@ -218,10 +218,10 @@ def check_storable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise InvalidArguments(said(text, why=why)) from error
 
 
-def find_function(func: Callable[..., Any] | str) -> Any:
+def find_function(func: Any) -> Any:
     """Return the function to call, or a reference to a callable that has no name of its own.
 
-    :param func: a function, or "package.module:name".
+    :param func: a function, or its reference "package.module:name".
     :raises NotSchedulable: if no other process could find it by its name.
     """
     if isinstance(func, str):
@@ -234,6 +234,9 @@ def find_function(func: Callable[..., Any] | str) -> Any:
             name = flattened(repr(func), 80)
             sentence = said(_("There is no function %(name)s: %(why)s."), name=name, why=text)
             raise NotSchedulable(sentence) from error
+    if task_objects.is_task(func):
+        text = _("%(name)s is a Task; name its function, %(name)s.func, and executor='tasks'.")
+        raise NotSchedulable(said(text, name=flattened(func.name)))
     if not callable(func):
         text = _("%(object)s cannot be called; name a function.")
         raise NotSchedulable(said(text, object=flattened(repr(func))))

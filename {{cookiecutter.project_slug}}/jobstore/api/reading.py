@@ -15,6 +15,7 @@ from jobstore import conf, job_options, registry
 from jobstore.api import access, building, inputs
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.api.visibility import visible_to
+from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import Declaration, DeclarationError
 from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build
@@ -241,7 +242,7 @@ def offered(key: str) -> Offer:
 
 def offer_for(job: DjangoJob) -> Offer | None:
     """Return the offer of a job's function; None if the code does not offer it."""
-    return registry.offers().get(job.func.replace(":", "."))
+    return registry.offers().get(task_objects.key_of(job.func))
 
 
 def differs_from_code(job: DjangoJob | str) -> list[Difference]:

@@ -17,6 +17,7 @@ from apscheduler.job import Job
 from django.conf import settings
 
 from jobstore import conf, job_options
+from jobstore.declarations import task_objects
 from jobstore.schedules import trigger_defaults
 from jobstore.storage import replacement
 from jobstore.texts import flattened, storable
@@ -83,6 +84,7 @@ class Declaration:
     """A job as its code declares it, with the arguments of APScheduler's `add_job`."""
 
     id: str
+    # That of the Task, if it is one.
     func: Callable[..., Any]
     trigger: Any
     options: dict[str, Any]
@@ -92,6 +94,8 @@ class Declaration:
     place: Place = dataclasses.field(default=Place(), compare=False)
     # A problem found when it was declared. Raising there would end the import of the whole file.
     fault: str = ""
+    # The Task of Django that was declared; None if it was a function.
+    task: Any = dataclasses.field(default=None, compare=False)
     declared_at: dt.datetime = dataclasses.field(
         default_factory=lambda: dt.datetime.now(dt.UTC), compare=False
     )
@@ -111,6 +115,9 @@ class Declaration:
             parts += (own["on_lost"],)
         if self.run_at_start:
             parts += ("run_at_start",)
+        # The stored reference leads nowhere once its name is that of a Task, or no longer.
+        if self.reference.endswith(task_objects.SUFFIX):
+            parts += (self.reference,)
         # Values from settings are a part of the declaration: a changed setting takes effect.
         if isinstance(self.trigger, str) and "timezone" not in self.options:
             parts += (settings.TIME_ZONE,)
@@ -133,7 +140,7 @@ class Declaration:
     @property
     def reference(self) -> str:
         """The content of its job's column `func`: "module:name"."""
-        return f"{getattr(self.func, '__module__', '')}:{getattr(self.func, '__qualname__', '')}"
+        return task_objects.reference_of(self.func)
 
     def problem(self, text: str, *, is_fatal: bool = True) -> Problem:
         """Return a problem of this declaration."""

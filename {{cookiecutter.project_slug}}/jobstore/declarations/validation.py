@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from jobstore import conf, job_options
+from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import (
     Declaration,
     DeclarationError,
@@ -96,12 +97,22 @@ def _question_of_options(declaration: Declaration, job: Job) -> Iterable[str]:
         yield f"Job {declaration.id!r}: {question}."
 
 
+def _question_of_tasks(declaration: Declaration, job: Job) -> Iterable[str]:
+    executor = job._scheduler._executors.get(job.executor)
+    names_executor = "executor" in declaration.options
+    for question in task_objects.questions(
+        declaration.task, declaration.func, names_executor, executor
+    ):
+        yield f"Job {declaration.id!r}: {question}."
+
+
 # Functions that return sentences about what is questionable in a valid job. It runs all the same.
 QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
     _question_of_weekdays,
     _question_of_intervals,
     _question_of_contradictions,
     _question_of_options,
+    _question_of_tasks,
 ]
 
 
@@ -152,6 +163,9 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
         if len(serializer.values(job)["job_state"]) > MAX_STATE_BYTES:
             raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
         check_limits(job, scheduler)
+        executor = scheduler._executors.get(job.executor)
+        if fault := task_objects.fault_of_backend(declaration.task, executor):
+            raise ValueError(fault)
     return job
 
 

@@ -39,6 +39,10 @@ class Message:
         return f"jobstore-{self.run_id}-{self.attempt}"
 
 
+class Refused(Exception):
+    """The engine takes messages, but not this one; the text says why. It is sent again later."""
+
+
 class Unpublished(Exception):
     """The engine did not take a message; the text says why. It is sent again later."""
 
@@ -55,8 +59,13 @@ class ElsewhereExecutor(BaseExecutor, abc.ABC):  # type: ignore[misc]
     def publish(self, message: Message) -> None:
         """Send a message to a worker. Called by one thread, after the claim was committed.
 
-        :raises Exception: if the engine cannot take it now; it is sent again later.
+        :raises Refused: if the engine takes others, but not this one.
+        :raises Exception: if the engine cannot take any now; it is sent again later.
         """
+
+    def fault_of_queue(self, queue: str) -> str:
+        """Return why a job's queue cannot be used, as a part of a sentence; empty if it can."""
+        return ""
 
     def end(self, message: Message) -> bool:
         """End a run that a worker has begun, and return whether that could be asked for.

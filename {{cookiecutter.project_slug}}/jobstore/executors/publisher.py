@@ -18,7 +18,7 @@ from django.db.models import Case, Count, F, Min, Q, Value, When
 from jobstore.database.backoff import Backoff
 from jobstore.database.timeouts import set_session_timeouts
 from jobstore.executors import endings
-from jobstore.executors.elsewhere import ElsewhereExecutor, Message
+from jobstore.executors.elsewhere import ElsewhereExecutor, Message, Refused
 from jobstore.leadership.elector import Elector
 from jobstore.models import DjangoJobExecution
 from jobstore.repeated import RepeatedFailure
@@ -61,6 +61,8 @@ class Publisher:
         # By alias: when to try again, and what was told.
         self._pauses: dict[str, Backoff] = {}
         self._failing: dict[str, RepeatedFailure] = {}
+        # By job: what was told of its own runs.
+        self._refusing: dict[str, RepeatedFailure] = {}
         self._looking = RepeatedFailure(
             logger, "Queued runs are not looked for", "Queued runs are looked for again"
         )
@@ -169,10 +171,14 @@ class Publisher:
                 continue  # its row tells that it is still to be published
             try:
                 executor.publish(message)
+            except Refused as error:
+                self._refused(message, error)
             except Exception as error:
                 self._failed(message.executor, executor, error)
             else:
                 sent.append(message.run_id)
+                if self._refusing and message.job_id in self._refusing:
+                    self._refusing.pop(message.job_id).over()
                 if self._pause_of(message.executor).seconds:
                     self._pause_of(message.executor).over()
                     self._failure_of(message.executor).over()
@@ -186,6 +192,13 @@ class Publisher:
         with contextlib.suppress(Exception):
             executor.close()
         self._next_look = min(self._next_look, time.monotonic() + self._pause_of(alias).seconds)
+
+    def _refused(self, message: Message, error: Refused) -> None:
+        """Say so of one job, again after a while; the executor goes on with those of others."""
+        what = f"Queued runs of job {message.job_id!r} wait, its executor refuses them"
+        over = f"The executor takes runs of job {message.job_id!r} again"
+        failure = RepeatedFailure(logger, what, over)
+        self._refusing.setdefault(message.job_id, failure).happened(described(error))
 
     def _pause_of(self, alias: str) -> Backoff:
         return self._pauses.setdefault(alias, Backoff())

@@ -8,13 +8,16 @@ import importlib
 from typing import Any
 
 import django
+from django.utils.translation import gettext_noop as _
 
 from jobstore.executors import remote_worker
-from jobstore.executors.elsewhere import VERSION, ElsewhereExecutor, Message
+from jobstore.executors.elsewhere import VERSION, ElsewhereExecutor, Message, Refused
+from jobstore.sentences import said
+from jobstore.texts import quoted
 
-_tasks: Any = importlib.import_module(
-    "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-)
+PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+_tasks: Any = importlib.import_module(PACKAGE)
+_exceptions: Any = importlib.import_module(f"{PACKAGE}.exceptions")
 
 
 @_tasks.task()  # type: ignore[untyped-decorator]
@@ -51,7 +54,23 @@ class TasksExecutor(ElsewhereExecutor):
         where: dict[str, Any] = {"backend": self.backend}
         if queue := message.queue or self.queue:
             where["queue_name"] = queue
-        run_queued.using(**where).enqueue(message.run_id, message.attempt, VERSION)
+        try:
+            task = run_queued.using(**where)
+        except _exceptions.InvalidTaskError as error:  # one job's queue must not stop the others
+            raise Refused(str(error)) from error
+        task.enqueue(message.run_id, message.attempt, VERSION)
+
+    def fault_of_queue(self, queue: str) -> str:
+        """Return a part of a sentence if the backend does not know a queue."""
+        known = _tasks.task_backends[self.backend].queues
+        if not known or queue in known:
+            return ""
+        text = _(
+            "the queue %(queue)s is not among the QUEUES of the backend %(backend)s in TASKS "
+            "(%(known)s), so its runs wait; add it there, or name another"
+        )
+        given = {"queue": quoted(queue), "backend": quoted(self.backend)}
+        return said(text, **given, known=", ".join(sorted(known)))
 
     def close(self) -> None:
         """Close the connections of a backend that has any of its own."""

@@ -11,6 +11,7 @@ import yaml
 from django.db import router, transaction
 
 from jobstore import api, conf, job_options, registry
+from jobstore.declarations import task_objects
 from jobstore.management.jobs.context import Context
 from jobstore.management.jobs.reading import InvalidFile, check_types, may_be_id, read
 from jobstore.models import DjangoJob
@@ -92,7 +93,7 @@ def described(row: DjangoJob, offers: Mapping[str, Any]) -> dict[str, Any]:
     :raises ValueError: if a file cannot hold its schedule or an argument.
     """
     definition = api.definition(row)
-    key = definition.reference.replace(":", ".")
+    key = task_objects.key_of(definition.reference)
     offer = offers.get(key)
     if offer is None:
         raise ValueError(f"the code does not offer {key}")
@@ -195,7 +196,7 @@ def _checked(
     offer = api.offered(data["function"])
     if row is None and job_id in declared:
         raise ValueError("the code declares it, and no scheduler has stored it yet; start one")
-    if row is not None and row.func.replace(":", ".") != offer.key:
+    if row is not None and task_objects.key_of(row.func) != offer.key:
         raise ValueError(f"the stored job calls {row.func}; retire it, or choose another id")
     trigger, fields = written.from_data(data.get("schedule"))
     made = api.made_trigger(trigger, **fields)
