@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from jobstore import api
 from jobstore.executors import publisher, queued_rows, remote_worker
-from jobstore.executors.elsewhere import ElsewhereExecutor, Message
+from jobstore.executors.elsewhere import ElsewhereExecutor, Message, Refused
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 from jobstore.tests import callables
 from jobstore.tests.conftest import StartScheduler, eventually
@@ -33,6 +33,8 @@ class Outbox(ElsewhereExecutor):
         self.messages: list[Message] = []
         self.fault: Exception | None = None
         self.ended: list[int] = []
+        # The job whose messages are not taken.
+        self.refused = ""
 
     def end(self, message: Message) -> bool:
         self.ended.append(message.run_id)
@@ -41,6 +43,8 @@ class Outbox(ElsewhereExecutor):
     def publish(self, message: Message) -> None:
         if self.fault is not None:
             raise self.fault
+        if message.job_id == self.refused:
+            raise Refused("no such queue")
         self.messages.append(message)
 
 
@@ -242,6 +246,24 @@ def test_an_engine_that_is_away_gets_the_messages_when_it_is_back_in_their_order
     eventually(lambda: len(outbox.messages) == 5)
     assert [one.job_id for one in outbox.messages] == [f"job {number}" for number in range(5)]
     eventually(lambda: store.publishing_late == 0)
+
+
+def test_a_job_that_its_engine_refuses_does_not_hold_up_others(
+    scheduler: BackgroundScheduler, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "UNMARKED_SECONDS", 0.3)
+    monkeypatch.setattr(publisher, "LOOK_SECONDS", 0.2)
+    outbox.refused = "one"
+    add(scheduler, callables.note)
+    eventually(lambda: Run.objects.filter(status=Run.QUEUED).exists())
+    for number in range(3):
+        time.sleep(0.3)
+        scheduler.add_job(callables.note, "date", id=f"{number}", executor="elsewhere")
+        began = time.monotonic()
+        eventually(lambda: [one for one in outbox.messages if one.job_id == str(number)])  # noqa: B023
+        assert time.monotonic() - began < 2.0
+    outbox.refused = ""
+    eventually(lambda: outbox.messages[-1].job_id == "one")
 
 
 def test_a_scheduler_without_such_executors_has_no_thread_for_them(
