@@ -9,8 +9,7 @@ IN_PROJECT = cd "$(PROJECT)" && env -u DATABASE_URL $(BIN)/python -m pytest -o c
 # Layers that need Docker, a browser or minutes.
 LONG := project or containers or supervisor or demo or browser or benchmark
 
-# Tests wait for databases, processes and clocks: hence more workers than cores. Only the suites of the
-# long layer, which have workers of their own, keep two cores busy.
+# Tests wait for databases, processes and clocks: hence more workers than cores.
 #
 # Caches stay out of the template's folder: everything that lies there is baked into projects.
 check quick slow template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
@@ -58,7 +57,7 @@ slow: .venv/installed  ## the slow tests of the emitted project, on SQLite
 
 template: .venv/installed  ## the long tests of the template: baked projects, servers, containers, browser
 	@echo "== Long tests of the template"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/faults -m "$(LONG)"
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/faults -m "$(LONG)"
 
 faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, several at a time
 	@echo "== Tests of the schedulers under faults"

@@ -201,14 +201,16 @@ def show(results: dict[str, Any], folder: Path, *, publish: bool) -> None:
     text = report.page(Results(results), SCENARIOS, tuple(file.name for file in drawn))
     (folder / "results.md").write_text(text, encoding="utf-8")
     if publish:
-        kind, target = results["database"], BENCHMARKS / "pictures"
+        name, target = report.published_as(results["database"], results["size"]), BENCHMARKS / "pictures"
         target.mkdir(exist_ok=True)
-        for file in [*target.glob(f"{kind}-*.svg")]:
+        for file in [*target.glob(f"{name}-*.svg")]:
+            if file.name.removeprefix(f"{name}-").startswith("full-"):
+                continue  # of the other size
             file.unlink()
         for file in drawn:
-            shutil.copy(file, target / f"{kind}-{file.name}")
-        names = tuple(f"pictures/{kind}-{file.name}" for file in drawn)
-        report.publish(BENCHMARKS / "README.md", kind, report.page(Results(results), SCENARIOS, names))
+            shutil.copy(file, target / f"{name}-{file.name}")
+        names = tuple(f"pictures/{name}-{file.name}" for file in drawn)
+        report.publish(BENCHMARKS / "README.md", name, report.page(Results(results), SCENARIOS, names))
     print()
     for bar in bars.bars(Results(results)):
         print(f"{bar.verdict.strip('*').upper():<13} {bar.text}: {bar.measured or '-'}, target {bar.target}")

@@ -67,7 +67,7 @@ def picture_of(path: str) -> str:
 
 def scenario_of(path: str) -> str:
     """Return whose picture a file is: of its name, what comes after the database it may begin with."""
-    return re.sub("^(postgresql|mariadb|sqlite)-|-delays$", "", Path(path).stem)
+    return re.sub("^(postgresql|mariadb|sqlite)-(full-)?|-delays$", "", Path(path).stem)
 
 
 def database(content: dict[str, Any]) -> str:
@@ -113,12 +113,19 @@ def versions(results: Results) -> str:
 
 def promises(results: Results) -> str:
     """Return the section with the table of bars, nothing where none is set."""
-    table = [f"| {bar.text} | {bar.measured} | {bar.target} | {bar.verdict} |" for bar in bars.bars(results)]
+    found = bars.bars(results)
+    table = [
+        f"| {bar.text} | {bar.measured} | {bar.target} | {bar.verdict} |"
+        for bar in found
+        if bar.met is not None
+    ]
     if not table:
         return ""
-    note = f"“Not growing” allows {bars.SAME:g} times as much, as two measurements never agree."
+    notes = [f"“Not growing” allows {bars.SAME:g} times as much, as two measurements never agree."]
+    if left := [bar.text for bar in found if bar.met is None]:
+        notes += ["", f"Not measured: {'; '.join(left)}."]
     heading = ["### Bars", "", "| bar | measured | target | |", "|---|---:|---|---|"]
-    return "\n".join([*heading, *table, "", note])
+    return "\n".join([*heading, *table, "", *notes])
 
 
 # --- One scenario ---------------------------------------------------------------------------------
@@ -246,12 +253,17 @@ def moment(date: str) -> str:
 # --- The file in which they are published ---------------------------------------------------------
 
 
-def publish(document: Path, kind: str, text: str) -> None:
-    """Put the tables between the two markers of this database.
+def published_as(kind: str, size: str) -> str:
+    """Return the name under which results of a database and a size are published."""
+    return kind if size == "small" else f"{kind}-{size}"
+
+
+def publish(document: Path, name: str, text: str) -> None:
+    """Put the tables between the two markers of this name.
 
     :raises ValueError: if the markers are missing.
     """
-    begin, end = f"<!-- results {kind} -->", "<!-- end of results -->"
+    begin, end = f"<!-- results {name} -->", "<!-- end of results -->"
     before, found, rest = document.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):

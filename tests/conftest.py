@@ -25,13 +25,13 @@ LONGEST = (
     "test_poolers",
     "test_versions",
 )
-# What starts containers, or waits on one. A Swarm that comes and goes would disturb other stacks, and a
-# browser takes each network that appears for a new one of its own.
-WAITING = ("containers/", "test_browser", "test_demo", "test_restarts", "test_supervisor")
+# A Swarm that comes and goes would disturb other stacks, and a browser takes each network that appears for a
+# new one of its own.
+WAITING = ("containers/", "test_browser")
 
 
 class FileByFile(LoadFileScheduling):  # type: ignore[misc]
-    """Keeps the tests of a file on one worker, and all of WAITING; the other workers compute meanwhile."""
+    """Keeps the tests of a file on one worker, and all of WAITING."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)

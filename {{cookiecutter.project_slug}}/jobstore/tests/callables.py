@@ -15,6 +15,12 @@ def note(text: str = "ran") -> str:
     return text
 
 
+def note_slowly() -> None:
+    """Note the call after a while."""
+    time.sleep(0.05)
+    note()
+
+
 def fail(message: str = "broken") -> None:
     """Raise."""
     calls.append("failed")

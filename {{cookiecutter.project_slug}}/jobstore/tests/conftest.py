@@ -10,6 +10,9 @@ import pytest
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management.commands import flush
 from django.db import connection
 from pytest_django.fixtures import Settings
 
@@ -75,6 +78,29 @@ def pytest_runtest_setup() -> None:
     """Give each test a session without limits: they would end its own transaction if it idles."""
     if getattr(connection, "_limited", None) is not None:
         connection.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    """Empty tables after a test in a tenth of the time that Django takes for it.
+
+    Content types and permissions stay: to make them anew takes longer than most tests. PostgreSQL
+    deletes rows, since TRUNCATE makes new files.
+    """
+    kept = [model._meta.db_table for model in (ContentType, Permission)]
+
+    def statements(style: Any, database: Any, **options: Any) -> list[str]:
+        tables = database.introspection.django_table_names(only_existing=True, include_views=False)
+        others = [table for table in tables if table not in kept]
+        if database.vendor == "postgresql":
+            return [";".join(f"DELETE FROM {one}" for one in others)]  # noqa: S608 - our own
+        found: list[str] = database.ops.sql_flush(style, others, **options)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", statements)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_: None)
+        yield
 
 
 @pytest.fixture
