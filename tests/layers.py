@@ -31,6 +31,8 @@ PROBES = {
     # Root, and the kernel's packet filter in a network of one's own.
     "netfilter": lambda: answers("unshare", "--net", "iptables", "--append", "OUTPUT", "--jump", "DROP"),
     "nginx": lambda: answers("nginx", "-v") and answers("openssl", "version"),
+    # The programs themselves: those on the path change the user.
+    "rabbitmq": lambda: answers("/usr/lib/rabbitmq/bin/rabbitmqctl", "version"),
     "pgbouncer": lambda: answers("pgbouncer", "--version"),
 }
 

@@ -30,6 +30,7 @@ from typing import Any, Self
 
 from baking import Baked, clean_environment
 from faults.deployed import prepare
+from rabbitmq import RabbitMQ
 from servers import Server, Valkey, wait_until
 
 APP = Path(__file__).resolve().parent / "app"
@@ -258,6 +259,7 @@ class Cluster:
         jobs: int = 100,
         executor: str = "default",
         workers: int = 2,
+        broker: type[Valkey | RabbitMQ] = Valkey,
         **environment: str,
     ) -> None:
         """Start the database and migrate it. No scheduler runs before `start`.
@@ -269,6 +271,7 @@ class Cluster:
         :param jobs: how many jobs run each second, beside some others (app/load/jobs.py).
         :param executor: of the jobs: "default", "processes", or "celery", which gets a broker.
         :param workers: how many Celery workers there are, each with LOAD_CONCURRENCY processes.
+        :param broker: what carries Celery's messages.
         :param environment: for all schedulers, such as SCHEDULER_SURPLUS, FAULT and FAULT_WHEN.
         """
         self.project = project
@@ -295,18 +298,19 @@ class Cluster:
             **environment,
         }
         self.executor = executor
-        self.broker: Valkey | None = None
+        self.broker: Valkey | RabbitMQ | None = None
         self.workers: list[Worker] = []
         self.database: Server | Sqlite = kind() if kind else Sqlite(folder)
         self.schedulers: list[Scheduler] = []
         try:
             wait_until(self.database.answers)
             if executor == "celery":
-                self.broker = Valkey()
-                wait_until(self.broker.answers)
+                self.broker = broker()
                 self.environment["LOAD_BROKER"] = self.broker.url
             self.environment["DATABASE_URL"] = self.database.url
             self.project.python("manage.py", "migrate", "-v0", **self.environment)
+            if self.broker is not None:
+                wait_until(self.broker.answers)
             self.schedulers = [Scheduler(self, f"s{number + 1}") for number in range(schedulers)]
             if self.broker is not None:
                 self.workers = [Worker(self, f"w{number + 1}") for number in range(workers)]

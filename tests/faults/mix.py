@@ -23,7 +23,7 @@ from faults.cluster import Cluster, Scheduler, Sqlite, Worker, memory_and_thread
 from faults.figures import Fault, lost, measure, terms
 from faults.history import LOST, Declared, History, Row, by_status, read_trace, seconds
 from faults.mistakes import MISTAKES, Mistakes
-from servers import MariaDB, PostgreSQL, wait_until
+from servers import MariaDB, PostgreSQL, Valkey, wait_until
 
 # Kinds of faults, and how often each is drawn; those of a server or a network mean nothing to a file.
 PROCESS = {"kill": 4, "term": 3, "freeze": 3}
@@ -314,7 +314,7 @@ class Mix:
 
     def _disturb_broker(self, one: Decision) -> None:
         broker = self.cluster.broker
-        if broker is None or self._broker_is_away:
+        if not isinstance(broker, Valkey) or self._broker_is_away:
             self.left_out += 1
             return
         fault = Fault(time.time(), one.kind, "broker", was_active=False)

@@ -17,7 +17,7 @@ from faults.cluster import Cluster, Scheduler, is_stopped
 from faults.mix import Mix
 from faults.test_mix import unguarded
 from layers import needs
-from servers import PostgreSQL, wait_until
+from servers import PostgreSQL, Valkey, wait_until
 
 pytestmark = [pytest.mark.project, pytest.mark.timeout(300)]
 
@@ -136,7 +136,7 @@ def test_what_a_scheduler_that_is_killed_has_queued_runs_once(cluster: Cluster, 
 
 @pytest.mark.parametrize("cluster", [pytest.param(("celery", ""), id="celery")], indirect=True)
 def test_a_broker_that_forgets_everything_loses_no_run(cluster: Cluster) -> None:
-    assert cluster.broker is not None
+    assert isinstance(cluster.broker, Valkey)
     for worker in cluster.workers:
         worker.freeze()
     queued = "Run.objects.filter(status='Queued', published_at__isnull=False).count()"

@@ -27,7 +27,8 @@ from jobstore.declarations.declaration import Collected, Declaration, Declaratio
 from jobstore.declarations.task_objects import TaskObject
 from jobstore.declarations.validation import set_first_run
 from jobstore.execution import run as runs
-from jobstore.executors import WorkerProcesses
+from jobstore.executors import WorkerProcesses, configured
+from jobstore.executors.elsewhere import ElsewhereExecutor, Message
 from jobstore.history import progress
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -53,6 +54,16 @@ def job_runner(transactional_db: None) -> "JobRunner":
     return JobRunner()
 
 
+class _Elsewhere(ElsewhereExecutor):
+    """Stands for an executor whose workers are elsewhere, and is never asked to send anything."""
+
+    has_queues = True
+
+    def publish(self, message: Message) -> None:
+        """Send nothing."""
+        raise NotImplementedError
+
+
 class JobRunner:
     """Runs declared jobs in this thread, without a scheduler, and keeps their history."""
 
@@ -62,6 +73,9 @@ class JobRunner:
         self._scheduler = SchedulerProcess().scheduler
         # Jobs of worker processes run here and now, as all do.
         self._scheduler._executors.setdefault(conf.PROCESSES, WorkerProcesses(1))
+        # So do those of workers elsewhere, whatever SCHEDULER_EXECUTORS says on this machine.
+        for name in configured.MAKERS:
+            self._scheduler._executors.setdefault(name, _Elsewhere())
         self._collected: Collected | None = None
         self._is_stored = False
 

@@ -52,6 +52,12 @@ async def waits(): return "awaited"
 @scheduled("cron", id="computes", day=1, executor="processes")
 def computes(): return os.getpid()
 
+@scheduled("cron", id="celery", day=1, executor="celery", queue="heavy")
+def in_celery(): return os.getpid()
+
+@scheduled("cron", id="tasks", day=1, executor="tasks")
+def in_tasks(): return os.getpid()
+
 @scheduled("cron", id="commits", day=1)
 def commits(): transaction.on_commit(lambda: seen.append("committed"))
 
@@ -112,8 +118,11 @@ def test_a_coroutine_is_awaited(job_runner: JobRunner) -> None:
     assert job_runner.run("waits").result == "awaited"
 
 
-def test_a_job_of_worker_processes_runs_here_although_there_are_none(job_runner: JobRunner) -> None:
-    assert job_runner.run("computes").result == str(os.getpid())
+@pytest.mark.parametrize("job", ["computes", "celery", "tasks"])
+def test_a_job_of_another_executor_runs_here_although_there_is_none(
+    job_runner: JobRunner, job: str
+) -> None:
+    assert job_runner.run(job).result == str(os.getpid())
 
 
 def test_what_waits_for_a_commit_is_called(job_runner: JobRunner) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import django
 import pytest
+from django.contrib.admin.utils import quote
+from django.test import Client
 from pytest_django.fixtures import Settings
 
 from jobstore import api, registry
@@ -253,6 +255,21 @@ def test_a_stored_task_is_offered_and_written_to_a_file(files: JobFiles) -> None
     offer = api.offer_for(row)
     assert offer is not None and offer.key == f"{files.package}.tasks.report"
     assert described(row, registry.offers())["function"] == offer.key
+    assert api.differs_from_code(row) == []
+
+
+@pytest.mark.django_db
+def test_a_job_of_a_task_is_looked_at_and_reset_like_any_other(
+    files: JobFiles, admin_client: Client
+) -> None:
+    Declared(files, ABOVE).sync()
+    row = DjangoJob.objects.get()
+    api.change(row.pk, executor="default", kwargs={"name": "one"})
+    page = admin_client.get(f"/admin/jobstore/djangojob/{quote(row.pk)}/change/").content.decode()
+    assert "report.func" in page.replace("<wbr>", "")
+    assert {one.part for one in api.differs_from_code(row.pk)} == {"executor", "arguments"}
+    api.reset(row.pk)
+    assert DjangoJob.objects.get().executor == "tasks"
 
 
 @pytest.mark.django_db
