@@ -30,9 +30,9 @@ SCRIPT = "Jobstore-Refresh"
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 JOB = "/admin/jobstore/djangojob/job-{}/"
 NOTES = {
-    "preview": "its effect is its answer: the preview alone, as the page's script asks for it",
-    "preview, no script": "its effect is its answer: the whole page of the editor, with the preview",
-    "editor": "the page of the editor without a preview, as it is first shown",
+    "preview": "a preview's effect is its answer: the preview alone, as the page's script asks for it",
+    "preview, no script": "without a script, the answer to a preview is the whole page of the editor",
+    "editor": "that page, as it is first shown",
     "save": f"the new schedule's time is {LEAD * 1000:.0f} ms after the click, so no figure is less",
 }
 
