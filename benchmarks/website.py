@@ -83,11 +83,11 @@ class Website:
         """Ask for a page, as a browser that is logged in."""
         return self._ask("GET", path, None, headers)
 
-    def post(self, path: str, form: Mapping[str, Any]) -> Answer:
+    def post(self, path: str, form: Mapping[str, Any], **headers: str) -> Answer:
         """Send a form."""
         content = urlencode({"csrfmiddlewaretoken": self._token} | dict(form), doseq=True)
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self._ask("POST", path, content, kind)
+        return self._ask("POST", path, content, kind | headers)
 
     def cpu_seconds(self) -> float:
         """Return the CPU that the server's processes have used."""

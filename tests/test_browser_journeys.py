@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from baking import Baked
 from sites import PASSWORD, Site, log_in, pages, strictly
@@ -165,6 +165,138 @@ def test_all_that_is_essential_works_without_scripts(open_page: Open) -> None:
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
     page.goto(f"{AUDIT}?job=plain")
     expect(page.locator("#result_list")).to_contain_text("asked for a run")
+
+
+def mark(page: Page) -> None:
+    """Remember the page, so that `is_same` tells whether it was loaded again."""
+    page.evaluate("window.isSame = true")
+
+
+def is_same(page: Page) -> bool:
+    return bool(page.evaluate("window.isSame === true"))
+
+
+PREVIEWED = {
+    "schedule": (f"{JOBS}tidy/schedule/", "Every", "9", "every 9 hours"),
+    "options": (f"{JOBS}tidy/options/", "At the same time", "4", "At the same time"),
+    "create": (f"{JOBS}add/?function=jobs.errands.greet", "Person", "Ada", "Ada"),
+    "clone": (f"{JOBS}tidy/clone/", "Id", "neat", "It is paused"),
+}
+
+
+@pytest.mark.parametrize("name", PREVIEWED)
+def test_a_preview_comes_without_reloading_and_disturbs_nobody(open_page: Open, name: str) -> None:
+    address, label, text, shown = PREVIEWED[name]
+    page = open_page(address)
+    if name == "create":
+        page.get_by_label("Id:", exact=True).fill("new")
+        page.get_by_role("radio", name="Interval").check()
+        page.get_by_label("Every:", exact=True).fill("6")
+    field = page.get_by_label(f"{label}:", exact=True)
+    field.fill(text)
+    mark(page)
+    # By the keyboard, from the field.
+    field.press("Enter")
+    preview, told = page.locator("#preview"), page.locator("form [role=status]")
+    expect(preview).to_contain_text(shown)
+    expect(preview).to_be_in_viewport()
+    expect(preview.locator(".jobstore-upcoming tbody tr")).to_have_count(10)
+    expect(told).to_contain_text(re.compile("nothing is saved yet.*It runs every"))
+    expect(field).to_be_focused()
+    expect(field).to_have_value(text)
+    # Twice, by the mouse.
+    button = page.get_by_role("button", name="Preview", exact=True)
+    told.evaluate("element => { element.textContent = 'of the last preview' }")
+    button.dblclick()
+    expect(told).to_contain_text("nothing is saved yet")
+    expect(preview).to_have_count(1)
+    expect(button).to_be_focused()
+    assert is_same(page)
+
+
+def test_mistakes_are_shown_as_without_scripts(open_page: Open) -> None:
+    page = open_page(f"{JOBS}tidy/schedule/")
+    every, button = page.get_by_label("Every:", exact=True), page.get_by_role("button", name="Preview")
+    every.fill("8")
+    button.click()
+    expect(page.locator("#preview")).to_contain_text("every 8 hours")
+    mark(page)
+    every.fill("-3")
+    button.click()
+    expect(page.get_by_role("alert")).to_contain_text("Nothing is saved.")
+    expect(page.locator(".field-every .errorlist")).to_be_visible()
+    expect(page.locator("#preview")).to_have_count(0)
+    expect(every).to_have_value("-3")
+    assert not is_same(page)
+    # They are gone with the next preview.
+    every.fill("7")
+    button.click()
+    expect(page.locator("#preview")).to_contain_text("every 7 hours")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def of_scripts(act: Callable[[Route], Any]) -> Callable[[Route], None]:
+    """Do something with requests of the script; those of the browser itself go on."""
+
+    def handler(route: Route) -> None:
+        if "jobstore-refresh" in route.request.headers:
+            act(route)
+        else:
+            route.fallback()
+
+    return handler
+
+
+SPOILT: dict[str, Callable[[Route], None]] = {
+    "no network": lambda route: route.abort(),
+    "logged out": lambda route: route.fulfill(status=302, headers={"location": "/admin/login/"}),
+    "forbidden": lambda route: route.fulfill(status=403, body="no"),
+    "broken": lambda route: route.fulfill(status=500, body="no"),
+    "another page": lambda route: route.fulfill(body="<p>Down for maintenance</p>"),
+}
+
+
+def test_whatever_is_answered_to_the_script_nothing_is_lost(
+    browser: Browser, site: Site, sessions: dict[str, Any]
+) -> None:
+    # A context of its own: its browser complains about what is spoilt.
+    options = {"base_url": f"http://{site.address}", "storage_state": sessions["admin"]}
+    with browser.new_context(**options) as context:
+        page = context.new_page()
+        for name, spoil in SPOILT.items():
+            page.goto(f"{JOBS}tidy/schedule/")
+            mark(page)
+            page.route("**/admin/**", of_scripts(spoil))
+            page.get_by_label("Every:", exact=True).fill("7")
+            page.get_by_role("button", name="Preview").click()
+            expect(page.locator("#preview"), name).to_contain_text("every 7 hours")
+            expect(page.get_by_label("Every:", exact=True), name).to_have_value("7")
+            assert not is_same(page), name
+            page.unroute("**/admin/**")
+
+
+def test_only_the_last_of_several_previews_is_shown(open_page: Open) -> None:
+    page = open_page(f"{JOBS}tidy/schedule/")
+    held: list[Route] = []
+    page.route("**/schedule/", of_scripts(held.append))
+    mark(page)
+    told = page.locator("form [role=status]")
+    told.evaluate("element => { element.textContent = 'of an earlier preview' }")
+    for hours in ("7", "8", "9"):
+        page.get_by_label("Every:", exact=True).fill(hours)
+        page.get_by_role("button", name="Preview").click()
+    # Emptied, so that a screen reader says the same words again.
+    expect(told).to_have_text("")
+    while len(held) < 3:
+        page.wait_for_timeout(50)
+    first, second, third = held
+    third.continue_()
+    expect(page.locator("#preview")).to_contain_text("every 9 hours")
+    second.continue_()
+    first.fulfill(body="<p>Down for maintenance</p>")
+    page.wait_for_timeout(1000)
+    expect(page.locator("#preview")).to_contain_text("every 9 hours")
+    assert is_same(page)
 
 
 def test_a_declared_job_is_edited_deployed_and_reset(open_page: Open, site: Site) -> None:

@@ -4,11 +4,11 @@ import datetime as dt
 import json
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import measure
 from contenders import PROGRAMS, Contender, Failed
-from website import Website
+from website import Answer, Website
 
 NAME = "effect"
 TITLE = "From a click in the admin to its effect in a running scheduler"
@@ -25,13 +25,32 @@ AWAY, LEAD = 0.7, 0.1
 PATIENCE = 10.0
 # Seconds in which the scheduler begins to run jobs.
 START = 30.0
+# The header by which the page's script asks for a preview alone, and of that answer.
+SCRIPT = "Jobstore-Refresh"
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
 JOB = "/admin/jobstore/djangojob/job-{}/"
 NOTES = {
-    "preview": "its effect is its answer: the whole page of the editor, with the preview",
-    "editor": "the page of the editor without a preview, as it is first shown",
+    "preview": "a preview's effect is its answer: the preview alone, as the page's script asks for it",
+    "preview, no script": "without a script, the answer to a preview is the whole page of the editor",
+    "editor": "that page, as it is first shown",
     "save": f"the new schedule's time is {LEAD * 1000:.0f} ms after the click, so no figure is less",
 }
+
+
+class Preview(NamedTuple):
+    """The seconds until a preview was answered, and those of the web server's CPU."""
+
+    seconds: float
+    cpu: float
+
+
+class Saved(NamedTuple):
+    """The seconds from “Save” to its effect, and those of the answers before it."""
+
+    effect: float | None
+    alone: Preview
+    whole: Preview
+    editor: float
 
 
 def run(bench: Any) -> list[dict[str, Any]]:
@@ -48,11 +67,16 @@ def run(bench: Any) -> list[dict[str, Any]]:
                     row(contender, "run now", [run_now(contender, site, k) for k in range(1, tries + 1)])
                 )
                 saved = [save(contender, site, k) for k in range(1, tries + 1)]
-                rows.append(row(contender, "save", [effect for effect, *_ in saved]))
-                rows.append(row(contender, "preview", [preview for _, preview, *_ in saved]))
-                # The CPU of a single request is less than what the kernel counts in.
-                rows[-1]["web_cpu_ms"] = round(1000 * sum(cpu for *_, cpu, _ in saved) / tries, 1)
-                rows.append(row(contender, "editor", [editor for *_, editor in saved]))
+                rows.append(row(contender, "save", [one.effect for one in saved]))
+                for click, previews in (
+                    ("preview", [one.alone for one in saved]),
+                    ("preview, no script", [one.whole for one in saved]),
+                ):
+                    rows.append(row(contender, click, [one.seconds for one in previews]))
+                    # The CPU of a single request is less than what the kernel counts in.
+                    cpu = sum(one.cpu for one in previews) / tries
+                    rows[-1]["web_cpu_ms"] = round(1000 * cpu, 1)
+                rows.append(row(contender, "editor", [one.editor for one in saved]))
             finally:
                 contender.stop()
     return rows
@@ -90,29 +114,34 @@ def run_now(contender: Contender, site: Website, number: int) -> float | None:
     return since(contender, number, began)
 
 
-def save(contender: Contender, site: Website, number: int) -> tuple[float | None, float, float, float]:
-    """Return the seconds from a click on “Save” to the first start by the new schedule.
-
-    And those of its preview's answer, of the CPU that this took, and of the editor's first answer.
-    """
+def save(contender: Contender, site: Website, number: int) -> Saved:
+    """Return how long after a click on “Save” a job first starts by its new schedule."""
     address = f"{JOB.format(number)}schedule/"
     editor = site.get(address)
     form = dict(HIDDEN.findall(editor.text))
     form.pop("csrfmiddlewaretoken", None)
     when = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=AWAY)
     form |= {"kind": "date", "run_at": when.strftime("%Y-%m-%dT%H:%M:%S.%f"), "timezone": "UTC"}
-    before = site.cpu_seconds()
-    preview = site.post(address, form | {"preview": "Preview"})
-    cpu = site.cpu_seconds() - before
-    form |= {name: value for name, value in HIDDEN.findall(preview.text) if name != "csrfmiddlewaretoken"}
-    if "previewed" not in form:
-        raise Failed(f"The editor shows no preview: {preview.text[-3000:]}")
+    whole, _ = preview(site, address, form | {"preview": "Preview"})
+    alone, answer = preview(site, address, form, **{SCRIPT: "1"})
+    if SCRIPT not in answer.headers:
+        raise Failed(f"The preview does not come alone: {answer.text[:3000]}")
+    form |= {name: value for name, value in HIDDEN.findall(answer.text) if name != "csrfmiddlewaretoken"}
     measure.sleep_until(when.timestamp() - LEAD)
     began = time.time()
     answer = site.post(address, form | {"save": "Save"})
     if answer.status != 302:  # the time has passed before it was saved
-        return None, preview.seconds, cpu, editor.seconds
-    return since(contender, number, began), preview.seconds, cpu, editor.seconds
+        return Saved(None, alone, whole, editor.seconds)
+    return Saved(since(contender, number, began), alone, whole, editor.seconds)
+
+
+def preview(site: Website, address: str, form: dict[str, str], **headers: str) -> tuple[Preview, Answer]:
+    """Ask for a preview; return what it took, and the answer."""
+    before = site.cpu_seconds()
+    answer = site.post(address, form, **headers)
+    if "previewed" not in dict(HIDDEN.findall(answer.text)):
+        raise Failed(f"The editor shows no preview: {answer.text[-3000:]}")
+    return Preview(answer.seconds, site.cpu_seconds() - before), answer
 
 
 def since(contender: Contender, number: int, began: float) -> float | None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -25,16 +25,38 @@ logger = logging.getLogger("jobstore.runs")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+
+class Socket(NamedTuple):
+    """A descriptor, and what it was open for: another thread may close it, and open something else.
+
+    A number alone would name that, and a child of a job would lose a file of its own.
+    """
+
+    descriptor: int
+    file: tuple[int, int]
+
+    @classmethod
+    def of(cls, descriptor: int) -> "Socket | None":
+        """Return what a descriptor is open for; None if it is closed."""
+        try:
+            found = os.fstat(descriptor)
+        except OSError:
+            return None
+        return cls(descriptor, (found.st_dev, found.st_ino))
+
+
+NOTHING = Socket(-1, (0, 0))
+
 _guarded: "weakref.WeakKeyDictionary[Any, Callable[[Any], Iterable[int]]]" = (
     weakref.WeakKeyDictionary()
 )
-# Connections and their sockets.
-_wrappers: "weakref.WeakKeyDictionary[BaseDatabaseWrapper, int]" = weakref.WeakKeyDictionary()
+# Connections and the sockets that they were made with.
+_wrappers: "weakref.WeakKeyDictionary[BaseDatabaseWrapper, Socket]" = weakref.WeakKeyDictionary()
 _handler: Callable[..., Any] | None = None
 _lock = threading.Lock()
 _is_on = False
 # From just before a fork to just after it: what is open, and the signals that were blocked.
-_open: list[tuple[BaseDatabaseWrapper, Any, int]] = []
+_open: list[tuple[Any, Socket]] = []
 _mask: set[signal.Signals | int] = set()
 
 
@@ -57,15 +79,21 @@ def guard_handler(handler: Callable[..., Any]) -> None:
 
 def note_connection(connection: BaseDatabaseWrapper, **_: object) -> None:
     """Remember a database connection that was just made, on any thread."""
-    socket = -1
-    if connection.vendor in ("postgresql", "mysql"):
-        with contextlib.suppress(AttributeError, OSError):
-            # MySQL's client does not tell while another thread waits for an answer.
-            socket = connection.connection.fileno()
+    # MySQL's client does not tell while another thread waits for an answer.
+    socket = _socket_of(connection)
+    if socket is not None:
+        with contextlib.suppress(OSError):
             # Nor does it close its socket for programs that are started without `subprocess`.
-            os.set_inheritable(socket, False)
+            os.set_inheritable(socket.descriptor, False)
     with _lock:
-        _wrappers[connection] = socket
+        _wrappers[connection] = socket or NOTHING
+
+
+def _socket_of(connection: BaseDatabaseWrapper) -> Socket | None:
+    if connection.vendor in ("postgresql", "mysql"):
+        with contextlib.suppress(Exception):  # it is closed, or not made yet
+            return Socket.of(connection.connection.fileno())
+    return None
 
 
 def leave_if_forked(pid: int, error: BaseException | None) -> None:
@@ -107,7 +135,8 @@ def _before() -> None:
     _lock.acquire()
     # What dies with the other threads in the child would be closed politely, before `_in_child`.
     _open[:] = [
-        (one, one.connection, socket)
+        # One that is being made is not noted yet.
+        (one.connection, (_socket_of(one) if one.vendor == "postgresql" else None) or socket)
         for one, socket in list(_wrappers.items())
         if one.connection is not None
     ]
@@ -126,8 +155,8 @@ def _in_child() -> None:
     try:
         _restore_signals()
         _replace(_descriptors())
-        for connection, raw, socket in _open:
-            _part_with(connection, raw, socket)
+        for raw, socket in _open:
+            _part_with(raw, socket)
         # Django makes new ones, should the child use the database.
         for connection in connections.all(initialized_only=True):
             with contextlib.suppress(AttributeError):
@@ -165,12 +194,9 @@ def _replace(descriptors: Iterable[int]) -> None:
         os.close(nothing)
 
 
-def _part_with(connection: BaseDatabaseWrapper, raw: Any, socket: int) -> None:
+def _part_with(raw: Any, socket: Socket) -> None:
     """Leave an inherited connection alone for good: it is the parent's."""
-    is_closed = (connection.vendor == "postgresql" and raw.closed) or (
-        connection.vendor == "mysql" and not raw.open
-    )
-    if not is_closed and socket >= 0:
-        _replace([socket])
+    if Socket.of(socket.descriptor) == socket:
+        _replace([socket.descriptor])
     # SQLite's may not even be closed in a child. So nothing here is ever freed.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))

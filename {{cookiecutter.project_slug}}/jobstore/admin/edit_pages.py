@@ -20,6 +20,7 @@ from jobstore import api
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.display import page_of
 from jobstore.admin.preview import digest_of, preview_of
+from jobstore.admin.refresh import HEADER
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob
 from jobstore.sentences import shown
@@ -81,10 +82,12 @@ class EditPages(ReadOnlyAdmin):
                 self._look_again(edit)
             except api.OperationError as error:
                 edit.place(error)
+        context["back"] = page_of(self.admin_site, edit.job) if edit.job else self._list()
+        if _is_for_preview(request) and "preview" in context:
+            return _preview_alone(request, context)
         context |= {"title": edit.title, "original": edit.job or _("Add"), "job": edit.job}
         context["errors"] = [one for form in edit.forms for one in form.errors]
         context["general"] = [one for form in edit.forms for one in form.non_field_errors()]
-        context["back"] = page_of(self.admin_site, edit.job) if edit.job else self._list()
         return self._render(request, "editor", context)
 
     def _look_again(self, edit: Edit) -> None:
@@ -111,6 +114,11 @@ class EditPages(ReadOnlyAdmin):
         self.message_user(request, text, messages.SUCCESS)
         return redirect(page_of(self.admin_site, row))
 
+    def message_user(self, request: HttpRequest, *args: Any, **options: Any) -> None:
+        """Tell a person; not a script, as the browser then asks again, and would be told twice."""
+        if not _is_for_preview(request):
+            super().message_user(request, *args, **options)
+
     def _back(self, request: HttpRequest, job: DjangoJob, error: Exception) -> HttpResponse:
         self.message_user(request, shown(error), messages.ERROR)
         return redirect(page_of(self.admin_site, job))
@@ -136,6 +144,17 @@ class EditPages(ReadOnlyAdmin):
 
     def _list(self) -> str:
         return reverse("admin:jobstore_djangojob_changelist", current_app=self.admin_site.name)
+
+
+def _is_for_preview(request: HttpRequest) -> bool:
+    """Tell whether a script asks for a preview alone. Any other answer makes it send the form."""
+    return HEADER in request.headers and "save" not in request.POST
+
+
+def _preview_alone(request: HttpRequest, context: dict[str, Any]) -> TemplateResponse:
+    """Return the preview without the page around it, which takes longer."""
+    headers = {HEADER: "fragments", "Vary": HEADER}
+    return TemplateResponse(request, f"{TEMPLATES}/preview.html", context, headers=headers)
 
 
 def _has_changed(edit: Edit) -> bool:

@@ -117,7 +117,12 @@ def _questions_of_options(row: DjangoJob) -> list[str]:
 def digest_of(form: QueryDict) -> str:
     """Return a digest of the filled-in values, so that only a previewed form can be saved."""
     left_out = ("csrfmiddlewaretoken", "previewed", "preview", "save")
-    filled = sorted((name, form.getlist(name)) for name in form if name not in left_out)
+    # A browser sends other ends of lines than a script does.
+    filled = sorted(
+        (name, [value.replace("\r\n", "\n") for value in form.getlist(name)])
+        for name in form
+        if name not in left_out
+    )
     return salted_hmac("jobstore.preview", repr(filled), algorithm="sha256").hexdigest()[:24]
 
 

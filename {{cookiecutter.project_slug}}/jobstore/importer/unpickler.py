@@ -10,7 +10,7 @@ import importlib.util
 import io
 import pickle
 import sysconfig
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -42,6 +42,25 @@ class Foreign(Exception):
             f"{name} is not in one of this project's own modules. If you have looked at this job "
             f"and want it, use --allow {name}"
         )
+
+
+class Allowed(frozenset[str]):
+    """Names, as "module:name", that somebody has looked at and allowed."""
+
+    needed: set[str]
+
+    def __new__(cls, names: Iterable[str]) -> "Allowed":
+        """Take the names; none was needed yet."""
+        found = super().__new__(cls, names)
+        found.needed = set()
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a name is allowed, and remember that this was asked."""
+        is_allowed = super().__contains__(name)
+        if is_allowed:
+            self.needed.add(str(name))
+        return is_allowed
 
 
 class Unpickler(pickle.Unpickler):

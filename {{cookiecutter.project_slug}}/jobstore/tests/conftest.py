@@ -48,7 +48,7 @@ WITHOUT_MARIADB = (
     *("process/test_connections.py", "process/test_loop.py", "process/test_stop.py"),
 )
 ONLY_ON_SERVERS = (
-    *("claims/test_late_commit", "claims/test_locked"),
+    *("claims/test_late_commit", "claims/test_locked", "execution/test_fork_moments"),
     *("database/test_notifications", "database/test_timeouts", "history/test_recorder_plan"),
 )
 # Databases that cannot tell of changes have nothing to test there, nor SQLite, which has one lock

@@ -17,6 +17,7 @@ from jobstore.importer import history, jobs
 from jobstore.importer import source as tables
 from jobstore.importer.history import HistoryReport
 from jobstore.importer.jobs import JobReport
+from jobstore.importer.unpickler import Allowed
 from jobstore.models import DjangoJob, database_now
 from jobstore.texts import one_line
 from jobstore.util import as_aware
@@ -85,7 +86,11 @@ class Command(BaseCommand):
         except tables.CannotImport as error:
             raise CommandError(str(error)) from error
         self._warn_of_activity(source, using)
-        reports = jobs.examine_jobs(source, options["allow"])
+        allowed = Allowed(options["allow"])
+        reports = jobs.examine_jobs(source, allowed)
+        for name in sorted({*allowed} - allowed.needed):
+            text = f"--allow {name} was not needed: no job of the old table names it so."
+            self.stderr.write(self.style.WARNING(text))
         if jobs.disagree(reports) and options["time_zone"] is None:
             self._explain_disagreement(reports, apply=options["apply"])
         self._jobs(reports, using, apply=options["apply"])

@@ -255,6 +255,13 @@ def test_a_function_of_others_is_taken_over_once_it_is_named(old: OldTables, tak
     assert DjangoJob.objects.get().func == "os:getcwd"
 
 
+def test_a_name_that_is_allowed_for_nothing_is_told(old: OldTables, take: Import) -> None:
+    old.add_row("known", LATER, state_of(func="os:getcwd", args=()))
+    said = take("--allow", "os:getcwd", "--allow", "os:getpid").err
+    assert "--allow os:getpid was not needed" in said
+    assert "os:getcwd" not in said
+
+
 @pytest.mark.parametrize(
     "call",
     [
