@@ -101,7 +101,7 @@ def test_what_cannot_start_is_tried_less_and_less_often(
     began = time.monotonic()
     errors = [workers.run(tasks.pid)[1] for _ in range(4)]
     assert all(isinstance(error, CannotStart) for error in errors)
-    assert 0.7 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.7
     lines = [record.message for record in caplog.records if "cannot be started" in record.message]
     assert len(lines) == 1 and "No such file" in lines[0]
     workers.executor.shutdown()

@@ -15,6 +15,7 @@ from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
 
 from jobstore import api
+from jobstore.database.backoff import Backoff
 from jobstore.executors import publisher, queued_rows, remote_worker
 from jobstore.executors.elsewhere import ElsewhereExecutor, Message, Refused
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
@@ -253,15 +254,15 @@ def test_a_job_that_its_engine_refuses_does_not_hold_up_others(
 ) -> None:
     monkeypatch.setattr(publisher, "UNMARKED_SECONDS", 0.3)
     monkeypatch.setattr(publisher, "LOOK_SECONDS", 0.2)
+    # A pause of the whole executor would outlast this test.
+    monkeypatch.setattr(Backoff, "longer", lambda self: setattr(self, "_ends_at", 1e12))
     outbox.refused = "one"
     add(scheduler, callables.note)
     eventually(lambda: Run.objects.filter(status=Run.QUEUED).exists())
     for number in range(3):
         time.sleep(0.3)
         scheduler.add_job(callables.note, "date", id=f"{number}", executor="elsewhere")
-        began = time.monotonic()
         eventually(lambda: [one for one in outbox.messages if one.job_id == str(number)])  # noqa: B023
-        assert time.monotonic() - began < 2.0
     outbox.refused = ""
     eventually(lambda: outbox.messages[-1].job_id == "one")
 
