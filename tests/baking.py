@@ -71,13 +71,23 @@ class Baked:
     def python(self, *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         """Run the Python of the project's own environment, which `install` has made."""
         __tracebackhide__ = True
-        return self.run(self.path / ".venv" / "bin" / "python", *arguments, **options)  # type: ignore[arg-type]
+        return self.run(self.interpreter, *arguments, **options)  # type: ignore[arg-type]
+
+    @property
+    def interpreter(self) -> Path:
+        """The Python of the project's environment, under the one path by which its bytecode is found."""
+        return (self.path / ".venv").resolve() / "bin" / "python"
 
     def install(self) -> None:
         """Make the project's environment from its own hash-pinned requirements, as README.md says."""
         venv.create(self.path / ".venv", with_pip=True, symlinks=True)
         locks = sorted((self.path / "requirements").glob("*.txt"))
         self.python("-m", "pip", "install", "--quiet", "--require-hashes", *(f"-r{lock}" for lock in locks))
+        self.compile()
+
+    def compile(self) -> None:
+        """Write bytecode as an image has it: processes that may write none would compile at each start."""
+        self.python("-m", "compileall", "-q", "-x", "/tests/", "config", "jobs", "jobstore")
 
 
 class Baker:
