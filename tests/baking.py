@@ -75,15 +75,29 @@ class Baked:
 
     @property
     def interpreter(self) -> Path:
-        """The Python of the project's environment, under the one path by which its bytecode is found."""
-        return (self.path / ".venv").resolve() / "bin" / "python"
+        """The Python of the project's environment, under the one path by which its bytecode is found.
 
-    def install(self) -> None:
-        """Make the project's environment from its own hash-pinned requirements, as README.md says."""
-        venv.create(self.path / ".venv", with_pip=True, symlinks=True)
-        locks = sorted((self.path / "requirements").glob("*.txt"))
-        self.python("-m", "pip", "install", "--quiet", "--require-hashes", *(f"-r{lock}" for lock in locks))
+        Several projects may share an environment, by links to it or to what it holds.
+        """
+        return (self.path / ".venv" / "pyvenv.cfg").resolve().parent / "bin" / "python"
+
+    def install(self, environment: Path | None = None) -> None:
+        """Make the project's environment from its own hash-pinned requirements, as README.md says.
+
+        :param environment: the folder that .venv is to be a link to, if .venv is not to hold it all.
+        """
+        if environment is not None:
+            environment.parent.mkdir(parents=True, exist_ok=True)
+            (self.path / ".venv").symlink_to(environment)
+        venv.create(environment or self.path / ".venv", with_pip=True, symlinks=True, clear=True)
+        self.python(
+            "-m", "pip", "install", "--quiet", "--require-hashes", *(f"-r{lock}" for lock in self.locks())
+        )
         self.compile()
+
+    def locks(self) -> list[Path]:
+        """Return the files of pinned requirements."""
+        return sorted((self.path / "requirements").glob("*.txt"))
 
     def compile(self) -> None:
         """Write bytecode as an image has it: processes that may write none would compile at each start."""

@@ -68,6 +68,7 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     print(f"A mix of faults on {database}, seed {seed}", flush=True)
     baked = Baked(project(CHAOS, database))
+    baked.compile()  # the schedulers write no bytecode
     work = CHAOS / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
