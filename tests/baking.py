@@ -71,13 +71,37 @@ class Baked:
     def python(self, *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
         """Run the Python of the project's own environment, which `install` has made."""
         __tracebackhide__ = True
-        return self.run(self.path / ".venv" / "bin" / "python", *arguments, **options)  # type: ignore[arg-type]
+        return self.run(self.interpreter, *arguments, **options)  # type: ignore[arg-type]
 
-    def install(self) -> None:
-        """Make the project's environment from its own hash-pinned requirements, as README.md says."""
-        venv.create(self.path / ".venv", with_pip=True, symlinks=True)
-        locks = sorted((self.path / "requirements").glob("*.txt"))
-        self.python("-m", "pip", "install", "--quiet", "--require-hashes", *(f"-r{lock}" for lock in locks))
+    @property
+    def interpreter(self) -> Path:
+        """The Python of the project's environment, under the one path by which its bytecode is found.
+
+        Several projects may share an environment, by links to it or to what it holds.
+        """
+        return (self.path / ".venv" / "pyvenv.cfg").resolve().parent / "bin" / "python"
+
+    def install(self, environment: Path | None = None) -> None:
+        """Make the project's environment from its own hash-pinned requirements, as README.md says.
+
+        :param environment: the folder that .venv is to be a link to, if .venv is not to hold it all.
+        """
+        if environment is not None:
+            environment.parent.mkdir(parents=True, exist_ok=True)
+            (self.path / ".venv").symlink_to(environment)
+        venv.create(environment or self.path / ".venv", with_pip=True, symlinks=True, clear=True)
+        self.python(
+            "-m", "pip", "install", "--quiet", "--require-hashes", *(f"-r{lock}" for lock in self.locks())
+        )
+        self.compile()
+
+    def locks(self) -> list[Path]:
+        """Return the files of pinned requirements."""
+        return sorted((self.path / "requirements").glob("*.txt"))
+
+    def compile(self) -> None:
+        """Write bytecode as an image has it: processes that may write none would compile at each start."""
+        self.python("-m", "compileall", "-q", "-x", "/tests/", "config", "jobs", "jobstore")
 
 
 class Baker:

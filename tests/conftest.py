@@ -17,6 +17,8 @@ from documents import Block
 from layers import needs
 from servers import server
 
+# Shared by the sessions of `make template` and `make faults`, and by those of tomorrow.
+ENVIRONMENTS = ROOT / ".cache" / "environments"
 # What runs the longest begins first. The suites of one file run beside each other.
 LONGEST = (
     "test_its_tests_pass_on_postgresql",
@@ -70,7 +72,10 @@ def bake(baker: Baker) -> Callable[..., Baked]:
 
 @pytest.fixture(scope="session")
 def install(bake: Callable[..., Baked], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Baked]:
-    """Return `install(database)`, which makes a project with its own environment in .venv, once."""
+    """Return `install(database)`, which makes a project with an environment in .venv, once.
+
+    The environment is kept for later sessions, as long as nothing else is pinned.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # of all workers, of which one installs and the others wait
@@ -81,11 +86,26 @@ def install(bake: Callable[..., Baked], tmp_path_factory: pytest.TempPathFactory
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not note.exists():
                 project = bake(database=database)
-                project.install()
+                borrow_environment(project)
                 note.write_text(str(project.path))
         return Baked(Path(note.read_text()))
 
     return install
+
+
+def borrow_environment(project: Baked) -> None:
+    """Give a project an environment with what it pins, which is made if there is none yet."""
+    environment = ENVIRONMENTS / machine.fingerprint(*project.locks())[:16]
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    is_complete = environment.with_suffix(".installed")
+    with environment.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_complete.exists():
+            (project.path / ".venv").symlink_to(environment)
+            project.compile()
+        else:
+            project.install(environment)
+            is_complete.touch()
 
 
 @pytest.fixture(scope="session")

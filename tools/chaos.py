@@ -78,6 +78,7 @@ def main() -> int:
         return 2
     jobs = given.jobs or (JOBS[database] if executor == "default" else JOBS_ELSEWHERE)
     baked = Baked(project(CHAOS, database))
+    baked.compile()  # the schedulers write no bytecode
     work = CHAOS / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()

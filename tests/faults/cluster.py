@@ -415,7 +415,7 @@ class Cluster:
         """Start the project's Python in its folder; upper-case options are environment variables."""
         variables = self.environment | {k: options.pop(k) for k in list(options) if k.isupper()}
         return subprocess.Popen(
-            [self.project.path / ".venv" / "bin" / "python", *arguments],
+            [self.project.interpreter, *arguments],
             cwd=self.project.path,
             env=clean_environment(**variables),
             # Ctrl-C at the terminal is for us: we end them.

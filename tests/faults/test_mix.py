@@ -109,6 +109,7 @@ def unguarded(baked: Baked, folder: Path, name: str, guards: dict[str, str]) -> 
         assert guard in text, f"{name} has changed: what is the guard now?"
         text = text.replace(guard, nothing)
     file.write_text(text)
+    copy.compile()
     return copy
 
 

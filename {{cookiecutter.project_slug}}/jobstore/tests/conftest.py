@@ -25,7 +25,7 @@ __all__ = ["files"]
 
 # What asks no database, or asks it nothing of its own: SQLite's turn tells all there is to know.
 WITHOUT_SERVER = (
-    *("admin/test_admin_sites.py", "checks/test_fresh_start.py"),
+    *("admin/test_admin_sites.py", "admin/test_languages.py", "checks/test_fresh_start.py"),
     *("claims/test_plan.py", "declarations/test_bad_jobs.py", "declarations/test_declarations.py"),
     *("declarations/test_discovery.py", "declarations/test_offers.py"),
     *("executors/test_ended_runs.py", "executors/test_lives.py"),
@@ -37,10 +37,12 @@ WITHOUT_SERVER = (
     *("schedules/test_words.py", "storage/test_replacement.py", "test_logs.py"),
     *("test_testing.py", "test_texts.py"),
 )
-# What one server tells of any other: loops, processes and pages around the same statements.
+# What one server tells of any other: loops, processes and pages around the same statements, who may
+# see what, and what is refused in the same words before a statement is made.
 WITHOUT_MARIADB = (
     *("admin/test_admin.py", "admin/test_job_editor.py", "admin/test_schedule_editor.py"),
-    *("admin/test_shown.py", "claims/test_dst.py", "claims/test_properties.py"),
+    *("admin/test_shown.py", "admin/test_visibility.py", "api/test_mistakes.py"),
+    *("claims/test_dst.py", "claims/test_properties.py", "test_parity.py"),
     *("execution/test_children.py", "execution/test_coroutines.py", "execution/test_forks.py"),
     *("executors/test_scheduler_with_workers.py",),
     *("health/test_answers.py", "health/test_probe_load.py", "history/test_listener.py"),

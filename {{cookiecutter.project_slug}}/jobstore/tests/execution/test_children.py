@@ -100,6 +100,7 @@ def test_a_child_that_comes_back_from_a_coroutine_reports_nothing(
     assert run(plain.query_later).status == Run.SUCCESS
 
 
+@pytest.mark.any_database
 def test_sigterm_ends_a_child_and_not_the_scheduler(command: SchedulerCommand, child: Path) -> None:
     run(misdeeds.leave_child, str(child))
     pid = int(child.read_text())
@@ -123,6 +124,7 @@ def answers_as(port: int) -> int:
         return 0
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("function", [misdeeds.leave_child, misdeeds.leave_program])
 def test_an_orphan_does_not_keep_the_probes_port(
     tmp_path: Path, child: Path, function: Callable[..., Any]

@@ -168,6 +168,7 @@ def test_a_look_leaves_no_limit_behind() -> None:
         assert cursor.fetchone() == before
 
 
+@pytest.mark.any_database
 def test_the_web_tells_strangers_no_names(web: WebCommand, scheduler: int) -> None:
     eventually(lambda: get(web.port, "/health/scheduler")[0] == 200)
     _, body, _ = get(web.port, "/health/scheduler")
