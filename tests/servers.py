@@ -135,7 +135,8 @@ class Valkey(Server):
 
     port = 6379
     image = ("valkey/valkey:8", "valkey-server", "--save", "", "--protected-mode", "no")
-    ready = ("valkey-cli", "ping")
+    hello = b"PING\r\n"
+    welcome = (0, b"+")
     url = "redis://{place}/0"
     client = ("valkey-cli",)
 

@@ -92,7 +92,8 @@ def test_runs_wait_while_the_broker_is_away_and_run_when_it_is_back(stack: Stack
     stack.wait_for(lambda: stack.runs() > before, 25)
     assert stack.the("scheduler").health == "healthy"
     stack.compose("start", "broker")
-    stack.wait_for(lambda: stack.runs(f"id={waiting}, status='Executed'") == 1, 60)
+    done = f"SELECT status FROM jobstore_djangojobexecution WHERE id = {waiting}"  # noqa: S608 - our own
+    stack.wait_for(lambda: stack.sql(done) == [["Executed"]], 60)
     stack.wait_for(lambda: stack.the("worker").health == "healthy", 30)
 
 
