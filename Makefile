@@ -11,7 +11,9 @@ LONG := project or containers or supervisor or demo or browser or benchmark
 
 # Tests wait for databases, processes and clocks: hence more workers than cores.
 #
-# Caches stay out of the template's folder: everything that lies there is baked into projects.
+# Caches stay out of the template's folder: everything that lies there is baked into projects. Bytecode
+# is written whatever the shell says: elsewhere there is none, and each process would compile what it uses.
+unexport PYTHONDONTWRITEBYTECODE
 check quick slow template faults chaos: export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 check quick slow template: export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 check quick slow template: export MYPY_CACHE_DIR := $(CURDIR)/.cache/mypy
