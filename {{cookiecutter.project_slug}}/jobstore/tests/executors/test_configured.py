@@ -77,8 +77,11 @@ def test_tasks_without_django_s_or_its_back_port_are_refused(
     assert "install django-tasks and a backend" in found()["jobstore.E014"]
 
 
-def test_a_system_check_that_fails_hides_no_other(settings: Settings) -> None:
+def test_a_system_check_that_fails_hides_no_other(
+    settings: Settings, application: celery.Celery
+) -> None:
     settings.SCHEDULER_EXECUTORS = ("celery",)
+    application.conf.broker_url = None
     settings.SCHEDULER_STATEMENT_SECONDS = 11
     assert set(found()) == {"jobstore.E005", "jobstore.E014"}
 
