@@ -26,10 +26,8 @@ COUNT = "SELECT count(*) FROM jobstore_djangojobexecution WHERE job_id = 'heartb
 # Where and how each database is asked that, by the image that it runs in.
 COUNTED: dict[str, tuple[str, ...]] = {
     "postgres:": ("db", "psql", "-U", "app", "-Atc", COUNT),
-    "mariadb:": (
-        *("db", "sh", "-c"),
-        f'mariadb -uapp -p"$(cat /run/secrets/database_password)" -Ne "{COUNT}" app',
-    ),
+    # Its last argument is the password, which changes while the server runs.
+    "mariadb:": ("db", "sh", "-c", f'mariadb -uapp -p"$0" -Ne "{COUNT}" app'),
     "": (
         *("web", "python", "-IS", "-c"),
         f"import sqlite3; print(*sqlite3.connect('/data/db.sqlite3', 20).execute({COUNT!r}).fetchone())",
@@ -137,7 +135,9 @@ class Stack:
         """
         compose = (self.path / "compose.yaml").read_text()
         image = next(name for name in COUNTED if f"image: {name}" in compose or not name)
-        return int(self.inside(*COUNTED[image]))
+        password = self.path / ".secrets" / "database_password"
+        last = (password.read_text().strip(),) if image == "mariadb:" else ()
+        return int(self.inside(*COUNTED[image], *last))
 
     def wait_for(self, question: Callable[[], T | None], seconds: float) -> T:
         """Ask again until the answer is true, and return it."""

@@ -61,6 +61,8 @@ class Publisher:
         # By alias: when to try again, and what was told.
         self._pauses: dict[str, Backoff] = {}
         self._failing: dict[str, RepeatedFailure] = {}
+        # Those that were away: what waits in the rows is sent first, in the order of its times.
+        self._draining: set[str] = set()
         # By job: what was told of its own runs.
         self._refusing: dict[str, RepeatedFailure] = {}
         self._looking = RepeatedFailure(
@@ -144,7 +146,7 @@ class Publisher:
 
     def _turn(self) -> None:
         while batch := self._next_batch():
-            self._publish(batch)
+            self._publish(one for one in batch if one.executor not in self._draining)
         is_due = time.monotonic() >= self._next_ending
         if is_due:  # whoever does not hold the lease waits as long for the next turn
             self._next_ending = time.monotonic() + END_SECONDS
@@ -154,7 +156,9 @@ class Publisher:
         if time.monotonic() < self._next_look:
             return
         is_full = self._elector.term is not None and self._look()
-        self._next_look = time.monotonic() + (0.0 if is_full else LOOK_SECONDS)
+        pauses = [self._pause_of(alias).seconds for alias in self._draining]
+        wait = 0.0 if is_full else min([LOOK_SECONDS, *pauses])
+        self._next_look = time.monotonic() + wait
 
     def _next_batch(self) -> list[Message]:
         with self._lock:
@@ -189,6 +193,7 @@ class Publisher:
     def _failed(self, alias: str, executor: ElsewhereExecutor, error: Exception) -> None:
         self._failure_of(alias).happened(described(error))
         self._pause_of(alias).longer()
+        self._draining.add(alias)
         with contextlib.suppress(Exception):
             executor.close()
         self._next_look = min(self._next_look, time.monotonic() + self._pause_of(alias).seconds)
@@ -240,8 +245,10 @@ class Publisher:
         )
         since = unmarked["since"]
         self.waiting_since = as_aware(since).astimezone(dt.UTC) if since else None
+        draining = self._draining.intersection(aliases)
+        waits = Q(published_at=None, job__executor__in=draining)
         rows = (
-            queued.filter(_is_due(now), job__executor__in=aliases)
+            queued.filter(_is_due(now) | waits, job__executor__in=aliases)
             .order_by("run_time", "pk")
             .values_list("pk", "attempt", "job_id", "job__executor", "job__timeout", "job__queue")
         )
@@ -249,7 +256,10 @@ class Publisher:
         sent = self._publish(messages)
         if sent:
             logger.info("%d queued runs were published once more.", sent)
-        return sent == BATCH_RUNS
+        is_full = len(messages) == BATCH_RUNS
+        if not is_full:
+            self._draining -= {alias for alias in draining if not self._pause_of(alias).lasts}
+        return is_full or bool(sent and draining)
 
 
 def _is_due(now: dt.datetime) -> Q:

@@ -18,6 +18,8 @@ from jobstore.texts import quoted
 PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 _tasks: Any = importlib.import_module(PACKAGE)
 _exceptions: Any = importlib.import_module(f"{PACKAGE}.exceptions")
+# The back-port calls it otherwise.
+InvalidTask: Any = getattr(_exceptions, "InvalidTask", None) or _exceptions.InvalidTaskError
 
 
 @_tasks.task()  # type: ignore[untyped-decorator]
@@ -56,7 +58,7 @@ class TasksExecutor(ElsewhereExecutor):
             where["queue_name"] = queue
         try:
             task = run_queued.using(**where)
-        except _exceptions.InvalidTaskError as error:  # one job's queue must not stop the others
+        except InvalidTask as error:  # one job's queue must not stop the others
             raise Refused(str(error)) from error
         task.enqueue(message.run_id, message.attempt, VERSION)
 

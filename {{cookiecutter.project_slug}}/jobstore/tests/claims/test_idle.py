@@ -40,6 +40,16 @@ def own_session() -> int:
         return int(cursor.fetchone()[0])
 
 
+def session_of(raw: Any) -> int | None:
+    """Return the number of another thread's session; None while that asks something."""
+    if connection.vendor == "postgresql":
+        return int(raw.info.backend_pid)
+    try:
+        return int(raw.thread_id())
+    except Exception:  # that of MySQLdb, which is not installed everywhere
+        return None
+
+
 END = {
     "postgresql": "SELECT pg_terminate_backend({})",
     "mysql": "SELECT {}",
@@ -81,7 +91,7 @@ if connection.vendor != "sqlite":  # which has no server
         eventually(lambda: callables.calls)
         loop = store._dispatcher._connection
         raw = loop.connection
-        number = raw.info.backend_pid if connection.vendor == "postgresql" else raw.thread_id()
+        number = eventually(lambda: session_of(raw))
         caplog.clear()
         end_sessions(END[connection.vendor].format(number))
         scheduler.add_job(callables.note, DateTrigger(database_now("default")), id="second")

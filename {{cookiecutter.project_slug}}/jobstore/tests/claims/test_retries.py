@@ -359,7 +359,8 @@ def test_a_retry_of_a_job_that_takes_longer_than_its_interval_overlaps_nothing(
 ) -> None:
     scheduler = start_scheduler()
     scheduler.add_job(callables.sleep_and_fail, "interval", seconds=0.5, id="job", args=[0.7])
-    DjangoJob.objects.update(retries=2, retry_delay=0.1)
+    # The time half a second after the end comes before the retry does.
+    DjangoJob.objects.update(retries=2, retry_delay=0.6)
     left_out = Run.objects.filter(status=Run.MAX_INSTANCES, attempt__gt=1)
     eventually(lambda: Run.objects.filter(status=Run.ERROR).count() > 2 and left_out.exists(), 30)
     api.pause("job")

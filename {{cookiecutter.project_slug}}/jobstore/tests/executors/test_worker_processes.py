@@ -117,7 +117,7 @@ def test_an_answer_is_not_written_into_a_file_of_the_job(workers: Workers, trace
     """The job has closed the pipe, and its own files have the numbers that it had."""
     run, _ = workers.run(tasks.reuse_descriptors, str(trace))
     assert run.ended_as == Run.LOST
-    assert [file.read_text() for file in trace.parent.iterdir()] == [""] * 60
+    assert {file.read_text() for file in trace.parent.iterdir()} <= {""}
 
 
 def test_a_dead_process_is_noticed_at_once_although_a_fork_keeps_its_pipe_open(
