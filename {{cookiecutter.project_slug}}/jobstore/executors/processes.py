@@ -22,7 +22,7 @@ from jobstore.execution.run import ActiveRun, ClaimedJob
 from jobstore.executors.answers import failure, request_of, take_outcome, take_progress
 from jobstore.executors.calls import KILL_SECONDS, Call, ended
 from jobstore.executors.request import Request
-from jobstore.executors.worker import CannotStart, Message, Worker
+from jobstore.executors.worker import CannotStart, KilledEarly, Message, Worker
 from jobstore.models import DjangoJobExecution
 from jobstore.repeated import RepeatedFailure
 
@@ -155,7 +155,13 @@ class WorkerProcesses(ThreadPoolExecutor):  # type: ignore[misc]
     ) -> str | None:
         run = call.run
         for is_last in (False, True):
-            worker = self._worker(call)
+            try:
+                worker = self._worker(call)
+            except KilledEarly:
+                if is_last or call.ending is not None:
+                    raise
+                run.details = None
+                continue
             call.limit()
             answer = self._ask(call, worker, request, clock)
             if answer is not None:

@@ -41,6 +41,10 @@ class CannotStart(Exception):
     """A worker process could not be started; the text says why."""
 
 
+class KilledEarly(CannotStart):
+    """A worker process was killed before it was ready: nothing says that another one would be."""
+
+
 class Worker:
     """A child process that carries out one run at a time. Its methods never raise OSError."""
 
@@ -94,19 +98,25 @@ class Worker:
         """Wait until Django is set up there.
 
         :raises CannotStart: if it cannot be, or takes too long.
+        :raises KilledEarly: if somebody killed it meanwhile.
         """
         if self._is_ready:
             return
         message = self.receive(self._deadline - time.monotonic())
+        is_late = message is None and time.monotonic() >= self._deadline
         if message is not None and message.get("ready"):
             self._is_ready = True
             return
         if message is not None and "failed" in message:
             text = f"Django could not be set up in a worker process: {message['failed']}"
-        elif self.is_alive:
+        elif is_late:
             text = f"A worker process was not ready within {START_SECONDS:g} s."
         else:
+            # Its end of the pipe is closed a moment before it has ended.
+            self.wait(KILLED_SECONDS)
             text = f"A worker process ended before it was ready: {self.end()}."
+            if (self._process.returncode or 0) < 0:
+                raise KilledEarly(text)
         self.end()
         raise CannotStart(text)
 

@@ -118,6 +118,30 @@ def test_a_run_that_waits_for_a_process_can_be_ended(monkeypatch: pytest.MonkeyP
     workers.executor.shutdown()
 
 
+@pytest.mark.parametrize("often", [1, 2])
+def test_a_process_that_is_killed_while_it_starts_costs_no_run_unless_it_happens_again(
+    monkeypatch: pytest.MonkeyPatch, often: int
+) -> None:
+    killed: list[int] = []
+    wait = worker.Worker.wait_until_ready
+
+    def kill_first(one: worker.Worker) -> None:
+        if len(killed) < often:
+            killed.append(one.pid)
+            one.kill()
+        wait(one)
+
+    monkeypatch.setattr(worker.Worker, "wait_until_ready", kill_first)
+    workers = Workers()
+    run, found = workers.run(tasks.add, 1)
+    if often == 1:
+        assert found == "1" and run.details == {"result": "1"}
+    else:
+        assert "ended before it was ready: by SIGKILL" in str(found)
+        assert run.details == {"exception": str(found)} and run.started_at is None
+    workers.executor.shutdown()
+
+
 def test_a_process_that_is_never_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "START_SECONDS", 0.01)
     workers = Workers()
