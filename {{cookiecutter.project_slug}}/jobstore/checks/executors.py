@@ -14,5 +14,5 @@ def executors(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
     if configuration.values(app_configs):
         return []
-    hint = "docs/workers.md says what each executor needs; without it, change SCHEDULER_EXECUTORS."
+    hint = "docs/where-jobs-run.md says what each executor needs; without it, change SCHEDULER_EXECUTORS."
     return [Error(text, hint=hint, id="jobstore.E014") for text in configured.problems()]
