@@ -65,8 +65,8 @@ faults: .venv/installed  ## kill, freeze and cut off schedulers in every way, se
 	@echo "== Tests of the schedulers under faults"
 	@$(BIN)/python -m pytest -n 6 tests/faults
 
-chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb MINUTES=5 RUNS=30000 SEED=1 EXECUTOR=celery
-	@$(BIN)/python tools/chaos.py --database "$(DATABASE)" --minutes "$(MINUTES)" --runs "$(RUNS)" --seed "$(SEED)" --executor "$(EXECUTOR)"
+chaos: .venv/installed  ## a random mix of faults and a report; DATABASE=mariadb MINUTES=5 RUNS=30000 SEED=1
+	@$(BIN)/python tools/chaos.py --database "$(DATABASE)" --minutes "$(MINUTES)" --runs "$(RUNS)" --seed "$(SEED)"
 
 bench: .venv/installed  ## measure beside peers; DATABASE=sqlite SIZE=full ONLY=burst,idle CONTENDERS=ours REPEATS=3
 	@$(BIN)/python benchmarks/bench.py --database "$(DATABASE)" --size "$(SIZE)" --only "$(ONLY)" \
@@ -76,7 +76,7 @@ picture: .venv/installed  ## take the picture at the top of the README again; ne
 	@$(BIN)/python tools/picture.py
 
 lock: .venv/installed  ## pin all requirements again; UPGRADE=--upgrade takes the newest versions
-	cd "$(PROJECT)" && for name in base dev celery postgresql mariadb; do \
+	cd "$(PROJECT)" && for name in base dev postgresql mariadb; do \
 		$(LOCK) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 	$(LOCK) tools/cookiecutter.in -o tools/cookiecutter.txt
 	$(LOCK) requirements.in -o requirements.txt

@@ -29,14 +29,13 @@ import limits  # noqa: E402, F401 - names of contenders
 import machine  # noqa: E402
 import peers  # noqa: E402, F401 - names of contenders
 import report  # noqa: E402
-import workers  # noqa: E402, F401 - names of contenders
 from contenders import BUILD, CONTENDERS, Contender  # noqa: E402
 from databases import Database, MariaDB, PostgreSQL, Sqlite  # noqa: E402
 from rows import Results  # noqa: E402
 
 SCENARIOS = (
     *("burst", "steady", "mixed", "idle", "change", "failover", "scale", "admin", "purge", "probe"),
-    *("image", "round-trip", "pages", "filters", "effect", "command", "executors"),
+    *("image", "round-trip", "pages", "filters", "effect", "command"),
 )
 # The smallest only tests the benchmark itself: its figures mean nothing.
 SIZES = ("small", "full", "smoke")

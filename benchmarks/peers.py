@@ -58,7 +58,23 @@ class CeleryBeat(Peer):
     def start(self, scenario: dict[str, Any], **extra: str) -> None:
         """Start the broker first, empty."""
         self._port = free_port()
-        self.processes.append(start_broker(self.folder, self._port))
+        quiet = ("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning")
+        self.processes.append(
+            subprocess.Popen(
+                [broker(), "--bind", "127.0.0.1", "--port", str(self._port), *quiet],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+        deadline = time.monotonic() + 10
+        while not listens(self._port):
+            self.assert_alive()
+            if time.monotonic() > deadline:
+                raise Failed("The broker does not answer.")
+            time.sleep(0.05)
         super().start(scenario, **extra)
 
     def commands(self, scenario: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -114,26 +130,6 @@ class CeleryAdmin(CeleryBeatResults):
 def broker() -> str:
     """Return the path of a broker's program, empty if there is none."""
     return next((path for name in BROKERS if (path := shutil.which(name))), "")
-
-
-def start_broker(folder: Path, port: int) -> "subprocess.Popen[bytes]":
-    """Start an empty broker that keeps nothing on the disk; return it when it answers."""
-    quiet = ("--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning")
-    process = subprocess.Popen(
-        [broker(), "--bind", "127.0.0.1", "--port", str(port), *quiet],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 10
-    while not listens(port):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise Failed("The broker does not answer.")
-        time.sleep(0.05)
-    return process
 
 
 def listens(port: int) -> bool:

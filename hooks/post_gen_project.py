@@ -18,12 +18,6 @@ FILES_OF: dict[str, dict[str, tuple[str, ...]]] = {
         "mariadb": ("requirements/mariadb.in", "requirements/mariadb.txt"),
     },
     "proxy": {"caddy": ("deploy/Caddyfile",)},
-    "workers": {
-        "celery": (
-            *("config/celery.py", "config/tests/test_celery.py"),
-            *("requirements/celery.in", "requirements/celery.txt"),
-        ),
-    },
     "ci": {"github": (".github/workflows/ci.yml",), "gitlab": (".gitlab-ci.yml",)},
 }
 
@@ -31,8 +25,10 @@ FILES_OF: dict[str, dict[str, tuple[str, ...]]] = {
 def drop_what_was_not_chosen() -> None:
     """Remove the files of every choice not taken, and the folders that this leaves empty."""
     for question, choices in FILES_OF.items():
-        for name in [n for choice, names in choices.items() if choice != ANSWERS[question] for n in names]:
-            remove(Path(name))
+        for choice, names in choices.items():
+            if choice != ANSWERS[question]:
+                for name in names:
+                    remove(Path(name))
 
 
 def remove(path: Path) -> None:
@@ -73,9 +69,6 @@ def environment() -> str:
         "# Outside the containers; inside them compose.yaml sets another.",
         "DATABASE_URL=sqlite:///var/db.sqlite3",
     ]
-    if ANSWERS["workers"] == "celery":
-        lines += ["SCHEDULER_EXECUTORS=celery", "CELERY_BROKER_URL=redis://127.0.0.1:6379/0"]
-        lines += [f"CELERY_TASK_DEFAULT_QUEUE={ANSWERS['project_slug']}"]
     return "\n".join(lines) + "\n"
 
 
@@ -110,8 +103,9 @@ def write_secrets() -> list[str]:
 
 def address() -> str:
     """Return the address of the project once it has started."""
-    is_secure = ANSWERS["proxy"] == "caddy"
-    return f"https://{ANSWERS['domain_name']}/" if is_secure else "http://localhost:8000/"
+    if ANSWERS["proxy"] == "caddy":
+        return f"https://{ANSWERS['domain_name']}/"
+    return "http://localhost:8000/"
 
 
 def note_on_the_path(folder: str) -> str:

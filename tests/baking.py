@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 
 # What the shell of a developer may hold and a project must not see.
-FOREIGN = ("CELERY_", "COMPOSE_", "DATABASE_", "DJANGO_", "JOB_", "PYTEST_", "SCHEDULER_", "WEB_")
+FOREIGN = ("COMPOSE_", "DATABASE_", "DJANGO_", "JOB_", "PYTEST_", "SCHEDULER_", "WEB_")
 FOREIGN_NAMES = {"FORWARDED_ALLOW_IPS", "LOG_LEVEL", "PYTHONPATH", "TIME_ZONE", "VIRTUAL_ENV"}
 
 

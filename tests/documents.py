@@ -26,12 +26,6 @@ DOCUMENTS = ("*.md", "benchmarks/*.md", "docs/*.md", f"{PROJECT}README.md", f"{P
 # Has `make` use the Python that runs the tests, instead of installing one into .venv.
 WITH_TOOLBOX = f"-o .venv/installed BIN={Path(sys.executable).parent}"
 ANSWERS = {"project_name": "My Project", "project_slug": "my_project", "domain_name": "localhost"}
-# The answers that documents differ by.
-CHOICES = {
-    "database": ("postgresql", "mariadb", "sqlite"),
-    "proxy": ("none", "caddy"),
-    "workers": ("none", "celery"),
-}
 
 
 @dataclass
@@ -111,9 +105,9 @@ def documents() -> Iterator[tuple[str, str]]:
         for file in sorted(TEMPLATE.glob(pattern.removeprefix(PROJECT))):
             template = environment.from_string(file.read_text(encoding="utf-8"))
             name = PROJECT + file.relative_to(TEMPLATE).as_posix()
-            for answers in itertools.product(*CHOICES.values()):
-                chosen = dict(zip(CHOICES, answers, strict=True))
-                yield name, template.render(cookiecutter=ANSWERS | chosen)
+            for database, proxy in itertools.product(("postgresql", "mariadb", "sqlite"), ("none", "caddy")):
+                answers = ANSWERS | {"database": database, "proxy": proxy}
+                yield name, template.render(cookiecutter=answers)
 
 
 def claims() -> set[tuple[str, str]]:

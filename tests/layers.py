@@ -18,8 +18,6 @@ def answers(*command: str) -> bool:
         return False
 
 
-RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-
 PROBES = {
     "docker": lambda: answers("docker", "info") and answers("docker", "compose", "version"),
     "git": lambda: answers("git", "--version"),
@@ -33,8 +31,6 @@ PROBES = {
     # Root, and the kernel's packet filter in a network of one's own.
     "netfilter": lambda: answers("unshare", "--net", "iptables", "--append", "OUTPUT", "--jump", "DROP"),
     "nginx": lambda: answers("nginx", "-v") and answers("openssl", "version"),
-    # Its own programs would leave Erlang's name server behind.
-    "rabbitmq": lambda: answers("test", "-x", RABBITMQ) and answers("erl", "-noinput", "-eval", "halt()."),
     "pgbouncer": lambda: answers("pgbouncer", "--version"),
 }
 

@@ -128,32 +128,3 @@ class MariaDB(Server):
     url = "mysql://root:{password}@{place}/app"
     client = ("mariadb", "-uroot", "-p{password}", "-N", "-D", "app", "-e")
     now = "utc_timestamp(6)"
-
-
-class Valkey(Server):
-    """A broker of messages, which keeps nothing on a disk: it forgets all when it ends."""
-
-    port = 6379
-    image = ("valkey/valkey:8", "valkey-server", "--save", "", "--protected-mode", "no")
-    hello = b"PING\r\n"
-    welcome = (0, b"+")
-    url = "redis://{place}/0"
-    client = ("valkey-cli",)
-
-    def come_back(self) -> str:
-        """Start again, empty; return when it answers."""
-        docker("start", self.container)
-        wait_until(self.answers)
-        return ""
-
-    def freeze(self) -> None:
-        """Keep its connections, and answer nobody."""
-        docker("pause", self.container)
-
-    def thaw(self) -> None:
-        """End `freeze`."""
-        docker("unpause", self.container)
-
-    def forget(self) -> None:
-        """Lose every message."""
-        docker("exec", self.container, *self.client, "FLUSHALL")

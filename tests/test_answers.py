@@ -55,7 +55,7 @@ def test_a_name_changes_nothing_but_the_readme_and_what_the_site_is_called(bake:
 def test_typed_braces_stay_braces(baker: Baker) -> None:
     output = baker.output()
     name = "{{ 7 * 7 }} {% raw %} ''' \" \\"
-    done = baker.type(output, name, "typed", "jobs.example.org", "Asia/Tokyo", "3", "2", "2", "3")
+    done = baker.type(output, name, "typed", "jobs.example.org", "Asia/Tokyo", "3", "2", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     baked = Baked(output / "typed")
     assert baked.read("README.md").splitlines()[0] == f"# {name}"
@@ -65,7 +65,7 @@ def test_typed_braces_stay_braces(baker: Baker) -> None:
 
 def test_pressing_return_at_every_prompt_gives_the_defaults(baker: Baker, bake: Bake) -> None:
     output = baker.output()
-    done = baker.type(output, *[""] * 8)
+    done = baker.type(output, *[""] * 7)
     assert done.returncode == 0, done.stdout + done.stderr
     typed, default = Baked(output / "my_project"), bake()
     assert typed.files() == default.files()

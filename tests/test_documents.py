@@ -1,6 +1,5 @@
 """Each block of commands in the READMEs is run by a test; here are those that need nothing but Python."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -127,9 +126,6 @@ def test_the_mix_of_faults_takes_what_its_page_gives_it(
         given = chaos.arguments()
         assert given.database in {*chaos.KINDS} - {"postgresql"}
         assert (given.minutes, given.seed) == (5, 7)
-    [arguments] = given_to("tools/chaos.py", documented("docs/faults.md", "make chaos EXECUTOR=").text(ROOT))
-    monkeypatch.setattr(sys, "argv", ["chaos.py", *arguments])
-    assert (chaos.arguments().executor, chaos.arguments().minutes) == ("celery", 5)
 
 
 def test_the_job_in_the_readme_runs(bake: Bake, documented: Documented) -> None:
@@ -155,50 +151,6 @@ def test_the_job_that_tells_its_progress_runs(bake: Bake, documented: Documented
         "    assert (run.progress_done, run.progress_total, run.progress_text) == (4, 4, 'order A-20')\n"
     )
     assert passed(project, "tests/test_orders.py") == 1
-
-
-def test_the_jobs_that_are_tried_again_or_can_be_cancelled_run(bake: Bake, documented: Documented) -> None:
-    project = bake(database="sqlite")
-    retried = documented("project/docs/writing-jobs.md", "def fetch_rates").text(project.path)
-    cancelled = documented("project/docs/writing-jobs.md", "def rebuild_index").text(project.path)
-    (project.path / "jobs" / "rates.py").write_text(retried)
-    (project.path / "jobs" / "indexes.py").write_text(cancelled)
-    (project.path / "tests" / "test_indexes.py").write_text(
-        "def test_it(job_runner):\n"
-        "    assert job_runner.run('rebuild-index').result == 'done'\n"
-        "    assert job_runner.run('fetch-rates').status == 'Executed'\n"
-    )
-    assert passed(project, "tests/test_indexes.py") == 1
-
-
-def test_the_job_of_worker_processes_runs_in_a_test(bake: Bake, documented: Documented) -> None:
-    project = bake(database="sqlite")
-    job = documented("project/docs/writing-jobs.md", "def close_the_month").text(project.path)
-    (project.path / "jobs" / "months.py").write_text(job)
-    (project.path / "tests" / "test_months.py").write_text(
-        "def test_it(job_runner):\n    assert job_runner.run('close-the-month').status == 'Executed'\n"
-    )
-    assert passed(project, "tests/test_months.py") == 1
-
-
-def test_the_jobs_that_run_elsewhere_run_in_a_test(bake: Bake, documented: Documented) -> None:
-    project = bake(database="sqlite", workers="celery")
-    index = documented("project/docs/where-jobs-run.md", "def rebuild_index").text(project.path)
-    task = documented("project/docs/where-jobs-run.md", "def write_report").text(project.path)
-    reports = documented("project/docs/workers.md", "def render_reports").text(project.path)
-    if importlib.util.find_spec("django.tasks") is None:
-        task = task.replace("from django.tasks", "from django_tasks")
-    for name, text in {"indexes": index, "tasks": task, "reports": reports}.items():
-        (project.path / "jobs" / f"{name}.py").write_text(text)
-    (project.path / "tests" / "test_elsewhere.py").write_text(
-        "def test_it(job_runner):\n"
-        "    from jobs.indexes import rebuild_index\n"
-        "    from jobs.tasks import write_report\n"
-        "    assert job_runner.run(rebuild_index).status == 'Executed'\n"
-        "    assert job_runner.run(write_report).result == 'the report of May'\n"
-        "    assert job_runner.run('render-reports').result == '17 reports'\n"
-    )
-    assert passed(project, "tests/test_elsewhere.py") == 1
 
 
 def test_the_job_and_its_tests_in_the_project_s_readme_run(bake: Bake, documented: Documented) -> None:

@@ -18,9 +18,8 @@ Bake = Callable[..., Baked]
 
 DATABASES = ("postgresql", "mariadb", "sqlite")
 PROXIES = ("none", "caddy")
-WORKERS = ("none", "celery")
 CIS = ("github", "gitlab", "none")
-COMBINATIONS = list(itertools.product(DATABASES, PROXIES, WORKERS, CIS))
+COMBINATIONS = list(itertools.product(DATABASES, PROXIES, CIS))
 
 FILES = {
     ".dockerignore",
@@ -44,8 +43,6 @@ FILES = {
     "docs/overview.png",
     "docs/settings.md",
     "docs/when-a-job-does-not-run.md",
-    "docs/where-jobs-run.md",
-    "docs/workers.md",
     "docs/writing-jobs.md",
     "manage.py",
     "pyproject.toml",
@@ -66,20 +63,18 @@ FILES_OF = {
     },
     "mariadb": {".secrets/database_password", "requirements/mariadb.in", "requirements/mariadb.txt"},
     "caddy": {"deploy/Caddyfile"},
-    "celery": {"requirements/celery.in", "requirements/celery.txt"},
     "github": {".github/workflows/ci.yml"},
     "gitlab": {".gitlab-ci.yml"},
 }
-# These hold code, which is the same in every project, but for what only a choice needs.
+# These hold code, which is the same in every project.
 PACKAGES = ("config", "jobs", "jobstore", "tests")
-CODE_OF = {"celery": {"config/celery.py", "config/tests/test_celery.py"}}
 
 
 @pytest.fixture(scope="session", params=COMBINATIONS, ids="-".join)
 def project(request: pytest.FixtureRequest, bake: Bake) -> tuple[Baked, tuple[str, ...]]:
     """A project of each combination, with its answers."""
-    database, proxy, workers, ci = request.param
-    return bake(database=database, proxy=proxy, workers=workers, ci=ci), request.param
+    database, proxy, ci = request.param
+    return bake(database=database, proxy=proxy, ci=ci), request.param
 
 
 def test_the_files_are_exactly_those_of_the_answers(project: tuple[Baked, tuple[str, ...]]) -> None:
@@ -92,15 +87,13 @@ def test_the_files_are_exactly_those_of_the_answers(project: tuple[Baked, tuple[
 def test_the_packages_are_exactly_the_template_s(
     baker: Baker, project: tuple[Baked, tuple[str, ...]]
 ) -> None:
-    baked, answers = project
+    baked, _ = project
     template = Baked(baker.template / TEMPLATE.name)
     packages = tuple(f"{package}/" for package in PACKAGES)
     emitted, expected = (
         {name for name in tree.files() if name.startswith(packages)} for tree in (baked, template)
     )
-    others = set().union(*(CODE_OF[choice] for choice in CODE_OF if choice not in answers))
-    assert others <= expected
-    assert emitted == expected - others
+    assert emitted == expected
 
 
 def test_no_empty_folder_is_left(project: tuple[Baked, tuple[str, ...]]) -> None:
@@ -153,7 +146,7 @@ def test_every_text_ends_with_one_line_end(project: tuple[Baked, tuple[str, ...]
 def test_continuous_integration_tests_the_database_that_compose_starts(
     project: tuple[Baked, tuple[str, ...]],
 ) -> None:
-    baked, (*_, ci) = project
+    baked, (_, _, ci) = project
     image = re.compile(r"(?:image|name): ((?:postgres|mariadb):\S+)")
     for name in FILES_OF.get(ci, set()):
         assert image.findall(baked.read(name)) == image.findall(baked.read("compose.yaml"))
@@ -188,36 +181,7 @@ def test_every_prompt_has_one_line_of_help() -> None:
             assert set(prompts[name]) == {"__prompt__", *choices}
 
 
-@pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("proxy", PROXIES)
-def test_the_page_of_settings_is_the_one_that_the_project_would_write(
-    bake: Bake, proxy: str, workers: str
-) -> None:
+def test_the_page_of_settings_is_the_one_that_the_project_would_write(bake: Bake, proxy: str) -> None:
     command = ("manage.py", "settings_reference", "--check", "--settings", "tests.settings")
-    assert "is up to date" in bake(proxy=proxy, workers=workers).run(sys.executable, *command).stdout
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_the_code_of_every_choice_is_linted_typed_and_can_be_imported(bake: Bake, workers: str) -> None:
-    project = bake(workers=workers)
-    python = (sys.executable, "-m")
-    assert "All checks passed!" in project.run(*python, "ruff", "check", "--no-cache", ".").stdout
-    checked = project.run(*python, "mypy", "--cache-dir=/dev/null", "config")
-    assert checked.stdout.startswith("Success"), checked.stdout + checked.stderr
-    assert not checked.stderr
-    command = ("manage.py", "check", "--deploy", "--fail-level", "WARNING")
-    done = project.run(
-        sys.executable, *command, DJANGO_HTTPS="true", DATABASE_URL="sqlite:///var/check.sqlite3"
-    )
-    assert "no issues" in done.stdout
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_the_workers_of_every_choice_are_told_wherever_services_are_listed(bake: Bake, workers: str) -> None:
-    project = bake(workers=workers)
-    compose = yaml.safe_load(project.read("compose.yaml"))
-    is_chosen = workers == "celery"
-    assert ({"broker", "worker"} <= set(compose["services"])) is is_chosen
-    assert ("[program:worker]" in project.read("deploy/supervisor/supervisord.conf")) is is_chosen
-    assert ("requirements/celery.txt" in project.read("Dockerfile")) is is_chosen
-    assert (project.environment().get("SCHEDULER_EXECUTORS") == "celery") is is_chosen
+    assert "is up to date" in bake(proxy=proxy).run(sys.executable, *command).stdout

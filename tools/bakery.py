@@ -13,11 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 
-def project(folder: Path, database: str, **answers: str) -> Path:
-    """Generate and install a project for this database; the environment is kept for the next time.
-
-    :param answers: further answers to the template's questions.
-    """
+def project(folder: Path, database: str) -> Path:
+    """Generate and install a project for this database; the environment is kept for the next time."""
     folder = folder / database
     path = folder / "my_project"
     path.mkdir(parents=True, exist_ok=True)
@@ -28,8 +25,7 @@ def project(folder: Path, database: str, **answers: str) -> Path:
     config.write_text(f"replay_dir: {json.dumps(str(folder / 'replay'))}\n")
     options = ("--no-input", "--overwrite-if-exists", "--output-dir", folder, "--config-file", config)
     with step(f"Baking a project into {path.relative_to(ROOT)}"):
-        given = [f"{question}={answer}" for question, answer in answers.items()]
-        run(BIN / "cookiecutter", ROOT, *options, f"database={database}", *given, cwd=folder)
+        run(BIN / "cookiecutter", ROOT, *options, f"database={database}", cwd=folder)
     with step("Installing what it needs"):
         install(path / ".venv", *sorted((path / "requirements").glob("*.txt")))
     return path

@@ -36,8 +36,6 @@ CHAOS = ROOT / "build" / os.environ.get("CHAOS_FOLDER", "chaos")
 KINDS: dict[str, type[Server] | None] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": None}
 # Jobs that run each second, beside some others; SQLite has one writer at a time.
 JOBS = {"postgresql": 100, "mariadb": 100, "sqlite": 30}
-# The same where runs have processes of their own, which start again after each fault.
-JOBS_ELSEWHERE = 40
 
 
 def arguments() -> argparse.Namespace:
@@ -47,8 +45,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=optional(float), help="how long faults go on (5)")
     parser.add_argument("--hours", type=optional(float), help="the same in hours")
     parser.add_argument("--runs", type=optional(int), help="until so many runs have started, instead")
-    parser.add_argument("--executor", choices=["", "default", "processes", "celery"], default="")
-    parser.add_argument("--jobs", type=optional(int), help="jobs that run each second")
     parser.add_argument("--seed", type=optional(int), help="repeats the decisions of an earlier mix")
     return parser.parse_args()
 
@@ -70,20 +66,14 @@ def main() -> int:
     # A signal ends this program by an exception, so that it ends what it has started.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    executor = given.executor or "default"
-    told = f", jobs run by {executor}" if given.executor else ""
-    print(f"A mix of faults on {database}, seed {seed}{told}", flush=True)
-    if executor == "celery" and not answers("docker", "info"):
-        print("Docker does not work here, and the broker runs in it.", file=sys.stderr)
-        return 2
-    jobs = given.jobs or (JOBS[database] if executor == "default" else JOBS_ELSEWHERE)
+    print(f"A mix of faults on {database}, seed {seed}", flush=True)
     baked = Baked(project(CHAOS, database))
     baked.compile()  # the schedulers write no bytecode
     work = CHAOS / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    with Cluster(baked, work, KINDS[database], jobs=jobs, executor=executor) as cluster:
-        mix = Mix(cluster, seed, lambda line: print(line, flush=True), jobs)
+    with Cluster(baked, work, KINDS[database], jobs=JOBS[database]) as cluster:
+        mix = Mix(cluster, seed, lambda line: print(line, flush=True), JOBS[database])
         result = mix.run(minutes * 60, given.runs)
     (CHAOS / "report.json").write_text(json.dumps(result, indent=1))
     (CHAOS / "report.html").write_text(page(result))

@@ -33,14 +33,14 @@ def fill(scheduler: BaseScheduler, scenario: dict[str, Any]) -> None:
     """Add every job. None may be missed or skipped for being late: what is measured is how late."""
     for job in spec.jobs(scenario):
         scheduler.add_job(
-            load.burn if job.burns else load.work,
+            load.work,
             "interval",
             id=job.id,
             seconds=job.every,
             start_date=job.at,
             next_run_time=job.at,
             args=(job.number, job.seconds),
-            **scenario["options"] | ({"executor": job.executor} if job.executor else {}),
+            **scenario["options"],
         )
 
 

@@ -3,7 +3,7 @@
 import os
 
 import django
-from celery import Celery
+from celery import Celery  # type: ignore[import-not-found]
 
 import load
 

@@ -25,14 +25,6 @@ def work(number: int, seconds: float = 0.0) -> None:
         time.sleep(seconds)
 
 
-def burn(number: int, seconds: float) -> None:
-    """Note the start, then compute for so many seconds of this thread's CPU."""
-    os.write(trace(), RECORD.pack(number, time.time()))
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        sum(range(1000))
-
-
 # Opened when the module is imported, so that no job pays for it.
 if "BENCH_TRACE" in os.environ:
     trace()

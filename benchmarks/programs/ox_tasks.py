@@ -2,7 +2,7 @@
 
 from django import forms
 from django_ox.registry import ArgsForm  # type: ignore[import-not-found]
-from django_tasks import task
+from django_tasks import task  # type: ignore[import-not-found]
 
 import load
 
@@ -14,7 +14,7 @@ class Arguments(ArgsForm):  # type: ignore[misc]
     seconds = forms.FloatField()
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def work(number: int, seconds: float) -> None:
     """Do what every contender's jobs do."""
     load.work(number, seconds)

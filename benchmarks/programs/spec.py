@@ -16,9 +16,6 @@ class Job:
     at: dt.datetime
     every: float
     seconds: float
-    # Whether it computes for that time, instead of waiting; and where it runs, if not where all do.
-    burns: bool = False
-    executor: str = ""
 
     @property
     def id(self) -> str:
@@ -43,6 +40,5 @@ def jobs(scenario: dict[str, Any]) -> Iterator[Job]:
         for position in range(group["count"]):
             offset = group.get("later", 0.0) + group["spread"] * position / group["count"]
             at = dt.datetime.fromtimestamp(scenario["at"] + offset, dt.UTC)
-            how = {key: group[key] for key in ("burns", "executor") if key in group}
-            yield Job(number, at, group["every"], group["seconds"], **how)
+            yield Job(number, at, group["every"], group["seconds"])
             number += 1

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +18,8 @@ def _engine() -> None:
 
 @pytest.fixture(scope="session")
 def project(bake: Callable[..., Baked]) -> Project:
-    """Return the folder of the project with this database, proxy and workers, baked once."""
-
-    @functools.cache
-    def project(database: str, proxy: str, workers: str = "none") -> Path:
-        return bake(database=database, proxy=proxy, workers=workers).path
-
-    return project
+    """Return the folder of the project with this database and proxy, baked once."""
+    return functools.cache(lambda database, proxy: bake(database=database, proxy=proxy).path)
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +27,8 @@ def new_stack(project: Project) -> NewStack:
     """Return a function that makes a stack for the length of a `with` block."""
 
     @contextlib.contextmanager
-    def new_stack(*answers: str) -> Iterator[Stack]:
-        stack = Stack(project(*answers))
+    def new_stack(database: str, proxy: str) -> Iterator[Stack]:
+        stack = Stack(project(database, proxy))
         try:
             yield stack
         finally:

@@ -33,7 +33,7 @@ def test_a_project_is_made_and_started_and_shows_its_first_run(
     stack.environment["PATH"] = f"{bin_folder}:{stack.environment['PATH']}"
     stack.environment["COOKIECUTTER_CONFIG"] = str(baker.config)
     make_room = f"{sys.executable} -m venv {tmp_path / 'tools'}"
-    defaults = [(rf"\[{number}/8\]", "") for number in range(1, 9)]
+    defaults = [(rf"\[{number}/7\]", "") for number in range(1, 8)]
     try:
         made = documented("README.md", "pip install cookiecutter").run(
             tmp_path,

@@ -13,11 +13,9 @@ can be cut. The jobs are those of app/load/jobs.py; what they did is in `cluster
 is noted in `cluster.events` with the time by this host's clock, for the checker and the report.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import json
-import os
 import secrets
 import signal
 import subprocess
@@ -30,8 +28,7 @@ from typing import Any, Self
 
 from baking import Baked, clean_environment
 from faults.deployed import prepare
-from rabbitmq import RabbitMQ
-from servers import Server, Valkey, wait_until
+from servers import Server, wait_until
 
 APP = Path(__file__).resolve().parent / "app"
 
@@ -41,7 +38,7 @@ class Event:
     """Something that was done, at a time of this host's clock, to a scheduler or the database.
 
     `what` is a past tense: started, killed, told to stop, ended, frozen, thawed, cut, stalled,
-    healed, database down, database up. `pid` is that of the process, if there was one.
+    healed, database down, database up. `pid` is that of the scheduler process, if there was one.
     """
 
     at: float
@@ -65,8 +62,6 @@ class Sqlite:
 
 class Scheduler:
     """One place in which a scheduler process runs, again and again; `name` is s1, s2 and so on."""
-
-    command: tuple[str, ...] = ("manage.py", "runapscheduler")
 
     def __init__(self, cluster: "Cluster", name: str, **environment: str) -> None:
         """Prepare; `environment` is added to every process that is started here."""
@@ -99,7 +94,7 @@ class Scheduler:
         variables = self.environment | {"DATABASE_URL": self.url} | environment
         with self.log.open("ab") as log:
             self.process = self.cluster.popen(
-                *self.command, stdout=log, stderr=subprocess.STDOUT, **variables
+                "manage.py", "runapscheduler", stdout=log, stderr=subprocess.STDOUT, **variables
             )
         self.is_frozen = False
         self._note("started")
@@ -178,72 +173,6 @@ class Scheduler:
     def _note(self, what: str) -> None:
         self.cluster.note(what, self.name, self.pid)
 
-    # --- Worker processes, its children --------------------------------------------------------------
-
-    @property
-    def children(self) -> list[int]:
-        """The process ids of its children; none of them is another's child."""
-        return children_of(self.pid or 0)
-
-    def kill_child(self, number: int) -> int | None:
-        """SIGKILL to one of its children; return its process id, None if there is none."""
-        return self._signal_child(number, signal.SIGKILL, "killed")
-
-    def freeze_child(self, number: int) -> int | None:
-        """SIGSTOP to one of its children; return its process id, None if there is none."""
-        return self._signal_child(number, signal.SIGSTOP, "frozen")
-
-    def thaw_child(self, pid: int) -> None:
-        """SIGCONT to a child, if it still lives."""
-        if pid in self.children:
-            self.cluster.note("thawed", f"{self.name} child", pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-    def _signal_child(self, number: int, what: signal.Signals, told: str) -> int | None:
-        children = self.children
-        if not children:
-            return None
-        pid = children[number % len(children)]
-        self.cluster.note(told, f"{self.name} child", pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, what)
-        return pid
-
-
-class Worker(Scheduler):
-    """One place in which a Celery worker runs with its child processes; `name` is w1, w2 and so on.
-
-    What befalls it befalls its children as well, as in a container.
-    """
-
-    @property
-    def command(self) -> tuple[str, ...]:  # type: ignore[override]
-        options = ("--loglevel=WARNING", "--without-gossip", "--without-mingle", f"--hostname={self.name}@%h")
-        concurrency = f"--concurrency={self.cluster.environment['LOAD_CONCURRENCY']}"
-        return ("-m", "celery", "-A", "load.celery_app", "worker", concurrency, *options)
-
-    def close(self) -> None:
-        """End it for good with its children, however they are."""
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        super().close()
-
-    def _signal(self, number: signal.Signals, what: str) -> None:
-        assert self.process is not None, f"{self.name} was never started"
-        self._note(what)
-        if number == signal.SIGTERM:  # the parent alone tells its children
-            self.process.send_signal(number)
-        else:
-            os.killpg(self.process.pid, number)
-
-    def _note(self, what: str) -> None:
-        children = self.children if what not in ("started", "ended") else []
-        super()._note(what)
-        for child in children:
-            self.cluster.note(what, f"{self.name} child", child)
-
 
 class Cluster:
     """A migrated database and its schedulers, all gone at the end of the `with` block."""
@@ -257,9 +186,6 @@ class Cluster:
         schedulers: int = 3,
         quick: bool = False,
         jobs: int = 100,
-        executor: str = "default",
-        workers: int = 2,
-        broker: type[Valkey | RabbitMQ] = Valkey,
         **environment: str,
     ) -> None:
         """Start the database and migrate it. No scheduler runs before `start`.
@@ -269,9 +195,6 @@ class Cluster:
         :param kind: PostgreSQL or MariaDB (servers.py), or None for a SQLite file.
         :param quick: leases of 2 s; otherwise production's timings, 10 s.
         :param jobs: how many jobs run each second, beside some others (app/load/jobs.py).
-        :param executor: of the jobs: "default", "processes", or "celery", which gets a broker.
-        :param workers: how many Celery workers there are, each with LOAD_CONCURRENCY processes.
-        :param broker: what carries Celery's messages.
         :param environment: for all schedulers, such as SCHEDULER_SURPLUS, FAULT and FAULT_WHEN.
         """
         self.project = project
@@ -292,28 +215,15 @@ class Cluster:
             "LOAD_TRACE": str(self.trace),
             "LOAD_JOBS": str(jobs),
             "LOAD_QUICK": "1" if quick else "0",
-            "LOAD_EXECUTOR": executor,
-            "LOAD_CONCURRENCY": "3",
-            "SCHEDULER_PROCESSES": "4" if executor == "processes" else "0",
             **environment,
         }
-        self.executor = executor
-        self.broker: Valkey | RabbitMQ | None = None
-        self.workers: list[Worker] = []
         self.database: Server | Sqlite = kind() if kind else Sqlite(folder)
         self.schedulers: list[Scheduler] = []
         try:
             wait_until(self.database.answers)
-            if executor == "celery":
-                self.broker = broker()
-                self.environment["LOAD_BROKER"] = self.broker.url
             self.environment["DATABASE_URL"] = self.database.url
             self.project.python("manage.py", "migrate", "-v0", **self.environment)
-            if self.broker is not None:
-                wait_until(self.broker.answers)
             self.schedulers = [Scheduler(self, f"s{number + 1}") for number in range(schedulers)]
-            if self.broker is not None:
-                self.workers = [Worker(self, f"w{number + 1}") for number in range(workers)]
         except BaseException:
             self.close()
             raise
@@ -326,26 +236,19 @@ class Cluster:
 
     def close(self) -> None:
         """End every process and remove the database."""
-        for one in self.processes:
+        for one in self.schedulers:
             one.close()
         self._end_operator()
         self.database.remove()
-        if self.broker is not None:
-            self.broker.remove()
 
     # --- Schedulers ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start those schedulers that do not run, and wait until one is active."""
-        for one in self.processes:
+        for one in self.schedulers:
             if not one.is_alive:
                 one.start()
         wait_until(lambda: self.active() is not None)
-
-    @property
-    def processes(self) -> list[Scheduler]:
-        """The schedulers, and the workers if there are any."""
-        return [*self.schedulers, *self.workers]
 
     def active(self) -> Scheduler | None:
         """Return the scheduler that holds a valid lease by the database's clock, if any."""
@@ -444,15 +347,6 @@ def load_proxy(project: Baked) -> Callable[[str, int], Any]:
         spec.loader.exec_module(sys.modules[name])
     proxy: Callable[[str, int], Any] = sys.modules[name].Proxy
     return proxy
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the ids of a process's children, by whichever of its threads they were started."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += map(int, task.read_text().split())
-    return sorted(found)
 
 
 def memory_and_threads(pid: int) -> tuple[float, int] | None:

@@ -20,16 +20,6 @@ NAMES = {
     "restart": "database restarted",
     "crash": "database crashed",
     "away": "database away for 8 s",
-    "kill child": "kill -9, a process that carries runs out",
-    "freeze child": "frozen, a process that carries runs out",
-    "kill worker": "kill -9, a worker with its processes",
-    "term worker": "SIGTERM, a worker",
-    "freeze worker": "frozen, a worker with its processes",
-    "cut worker": "network cut, between a worker and the database",
-    "stall worker": "network silent, between a worker and the database",
-    "broker away": "broker killed, with all its messages",
-    "broker frozen": "broker frozen",
-    "broker forgets": "broker emptied",
     "file": "bad file deployed",
     "rotate": "secret key rotated",
     "key": "wrong key on one machine",
@@ -59,7 +49,7 @@ class Fault:
     @property
     def title(self) -> str:
         """The kind and whom it befell, as people read it."""
-        if self.name in ("database", "people", "broker") or " " in self.kind:
+        if self.name in ("database", "people"):
             return NAMES[self.kind]
         return f"{NAMES[self.kind]}, {'the active one' if self.was_active else 'a standby'}"
 
@@ -104,14 +94,11 @@ def terms(history: History) -> list[dict[str, Any]]:
     """Return who was active when: for each epoch its process, first and last claim, and runs."""
     found: dict[int, dict[str, Any]] = {}
     names = {event.pid: event.name for event in history.events if event.what == "started"}
-    schedulers = {pid for pid, name in names.items() if not name.startswith("w")}
     for row in history.rows:
         if row.epoch is None or row.claimed_at is None:
             continue
         first = {"epoch": row.epoch, "name": names.get(row.pid), "pid": row.pid, "runs": 0}
         one = found.setdefault(row.epoch, first | {"from": row.claimed_at, "to": row.claimed_at})
-        if row.pid in schedulers and one["pid"] not in schedulers:
-            one |= {"name": names[row.pid], "pid": row.pid}  # what runs elsewhere names its worker
         one["from"], one["to"] = min(one["from"], row.claimed_at), max(one["to"], row.claimed_at)
         one["runs"] += 1
     return [found[epoch] for epoch in sorted(found)]

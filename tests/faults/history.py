@@ -17,23 +17,17 @@ from faults.cluster import Event
 
 SENT, EXECUTED, MISSED, LOST = "Started execution", "Executed", "Missed!", "Lost!"
 SKIPPED, ERROR, REQUESTED = "Max instances!", "Error!", "Requested"
-QUEUED, TIMED_OUT, CANCELLED = "Queued", "Timed out!", "Cancelled"
 
 # A process is known to be silent from the moment of the signal, and its runs are lost some seconds
 # later; one that ended may have been declared dead after it was already starting to stop.
 DISTURBED = ("killed", "told to stop", "frozen", "cut", "stalled")
-# Seconds without a sign of life, at the least, before a process may be given up.
-SILENT = 9.0
 # Findings of one kind that are written out; the others are counted.
 SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """A row of history; times are seconds since 1970, `pid` is that of the row's instance.
-
-    `child` is the worker process of that instance which ended in the middle of the run, if it did.
-    """
+    """A row of history; times are seconds since 1970, `pid` is that of the row's instance."""
 
     id: int
     job: str
@@ -47,8 +41,6 @@ class Row:
     # A row may stand for several times in a row that were skipped or missed, up to this one.
     times: int = 1
     last_run_time: float | None = None
-    has_started: bool = True
-    child: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,10 +62,6 @@ class Declared:
 
     every: float = 0.0
     at_once: int = 1000
-    # Seconds that a run may take until it is ended; 0 for as long as it needs.
-    timeout: float = 0.0
-    # Whether its runs are claimed by one process and carried out by another, which the row names.
-    is_elsewhere: bool = False
 
 
 @dataclasses.dataclass
@@ -131,10 +119,8 @@ def what_started_has_its_row(history: History) -> Iterator[str]:
         what = f"{start.job} at {clock(start.run_time)} ran in process {start.pid}"
         if row is None or (row.job, row.run_time) != (start.job, start.run_time):
             yield f"{what}, and the history does not know of it."
-        elif row.status in (MISSED, SKIPPED, REQUESTED, QUEUED):
+        elif row.status in (MISSED, SKIPPED, REQUESTED):
             yield f"{what}, and the history calls it {row.status!r}."
-        elif row.status == CANCELLED and not row.has_started:
-            yield f"{what}, and the history says that it was cancelled before it started."
         elif row.pid != start.pid:
             yield f"{what}, and the history says in process {row.pid}."
         elif row.epoch != start.epoch:
@@ -143,7 +129,7 @@ def what_started_has_its_row(history: History) -> Iterator[str]:
 
 def what_is_said_to_have_run_did(history: History) -> Iterator[str]:
     """A row that says "Executed" has a start and an end in the trace, if its job leaves any."""
-    ended = {start.execution: start for start in history.starts if start.ended is not None}
+    ended = {start.execution for start in history.starts if start.ended is not None}
     for row in history.rows:
         if row.job not in history.jobs:
             continue
@@ -151,10 +137,6 @@ def what_is_said_to_have_run_did(history: History) -> Iterator[str]:
             yield f"{row.job} at {clock(row.run_time)} is called executed, and did not run to its end."
         if row.status == ERROR:
             yield f"{row.job} at {clock(row.run_time)} is called {ERROR!r}, and no job here raises."
-        if row.status == TIMED_OUT and not history.jobs[row.job].timeout:
-            yield f"{row.job} at {clock(row.run_time)} is called {TIMED_OUT!r}, and has no limit."
-        if row.status == EXECUTED and history.jobs[row.job].timeout:
-            yield f"{row.job} at {clock(row.run_time)} was not ended when its time was over."
 
 
 # --- (c) Nothing is missing -------------------------------------------------------------------------
@@ -189,7 +171,7 @@ def nothing_is_missed(history: History) -> Iterator[str]:
     for row in history.rows:
         if row.status == MISSED:
             yield f"{row.job} at {clock(row.run_time)} was missed, within its grace."
-        elif row.status in (SENT, REQUESTED, QUEUED):
+        elif row.status in (SENT, REQUESTED):
             yield f"{row.job} at {clock(row.run_time)} is still {row.status!r} when all has ended."
         elif row.status == SKIPPED and row.job in history.jobs and history.jobs[row.job].at_once > 1:
             yield f"{row.job} at {clock(row.run_time)} was skipped, although it may run many times at once."
@@ -204,7 +186,7 @@ def nothing_overlaps_beyond_its_limit(history: History) -> Iterator[str]:
     An unfinished run ends with its process. One that was declared lost counts until then: whoever
     is frozen or cut off cannot be told that its time is over, so it may go on beside its successor.
     """
-    lost = {row.id: row.finished for row in history.rows if row.status in (LOST, TIMED_OUT, CANCELLED)}
+    lost = {row.id: row.finished for row in history.rows if row.status == LOST}
     deaths = {event.pid: event.at for event in history.events if event.what == "killed"}
     deaths |= {
         event.pid: event.at for event in history.events if event.what == "ended" and event.pid not in deaths
@@ -240,8 +222,7 @@ def epochs_grow_in_the_order_of_claims(history: History) -> Iterator[str]:
             )
     owners: dict[int | None, set[int | None]] = defaultdict(set)
     for row in claimed:
-        if not history.jobs.get(row.job, Declared()).is_elsewhere:
-            owners[row.epoch].add(row.pid)
+        owners[row.epoch].add(row.pid)
     for epoch, pids in owners.items():
         if len(pids) > 1:
             yield f"Epoch {epoch} was used by {len(pids)} processes: {sorted(pid or 0 for pid in pids)}."
@@ -266,21 +247,10 @@ def lost_runs_are_of_processes_that_were_disturbed(history: History) -> Iterator
     for event in history.events:
         if event.what in DISTURBED and event.pid is not None:
             disturbed.setdefault(event.pid, event.at)
-    # Nobody can give a sign of life while the database is away; who is the first to come back then
-    # finds all others silent.
-    outages: list[tuple[float, float]] = []
-    for event in history.events:
-        if event.what == "database down":
-            outages.append((event.at, float("inf")))
-        elif event.what == "database up" and outages:
-            outages[-1] = (outages[-1][0], event.at)
-    long = [(down, up) for down, up in outages if up - down > SILENT]
     for row in history.rows:
         if row.status != LOST:
             continue
-        if row.finished is not None and any(down + SILENT < row.finished < up + SILENT for down, up in long):
-            continue
-        since = disturbed.get(row.child or row.pid or 0)
+        since = disturbed.get(row.pid or 0)
         if since is None or (row.finished is not None and row.finished < since):
             yield f"Run {row.id} of {row.job} was declared lost; nothing had been done to process {row.pid}."
 

@@ -11,7 +11,6 @@ import datetime as dt
 import heapq
 import itertools
 import random
-import re
 import signal
 import sqlite3
 import threading
@@ -19,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from faults.cluster import Cluster, Scheduler, Sqlite, Worker, memory_and_threads
+from faults.cluster import Cluster, Scheduler, Sqlite, memory_and_threads
 from faults.figures import Fault, lost, measure, terms
 from faults.history import LOST, Declared, History, Row, by_status, read_trace, seconds
 from faults.mistakes import MISTAKES, Mistakes
-from servers import MariaDB, PostgreSQL, Valkey, wait_until
+from servers import MariaDB, PostgreSQL, wait_until
 
 # Kinds of faults, and how often each is drawn; those of a server or a network mean nothing to a file.
 PROCESS = {"kill": 4, "term": 3, "freeze": 3}
@@ -33,13 +32,6 @@ SERVER = {
     MariaDB: {"restart": 1, "crash": 1, "away": 1},
 }
 EDITS = {"pause": 1, "resume": 2, "reschedule": 1, "request": 2, "touch": 2}
-# Those of worker processes; and of Celery's workers, each with its processes, and their broker.
-CHILDREN = {"kill child": 3, "freeze child": 2}
-NETWORK_OF_WORKERS = {"cut worker": 1, "stall worker": 1}
-WORKERS = {"kill worker": 2, "term worker": 1, "freeze worker": 2} | NETWORK_OF_WORKERS
-BROKER = {"broker away": 1, "broker frozen": 1, "broker forgets": 1}
-# Cancels a run that waits or runs, whichever it meets.
-CANCEL = {"cancel": 2}
 # How the server ends: by itself, or at once; and seconds until it is started again.
 OUTAGES = {
     (PostgreSQL, "restart"): (signal.SIGINT, 0.0),
@@ -118,7 +110,6 @@ class Mix:
         self._active: str | None = None
         self._active_pid: int | None = None
         self._wanted = 0
-        self._broker_is_away = False
         self._mistakes = Mistakes(cluster, self._later, self._stop)
 
     # --- The course of events ------------------------------------------------------------------------
@@ -132,10 +123,7 @@ class Mix:
         self._wanted = take_overs
         self.cluster.start()
         self.began = time.time()
-        kinds = PROCESS | EDITS | MISTAKES | self._kinds_of_executor()
-        if self.cluster.workers:
-            # Workers would have to get the new key before the schedulers sign with it.
-            del kinds["rotate"]
+        kinds = PROCESS | EDITS | MISTAKES
         if not isinstance(self.cluster.database, Sqlite):
             kinds = kinds | NETWORK | SERVER[type(self.cluster.database)]
         # The first few seconds show what is usual.
@@ -151,16 +139,6 @@ class Mix:
         self.calm_down()
         return self._result(faults_ended)
 
-    def _kinds_of_executor(self) -> dict[str, int]:
-        if self.cluster.executor == "default":
-            return {}
-        if self.cluster.broker is None:
-            return CHILDREN | CANCEL
-        kinds = CHILDREN | WORKERS | BROKER | CANCEL
-        if isinstance(self.cluster.database, Sqlite):
-            kinds = {kind: often for kind, often in kinds.items() if kind not in NETWORK_OF_WORKERS}
-        return kinds
-
     def _is_over(self, duration: float, runs: int | None) -> bool:
         if self.take_overs < self._wanted:
             return False
@@ -171,7 +149,7 @@ class Mix:
         now = time.time()
         while self._pending and self._pending[0][0] <= now:
             heapq.heappop(self._pending)[2]()
-        for one in self.cluster.processes:
+        for one in self.cluster.schedulers:
             if one.process is not None and one.pid not in self._ended and one.process.poll() is not None:
                 self._has_ended(one)
         if now >= self._next_sample:
@@ -200,8 +178,6 @@ class Mix:
     @staticmethod
     def _had_not_begun(one: Scheduler, code: int) -> bool:
         """Tell whether SIGTERM came before there was anything to end in an orderly way."""
-        if isinstance(one, Worker):
-            return code in (-signal.SIGTERM, 0)
         return code == -signal.SIGTERM and f"Started as process {one.pid} " not in one.log.read_text()
 
     def _gave_up_at_start(self, one: Scheduler, code: int) -> bool:
@@ -218,18 +194,12 @@ class Mix:
     # --- Faults --------------------------------------------------------------------------------------
 
     def _carry_out(self, one: Decision) -> None:
-        if one.kind in EDITS or one.kind in CANCEL:
+        if one.kind in EDITS:
             self._edit(one)
         elif one.kind in ("restart", "crash", "away"):
             self._end_database(one)
         elif one.kind in MISTAKES:
             self._make_mistake(one)
-        elif one.kind in CHILDREN:
-            self._disturb_child(one)
-        elif one.kind in WORKERS:
-            self._disturb_worker(one)
-        elif one.kind in BROKER:
-            self._disturb_broker(one)
         else:
             self._disturb(one)
 
@@ -261,83 +231,6 @@ class Mix:
             (target.cut if one.kind == "cut" else target.stall)()
             self._later(one.seconds / 2, lambda: self._heal(target, fault))
         self.faults.append(fault)
-
-    # --- Faults of workers and their broker ----------------------------------------------------------
-
-    def _disturb_child(self, one: Decision) -> None:
-        """Kill or freeze a process that carries runs out: of a worker, or of the active scheduler."""
-        workers: list[Scheduler] = [*self.cluster.workers]
-        active = self._ask_active()
-        parents = workers or [scheduler for scheduler in [active] if scheduler is not None]
-        target = parents[one.other % len(parents)] if parents else None
-        if target is None or target.is_frozen or not target.is_alive:
-            self.left_out += 1
-            return
-        is_kill = one.kind == "kill child"
-        pid = target.kill_child(one.job) if is_kill else target.freeze_child(one.job)
-        if pid is None:
-            self.left_out += 1
-            return
-        fault = Fault(time.time(), one.kind, target.name, was_active=False)
-        self.faults.append(fault)
-        if not is_kill:
-
-            def thaw() -> None:
-                fault.until = time.time()
-                self.look_for_lost()
-                target.thaw_child(pid)
-
-            self._later(one.seconds, thaw)
-
-    def _disturb_worker(self, one: Decision) -> None:
-        target = self.cluster.workers[one.other % len(self.cluster.workers)]
-        what = one.kind.split()[0]
-        is_disturbed = target.is_frozen or target.is_cut_off or not target.is_alive
-        if target.pid in self._expected or (is_disturbed and not (what == "kill" and target.is_alive)):
-            self.left_out += 1
-            return
-        fault = Fault(time.time(), one.kind, target.name, was_active=False)
-        self.faults.append(fault)
-        if what == "kill":
-            self._expected[target.pid or 0] = -signal.SIGKILL
-            target.is_frozen = False
-            target.kill()
-        elif what == "term":
-            self._stop(target)
-        elif what == "freeze":
-            target.freeze()
-            # Long enough for most of them to be given up.
-            self._later(one.seconds * 1.3, lambda: self._thaw(target, fault))
-        else:
-            (target.cut if what == "cut" else target.stall)()
-            self._later(one.seconds, lambda: self._heal(target, fault))
-
-    def _disturb_broker(self, one: Decision) -> None:
-        broker = self.cluster.broker
-        if not isinstance(broker, Valkey) or self._broker_is_away:
-            self.left_out += 1
-            return
-        fault = Fault(time.time(), one.kind, "broker", was_active=False)
-        self.faults.append(fault)
-        if one.kind == "broker forgets":
-            broker.forget()
-            return
-        self._broker_is_away = True
-        self.cluster.note("broker down", "broker")
-        if one.kind == "broker away":
-            broker.go(signal.SIGKILL)
-            come_back: Callable[[], object] = broker.come_back
-        else:
-            broker.freeze()
-            come_back = broker.thaw
-
-        def end() -> None:
-            come_back()
-            self._broker_is_away = False
-            self.cluster.note("broker up", "broker")
-            fault.until = time.time()
-
-        self._later(one.seconds / 2, end)
 
     def _freeze(self, target: Scheduler) -> bool:
         """Freeze a process; on SQLite outside transactions, where it would keep all others waiting."""
@@ -413,7 +306,6 @@ class Mix:
             "resume": f"Job.objects.get(pk='{job}').resume()",
             "reschedule": f"Job.objects.filter(pk='{job}').update(next_run_time={soon})",
             "request": f"Job.objects.get(pk='{steady}').request_run('the mix').pk",
-            "cancel": f"cancel_one({one.job})",
             "touch": f"Job.objects.filter(pk='{steady}').update(name=F('name'))",
         }[one.kind]
         if self._ask(expression) is None:
@@ -456,7 +348,7 @@ class Mix:
             self._active_pid = active.pid
         self.look_for_lost()
         sample: dict[str, Any] = {"at": time.time(), "runs": self.runs, "schedulers": {}}
-        for one in self.cluster.processes:
+        for one in self.cluster.schedulers:
             if one.is_alive and one.pid and (seen := memory_and_threads(one.pid)):
                 sample["schedulers"][one.name] = {"pid": one.pid, "mb": round(seen[0], 1), "threads": seen[1]}
         self.samples.append(sample)
@@ -492,7 +384,7 @@ class Mix:
         )
         unfinished = "Run.objects.filter(status__in=Run.UNFINISHED).count()"
         self._wait(lambda: self._ask(unfinished) == 0, DRAIN)
-        for one in self.cluster.processes:
+        for one in self.cluster.schedulers:
             self._expected[one.pid or 0] = 0
             if one.is_alive and (code := one.stop()) and not self._had_not_begun(one, code):
                 self.findings.append(f"Process {one.pid} of {one.name} ended with {code} in the end.")
@@ -510,7 +402,7 @@ class Mix:
         """Return all that is known, for the checker."""
         names = (
             "id job_id run_time status claimed_at finished epoch instance__pid requested_by "
-            "times last_run_time started_at exception"
+            "times last_run_time"
         )
         columns = f"*{names!r}.split()"
         rows: list[Row] = []
@@ -520,27 +412,16 @@ class Mix:
             found = self.cluster.ask(page)
             if not found:
                 break
-            for number, job, run_time, status, claimed, finished, *others, started, text in found:
+            for number, job, run_time, status, claimed, finished, epoch, pid, asked, count, last in found:
                 times = (seconds(claimed) if claimed else None, seconds(finished) if finished else None)
-                epoch, pid, asked, count, last = others
                 until = seconds(last) if last else None
                 first = seconds(run_time)
-                died = re.match(r"Its worker process \(pid (\d+)\) ended", text or "")
-                child = int(died[1]) if died else None
-                row = Row(number, job, first, status, *times, epoch, pid, asked, count, until)
-                rows.append(dataclasses.replace(row, has_started=started is not None, child=child))
+                rows.append(Row(number, job, first, status, *times, epoch, pid, asked, count, until))
         jobs = {f"steady-{number:03}": Declared(every=1) for number in range(self.jobs)}
         jobs |= {f"slow-{number}": Declared(every=5) for number in range(5)}
         jobs |= {f"changed-{number}": Declared(at_once=1000) for number in range(5)}
         jobs |= {"long": Declared(at_once=1), "again": Declared()}
         jobs |= {"deployed": Declared(every=1), "fork": Declared(every=5)}
-        if self.cluster.executor != "default":
-            jobs["overlong"] = Declared(at_once=1, timeout=1.0)
-        if self.cluster.workers:
-            jobs = {
-                name: one if name in ("deployed", "fork") else dataclasses.replace(one, is_elsewhere=True)
-                for name, one in jobs.items()
-            }
         starts = read_trace(self.cluster.trace)
         return History(rows, starts, jobs, list(self.cluster.events), frozenset(self.seen_lost))
 
@@ -562,7 +443,6 @@ class Mix:
         return {
             "seed": self.seed,
             "database": type(self.cluster.database).__name__,
-            "executor": self.cluster.executor,
             "versions": self.cluster.ask("versions()"),
             "began": self.began,
             "faults_ended": faults_ended,

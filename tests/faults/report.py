@@ -14,9 +14,6 @@ STRIP, WIDTH, STRIPS = 120.0, 940.0, 12
 LEFT, LANE, BARS = 74.0, 22.0, 44.0
 LETTERS = {"kill": "K", "term": "T", "freeze": "F", "cut": "C", "stall": "S"}
 LETTERS |= {"restart": "R", "crash": "X", "away": "A"}
-LETTERS |= {"kill child": "k", "freeze child": "f", "kill worker": "K", "term worker": "T"}
-LETTERS |= {"freeze worker": "F", "cut worker": "C", "stall worker": "S"}
-LETTERS |= {"broker away": "A", "broker frozen": "F", "broker forgets": "E"}
 LETTERS |= {"file": "B", "rotate": "N", "key": "W", "table": "M"}
 COLOURS = {
     "active": "#1f5fa8",
@@ -72,19 +69,14 @@ def heading(result: Result) -> str:
         if findings
         else '<p class="good"><b>The checker found nothing wrong.</b></p>'
     )
-    places = {event["name"] for event in result["events"] if event["what"] == "started"}
-    workers = {name for name in places if name.startswith("w")}
-    count = len(places - workers)
-    beside = f" and {len(workers)} workers of Celery" if workers else ""
-    if result["executor"] == "processes":
-        beside = " with worker processes"
+    count = len({event["name"] for event in result["events"] if event["what"] == "started"})
     versions = ", ".join(
         text if name == "database" else f"{name} {text}" for name, text in result["versions"].items()
     )
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(result["began"]))
     return (
         f"<h1>{result['runs']:,} runs under {len(result['faults'])} faults</h1>\n"
-        f'<p class="quiet">{count} scheduler processes{beside} on one database, {when}. '
+        f'<p class="quiet">{count} scheduler processes on one database, {when}. '
         f"{html.escape(versions)}.</p>\n"
         "<p>While jobs were due all the time, processes were killed, stopped and frozen, networks cut and "
         "silenced, and the database restarted, as a seed decided. Each run left a trace in a file outside "
@@ -164,7 +156,6 @@ def checks(result: Result) -> str:
     found = [f'<li class="bad">{html.escape(sentence)}</li>' for sentence in result["findings"]]
     ended = ", ".join(f"{count:,} {html.escape(status)}" for status, count in result["rows"].items())
     lost = ", ".join(f"{count:,} {how}" for how, count in result["lost"].items())
-    executor = f"EXECUTOR={result['executor']} " if result["executor"] != "default" else ""
     listed = f"<h2>Findings</h2>\n<ul>{''.join(found)}</ul>" if found else ""
     return (
         f"{listed}<h2>What was checked</h2>\n<ul>{''.join(lines)}</ul>\n"
@@ -174,7 +165,7 @@ def checks(result: Result) -> str:
         "that takes longer than its interval.</p>\n"
         f"<p>Unforeseen errors in the schedulers' logs: {result['surprises']}.</p>\n"
         f"<p>Again with the same decisions: <code>make chaos DATABASE={result['database'].lower()} "
-        f"{executor}SEED={result['seed']}</code>. What they meet depends on the speed of the machine.</p>"
+        f"SEED={result['seed']}</code>. What they meet depends on the speed of the machine.</p>"
     )
 
 
@@ -227,8 +218,8 @@ def legend() -> str:
         "standby": "stands by",
         "frozen": "frozen",
         "cut off": "cut off or silent",
-        "up": "database or broker up",
-        "away": "database or broker away",
+        "up": "database up",
+        "away": "database away",
     }
     colours = [f'<span><i style="background:{COLOURS[key]}"></i>{text}</span>' for key, text in named.items()]
     colours.append('<span><i style="border:1px dashed #8c959f;box-sizing:border-box"></i>no process</span>')
@@ -245,9 +236,6 @@ def legend() -> str:
         "N": "new key",
         "W": "wrong key",
         "M": "column renamed",
-        "k": "kill -9 of a child",
-        "f": "child frozen",
-        "E": "broker emptied",
     }
     letters = [f"<span><b>{letter}</b> {word}</span>" for letter, word in words.items()]
     return f'<div class="legend">{"".join(colours)}</div><div class="legend quiet">{"".join(letters)}</div>'
@@ -258,8 +246,6 @@ def strip(result: Result, since: float, began: float, length: float) -> str:
     names = sorted({event["name"] for event in result["events"] if event["what"] == "started"})
     if any(event["name"] == "database" for event in result["events"]):
         names.append("database")
-    if any(fault["name"] == "broker" for fault in result["faults"]):
-        names.append("broker")
     if any(fault["name"] == "people" for fault in result["faults"]):
         names.append("people")
     height = 20 + len(names) * LANE + BARS + 34
@@ -351,8 +337,8 @@ def spans(result: Result, name: str) -> list[tuple[float, float, str]]:
     end = result["ended"]
     if name == "people":
         return []
-    if name in ("database", "broker"):
-        away = between(events, {f"{name} down"}, {f"{name} up"}, end)
+    if name == "database":
+        away = between(events, {"database down"}, {"database up"}, end)
         return [(result["began"], end, "up"), *((begin, until, "away") for begin, until in away)]
     lives = between(events, {"started"}, {"killed", "ended"}, end)
     found = [(before[1], after[0], "none") for before, after in itertools.pairwise(lives)]

@@ -9,14 +9,11 @@ import pytest
 from faults.cluster import Event
 from faults.figures import Fault, measure
 from faults.history import (
-    CANCELLED,
     EXECUTED,
     LOST,
     MISSED,
-    QUEUED,
     SENT,
     SKIPPED,
-    TIMED_OUT,
     Declared,
     History,
     Row,
@@ -120,12 +117,6 @@ BROKEN: dict[str, tuple[Callable[[History], None], str]] = {
         "declared lost and is 'Executed'",
     ),
     "a lost run that is gone": (lambda h: setattr(h, "seen_lost", {99}), "declared lost and is 'gone'"),
-    "a run that is queued in the end": (lambda h: row(h, 3, status=QUEUED), "is still 'Queued'"),
-    "a run that ran after it was cancelled": (
-        lambda h: row(h, 3, status=CANCELLED, has_started=False),
-        "cancelled before it started",
-    ),
-    "a run that timed out without a limit": (lambda h: row(h, 3, status=TIMED_OUT), "has no limit"),
     "a run lost without a reason": (forget_kill, "nothing had been done to process 501"),
     "a run lost before its reason": (lambda h: row(h, 6, finished=1005.5), "nothing had been done"),
 }
@@ -174,19 +165,6 @@ def test_a_run_that_was_declared_lost_counts_as_running_until_then() -> None:
     assert history.findings() == []
     row(history, 6, finished=1006.5)
     assert any("ran 2 times at once" in finding for finding in history.findings())
-
-
-@pytest.mark.parametrize(("back_at", "count"), [(1008.0, 1), (1016.0, 0)])
-def test_a_database_that_was_away_for_long_is_a_reason_for_lost_runs(back_at: float, count: int) -> None:
-    history = good()
-    forget_kill(history)
-    history.events = [
-        *history.events,
-        Event(1005.6, "database down", "database"),
-        Event(back_at, "database up", "database"),
-    ]
-    row(history, 6, finished=back_at)
-    assert sum("nothing had been done" in finding for finding in history.findings()) == count
 
 
 def test_a_run_that_died_ends_with_its_process() -> None:

@@ -15,26 +15,18 @@ import pytest
 
 from baking import Baked
 from faults.cluster import APP, Cluster, is_stopped
-from faults.mix import BROKER, CHILDREN, EDITS, NETWORK, PROCESS, WORKERS, Mix, decisions
+from faults.mix import EDITS, NETWORK, PROCESS, Mix, decisions
 from faults.report import page
 from layers import needs
 from servers import MariaDB, PostgreSQL, Server, wait_until
 
 
-def mixed(
-    baked: Baked,
-    folder: Path,
-    kind: type[Server] | None,
-    seconds: float,
-    jobs: int,
-    executor: str = "default",
-    take_overs: int = 3,
-) -> dict[str, Any]:
+def mixed(baked: Baked, folder: Path, kind: type[Server] | None, seconds: float, jobs: int) -> dict[str, Any]:
     """Run a mix by a seed of its own, or by that of MIX_SEED; print the seed and what was found."""
     seed = int(os.environ.get("MIX_SEED") or random.SystemRandom().randrange(10**6))
     print(f"\nMIX_SEED={seed}")
-    with Cluster(baked, folder, kind, jobs=jobs, executor=executor) as cluster:
-        result = Mix(cluster, seed, jobs=jobs).run(seconds, take_overs=take_overs)
+    with Cluster(baked, folder, kind, jobs=jobs) as cluster:
+        result = Mix(cluster, seed, jobs=jobs).run(seconds, take_overs=3)
     (folder / "report.html").write_text(page(result))
     print(json.dumps({name: result[name] for name in ("runs", "rows", "lost", "findings")}, indent=1))
     return result
@@ -61,21 +53,6 @@ def test_every_time_runs_once_whatever_is_done_to_the_schedulers(
     # It was a mix: most of what was due ran, under several holders of the lease.
     assert result["runs"] > jobs * seconds / 2
     assert len(result["terms"]) >= 3
-
-
-@pytest.mark.parametrize("executor", ["processes", "celery"])
-@pytest.mark.project
-@pytest.mark.timeout(900)
-def test_every_time_runs_once_whatever_is_done_to_those_who_carry_it_out(
-    installed: Baked, tmp_path: Path, executor: str
-) -> None:
-    """Workers, their processes and their broker are killed, frozen and cut off as well."""
-    needs("docker")
-    result = mixed(installed, tmp_path, PostgreSQL, 60, 20, executor, take_overs=1)
-    assert result["findings"] == []
-    assert result["runs"] > 600
-    kinds = {fault["kind"] for fault in result["faults"]}
-    assert kinds & set(CHILDREN | WORKERS | BROKER)
 
 
 # What keeps a process that comes late from claiming: the lease, the times of the jobs, uniqueness.

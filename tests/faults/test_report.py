@@ -26,7 +26,6 @@ def result() -> dict[str, Any]:
     return {
         "seed": 7,
         "database": "PostgreSQL",
-        "executor": "default",
         "versions": {"database": "PostgreSQL 17", "Python": "3.13"},
         "began": 100.0,
         "faults_ended": 109.0,

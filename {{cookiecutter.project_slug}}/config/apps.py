@@ -1,10 +1,6 @@
-"""The app of the project's own parts: checks of the environment, and Celery if it is used."""
-
-from importlib import import_module
-from importlib.util import find_spec
+"""The app of the project's own parts; it registers the system checks of the environment."""
 
 from django.apps import AppConfig
-from django.conf import settings
 
 
 class ProjectConfig(AppConfig):
@@ -13,9 +9,5 @@ class ProjectConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        """Import the checks, which registers them, and what becomes Celery's application."""
+        """Import the checks, which registers them."""
         from . import checks  # noqa: F401
-
-        # A system check says if Celery is asked for and missing.
-        if settings.CELERY_BROKER_URL and find_spec("celery") and find_spec("config.celery"):
-            import_module("config.celery")

@@ -21,11 +21,9 @@ from config.dotenv import read
 from jobstore.conf import Setting, is_address
 
 # Names with these prefixes are meant for this project: one that nothing reads is a mistake.
-PREFIXES = ("APSCHEDULER_", "CELERY_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_")
-# Read by Django and Celery themselves, by their commands or by compose.yaml.
+PREFIXES = ("APSCHEDULER_", "DATABASE_", "DJANGO_", "JOB_", "SCHEDULER_", "WEB_")
+# Read by Django itself, by its commands or by compose.yaml.
 ELSEWHERE = {
-    *("CELERY_CONFIG_MODULE", "CELERY_LOADER", "CELERY_TRACE_APP", "CELERY_WORKER_HOSTNAME"),
-    *("CELERY_WORKER_LOGLEVEL", "CELERY_WORKER_POOL", "CELERY_WORKER_QUEUES"),
     *("DJANGO_ALLOW_ASYNC_UNSAFE", "DJANGO_AUTO_COMPLETE", "DJANGO_COLORS"),
     *("DJANGO_RUNSERVER_HIDE_WARNING", "DJANGO_SETTINGS_MODULE", "DJANGO_TEST_PROCESSES"),
     *("DJANGO_WATCHMAN_TIMEOUT", "WEB_PORT"),

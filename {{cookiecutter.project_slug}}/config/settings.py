@@ -11,7 +11,6 @@ own are read with `env` above those lines.
 from pathlib import Path
 from typing import Any
 
-from config import broker
 from config.database import EXAMPLES, keep_private, parse
 from config.env import Environment
 from jobstore import conf
@@ -246,10 +245,8 @@ LOGGING = {
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        # A line or two a run say enough; APScheduler and Celery write more.
+        # One line a run says enough; APScheduler writes three.
         "apscheduler": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
         "django.server": {"level": "INFO", "handlers": ["console"], "propagate": False},
     },
 }
@@ -260,36 +257,5 @@ LOGGING = {
 WITH_SESSIONS = dict.fromkeys(("SCHEDULER_SESSION_LOCK", "SCHEDULER_LISTEN"), not BEHIND_POOLER)
 for name, setting in conf.SETTINGS.items():
     globals()[name] = env.get(name, setting, WITH_SESSIONS.get(name))
-
-# --- Workers elsewhere (docs/workers.md) ------------------------------------------------------
-
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", wanted="a URL")
-if CELERY_BROKER_URL and (wrong := broker.refusal(CELERY_BROKER_URL)):
-    env.refuse(f"CELERY_BROKER_URL {wrong}")
-CELERY_BROKER_TRANSPORT_OPTIONS = broker.options(CELERY_BROKER_URL)
-CELERY_BROKER_CONNECTION_TIMEOUT = broker.PATIENCE
-# A worker waits for its broker, however long that takes, and goes on with its runs meanwhile.
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-
-# Projects that share a broker must not take each other's messages, nor end each other's runs.
-CELERY_TASK_DEFAULT_QUEUE = env.text("CELERY_TASK_DEFAULT_QUEUE", default="jobs")
-CELERY_CONTROL_EXCHANGE = f"{CELERY_TASK_DEFAULT_QUEUE}.control"
-CELERY_EVENT_EXCHANGE = f"{CELERY_TASK_DEFAULT_QUEUE}.events"
-
-# Whoever can write to the broker must not be able to run code.
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
-# Results are in the history, which the database keeps.
-CELERY_RESULT_BACKEND = None
-CELERY_TASK_IGNORE_RESULT = True
-
-CELERY_WORKER_CONCURRENCY = env.whole(
-    "CELERY_WORKER_CONCURRENCY", default=2, least=1, most=1000, unit="processes"
-)
-# A worker takes what it can start, and leaves the rest to others.
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
 env.refuse_mistakes()

@@ -9,7 +9,7 @@ The path of a run, a folder for each station:
     storage       a job and its row: signed state, keys, quarantine
     leadership    which process may run jobs: the lease
     claims        from a due job to a claimed run
-    execution     from a claimed run to its end (`executors`: in another process)
+    execution     from a claimed run to its end
     history       from the end of a run to its row
 
 Around it: `process` (the scheduler), `health`, `admin`, `checks`, `importer`,

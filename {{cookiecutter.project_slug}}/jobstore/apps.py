@@ -18,7 +18,7 @@ class JobStoreConfig(AppConfig):
     def ready(self) -> None:
         """Import the checks, which registers them, and prepare connections that are made later."""
         from jobstore import forks, models
-        from jobstore.checks import access, configuration, declared_jobs, executors  # noqa: F401
+        from jobstore.checks import access, configuration, declared_jobs  # noqa: F401
         from jobstore.database import timeouts
 
         connection_created.connect(timeouts.enable_keepalives)

@@ -32,13 +32,13 @@ class Setting:
     """What a value must be like.
 
     `whole` is an integer, `number` an int or a float, `switch` a bool, `choice` one of `choices`,
-    `names` a list of some of `choices` or of none, `address` host:port or empty, `path` the dotted
-    name of a function or empty, `patterns` a list of regular expressions, `text` any string.
+    `address` host:port or empty, `path` the dotted name of a function or empty, `patterns` a list
+    of regular expressions, `text` any string.
     """
 
-    kind: Literal[
-        "whole", "number", "switch", "choice", "names", "address", "path", "patterns", "text"
-    ] = "text"
+    kind: Literal["whole", "number", "switch", "choice", "address", "path", "patterns", "text"] = (
+        "text"
+    )
     default: Any = ""
     unit: str = ""
     least: float = 0
@@ -52,9 +52,6 @@ class Setting:
             return "true or false"
         if self.kind == "choice":
             return " or ".join(self.choices)
-        if self.kind == "names":
-            several = ", separated by commas" if len(self.choices) > 1 else ""
-            return f"{' and '.join(self.choices)}{several}, or empty"
         if self.kind == "address":
             return "host:port with a port from 1 to 65535, such as 127.0.0.1:8001, or empty"
         if self.kind == "path":
@@ -73,8 +70,6 @@ class Setting:
             return isinstance(value, bool)
         if self.kind == "choice":
             return value in self.choices
-        if self.kind == "names":
-            return isinstance(value, list | tuple) and set(value) <= set(self.choices)
         if self.kind == "address":
             return isinstance(value, str) and (not value or is_address(value))
         if self.kind == "path":
@@ -105,9 +100,6 @@ class Setting:
             value = text.lower() in TRUE
         elif self.kind == "choice":
             value = {choice.lower(): choice for choice in self.choices}.get(text.lower(), text)
-        elif self.kind == "names":
-            parts = dict.fromkeys(one.strip().lower() for one in text.split(","))
-            value = tuple(part for part in parts if part)
         elif self.kind == "patterns":
             value = tuple(part for one in text.split(",") if (part := one.strip()))
         elif self.kind in ("whole", "number"):
@@ -183,14 +175,6 @@ SETTINGS: dict[str, Setting] = {
     "SCHEDULER_HUNG_SECONDS": seconds(30.0),
     # Jobs that run at the same time.
     "SCHEDULER_THREADS": Setting(kind="whole", unit="threads", default=10, least=1, most=1000),
-    # Worker processes for jobs with executor="processes"; 0 for none.
-    "SCHEDULER_PROCESSES": Setting(kind="whole", unit="processes", default=0, most=1000),
-    # After how many runs a worker process is replaced by a fresh one; 0 for never.
-    "SCHEDULER_PROCESS_RUNS": Setting(kind="whole", unit="runs", default=1000),
-    # The resident memory above which a worker process is replaced after a run; 0 for no limit.
-    "SCHEDULER_PROCESS_MEMORY_MB": Setting(kind="whole", unit="MB", default=0),
-    # Executors beside the threads, whose workers are other processes; jobs name them: executor=.
-    "SCHEDULER_EXECUTORS": Setting(kind="names", default=(), choices=("celery", "tasks")),
     # What the program that runs is called, an image's tag for example; empty for APScheduler's.
     "SCHEDULER_VERSION": Setting(),
     # Where the scheduler process answers probes; empty for nowhere.
@@ -230,10 +214,6 @@ SETTINGS: dict[str, Setting] = {
     # A Django date format; empty for the site's own, with seconds.
     "APSCHEDULER_DATETIME_FORMAT": Setting(),
 }
-
-
-# The name of the executor of worker processes.
-PROCESSES = "processes"
 
 
 def get(name: str) -> Any:

@@ -12,21 +12,13 @@ class CurrentRun(Protocol):
     """A run as its job sees it: all that it needs to recognise its own repetition.
 
     `execution_id` is its row in the history, `run_time` its scheduled time in UTC, `epoch` that of
-    the lease it was claimed with. `attempt` is 1 for the first try, 2 for its first retry.
+    the lease it was claimed with.
     """
 
     execution_id: int
     job_id: str
     run_time: dt.datetime
     epoch: int | None
-    attempt: int
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether somebody cancelled the run, or its timeout is over: return soon, if you can.
-
-        A thread cannot be ended from outside. A long job asks this now and then.
-        """
 
     def progress(self, done: Number, total: Number | None = None, text: str = "") -> None:
         """Tell how far the run has come; it is shown within a second, and kept when it is over.

@@ -27,20 +27,17 @@ from django.db import (
 )
 from django.db.models import Min
 
-from jobstore import conf, job_options
-from jobstore.claims.cancelling import CancelledRuns
+from jobstore import conf
 from jobstore.claims.dispatcher import Dispatcher
 from jobstore.claims.reporting import ReportingMixin
 from jobstore.claims.result import ClaimResult, LacksKeys
 from jobstore.database.backoff import Backoff
 from jobstore.database.notifications import notify
 from jobstore.execution.run import ActiveRun, ClaimedJob
-from jobstore.executors.publisher import Publisher
 from jobstore.history.listener import DjangoResultStoreMixin
 from jobstore.history.recorder import Recorder
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, waiting_jobs
-from jobstore.leadership.retries import Retries
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
 from jobstore.repeated import RepeatedFailure
 from jobstore.schedules import trigger_defaults
@@ -79,8 +76,6 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         self.elector: Elector | None = None
         self.recorder: Recorder | None = None
         self._dispatcher: Dispatcher | None = None
-        self._publisher: Publisher | None = None
-        self._cancelled: CancelledRuns | None = None
         self._backoff = Backoff()
         self._claiming = RepeatedFailure(logger, "Due jobs wait", "Due jobs are claimed again")
         # Since when claims have failed although the lease could be renewed, by monotonic time.
@@ -104,11 +99,6 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         """The runs that this process has claimed and not finished."""
         return self._dispatcher.running if self._dispatcher else []
 
-    @property
-    def publishing_late(self) -> float:
-        """Seconds for which the oldest queued run has been waiting to be published."""
-        return self._publisher.late_seconds if self._publisher else 0.0
-
     # --- Life ----------------------------------------------------------------------------------
 
     def start(self, scheduler: Any, alias: str) -> None:
@@ -126,21 +116,10 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
 
     def _compete(self) -> None:
         if self.elector is None:
-            self.elector = Elector(
-                self.using, self._wake, self._loop_problem, self._look_at_cancelled
-            )
-        retries = Retries(self.elector.id, self.using)
-        self.recorder = Recorder(self.elector.id, self.using, retries)
+            self.elector = Elector(self.using, self._wake, self._loop_problem)
+        self.recorder = Recorder(self.elector.id, self.using)
         self._dispatcher = Dispatcher(self, self.elector)
-        self._publisher = Publisher(self.elector, lambda: self._scheduler._executors)
-        self._cancelled = CancelledRuns(
-            self.elector.id, self.using, lambda: self.running, lambda: self._scheduler._executors
-        )
         self.elector.start()
-
-    def _look_at_cancelled(self) -> None:
-        if self._cancelled is not None:
-            self._cancelled.look()
 
     def shutdown(self) -> None:
         """Give up the lease, write what is left of the history, close connections."""
@@ -148,8 +127,6 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
         if self.elector is not None and self.recorder is not None:
             elector = self.elector
             outside_event_loop(elector.drain)
-            if self._publisher is not None:
-                self._publisher.stop(2.0)
             self.recorder.stop(timeout=10.0)
             # Without wait=True an executor's threads go on with what they have.
             runs = [run for run in self.running if self._may_go_on(run)]
@@ -258,7 +235,7 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
                 stored = rows.select_for_update().first()
                 is_as_computed = replacement.is_as_computed(job)
                 if stored is not None:
-                    more["edited"], _ = edits.keep(job, job_options.of(stored), stored)
+                    more["edited"], _ = edits.keep(job, stored.on_lost, stored)
                     if is_as_computed:
                         replacement.keep_schedule(job, stored)
                         more.pop("pause_reason", None)
@@ -338,9 +315,6 @@ class DjangoJobStore(ReportingMixin, BaseJobStore):  # type: ignore[misc]
             self._backoff.longer()
         # This process must run whatever was claimed before something failed.
         self._announce(taken)
-        if self._publisher is not None:
-            self._publisher.put(taken.queued)
-            self._publisher.watch()
         return taken.jobs
 
     def _claim_failed(self, elector: Elector, error: Exception) -> None:

@@ -16,10 +16,8 @@ from django.db.models.functions import RowNumber
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from jobstore import exception_names
 from jobstore.batches import batched
 from jobstore.database.notifications import notify
-from jobstore.job_options import LONGEST_QUEUE, RETRY_DELAY_SECONDS
 
 # Rows that one statement deletes or cancels.
 BATCH_ROWS = 1000
@@ -185,13 +183,6 @@ class DjangoJob(models.Model):
         RECORD = "record", _("recorded as lost")
         RERUN = "rerun", _("recorded, and run again")
 
-    class Overlap(models.TextChoices):
-        """What becomes of a time that comes while the run before goes on."""
-
-        SKIP = "skip", _("skip the time")
-        QUEUE = "queue", _("wait for its end")
-        CANCEL_RUNNING = "cancel_running", _("cancel it, and wait for its end")
-
     id = IdField(_("id"), max_length=255, primary_key=True)
     next_run_time = models.DateTimeField(
         null=True, blank=True, help_text=_("Empty while the job is paused.")
@@ -210,49 +201,6 @@ class DjangoJob(models.Model):
     )
     on_lost = models.CharField(
         _("if a run is lost"), max_length=10, choices=OnLost.choices, default=OnLost.RECORD
-    )
-    timeout = models.FloatField(
-        _("timeout (s)"),
-        null=True,
-        blank=True,
-        help_text=_("How long a run may take; empty for as long as it needs."),
-    )
-    retries = models.PositiveSmallIntegerField(
-        _("retries"), default=0, db_default=0, help_text=_("Further attempts at a run that failed.")
-    )
-    retry_delay = models.FloatField(
-        _("delay of a retry (s)"),
-        default=RETRY_DELAY_SECONDS,
-        db_default=RETRY_DELAY_SECONDS,
-        help_text=_("Before the first retry; it doubles with each further one, up to an hour."),
-    )
-    # Names of exception types, separated by commas; empty for every exception.
-    retry_on = models.CharField(
-        _("retry on"),
-        max_length=exception_names.LONGEST,
-        default="",
-        db_default="",
-        blank=True,
-        help_text=_("Exception types that are worth another attempt; empty for all."),
-    )
-    overlap = models.CharField(
-        _("if the run before goes on"),
-        max_length=20,
-        choices=Overlap.choices,
-        default=Overlap.SKIP,
-        db_default=Overlap.SKIP.value,
-    )
-    # A name, or a number of times; empty if `coalesce` alone says it.
-    catch_up = models.CharField(
-        _("of times that passed"), max_length=10, default="", db_default="", blank=True
-    )
-    queue = models.CharField(
-        _("queue"),
-        max_length=LONGEST_QUEUE,
-        default="",
-        db_default="",
-        blank=True,
-        help_text=_("Where its executor sends runs; empty for the executor's own."),
     )
 
     pause_reason = models.CharField(
@@ -371,13 +319,11 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
         attempt: int = 1,
         *,
         put_off: float = 0.0,
-        attempt_of: int | None = None,
         arguments: Callable[[dt.datetime], dict[str, Any]] | None = None,
     ) -> "DjangoJobExecution":
         """Write a request for a run, which the active scheduler will start.
 
         :param put_off: seconds that must pass before it starts.
-        :param attempt_of: the first attempt's run, for a later one.
         :param arguments: returns, for the run's time, the columns of its own signed arguments.
         """
         run_time = database_now(self.db) + dt.timedelta(seconds=put_off)
@@ -391,7 +337,6 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
                         run_time=run_time,
                         requested_by=requested_by[:150],
                         attempt=attempt,
-                        attempt_of=attempt_of,
                         **(arguments(run_time) if arguments else {}),
                     )
             except IntegrityError:
@@ -427,7 +372,7 @@ class DjangoJobExecutionManager(models.Manager["DjangoJobExecution"]):
 
         :param why: how the text begins that says why they are cancelled.
         """
-        waiting = self.using(self.db).filter(status__in=DjangoJobExecution.WAITING)
+        waiting = self.using(self.db).filter(status=DjangoJobExecution.REQUESTED)
         # Read first: MySQL cannot change rows that a subquery on the same table chooses.
         of_jobs = waiting.filter(Exists(jobs.order_by().filter(pk=OuterRef("job"))))
         ids = list(of_jobs.order_by().values_list("pk", flat=True))
@@ -502,29 +447,18 @@ class DjangoJobExecution(models.Model):
     MAX_INSTANCES = "Max instances!"
     ERROR = "Error!"
     LOST = "Lost!"
-    TIMED_OUT = "Timed out!"
     REQUESTED = "Requested"
-    # Claimed, and waiting for a worker of an executor that is not in the scheduler's process.
-    QUEUED = "Queued"
     CANCELLED = "Cancelled"
-    WAITING = (REQUESTED, QUEUED)
-    # What counts towards a job's max_instances.
-    CLAIMED = (QUEUED, RUNNING)
-    UNFINISHED = (*WAITING, RUNNING)
+    UNFINISHED = (REQUESTED, RUNNING)
     NOT_RUN = (MISSED, MAX_INSTANCES, CANCELLED)
-    STATUSES = (
-        *(REQUESTED, QUEUED, RUNNING, SUCCESS, MISSED, MAX_INSTANCES),
-        *(ERROR, TIMED_OUT, LOST, CANCELLED),
-    )
+    STATUSES = (REQUESTED, RUNNING, SUCCESS, MISSED, MAX_INSTANCES, ERROR, LOST, CANCELLED)
     STATUS_CHOICES = [
         (REQUESTED, _("Requested")),
-        (QUEUED, _("Queued")),
         (RUNNING, _("Started execution")),
         (SUCCESS, _("Executed")),
         (MISSED, _("Missed!")),
         (MAX_INSTANCES, _("Max instances!")),
         (ERROR, _("Error!")),
-        (TIMED_OUT, _("Timed out!")),
         (LOST, _("Lost!")),
         (CANCELLED, _("Cancelled")),
     ]
@@ -575,17 +509,6 @@ class DjangoJobExecution(models.Model):
     arguments = models.TextField(default="", db_default="", editable=False)
     arguments_state = models.BinaryField(null=True, editable=False)
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=1, editable=False)
-    # The first attempt's run, of any later one.
-    attempt_of = models.BigIntegerField(_("attempt at run"), null=True, editable=False)
-    # The scheduled time of the next attempt, if this one failed and is to be tried again. Job and
-    # time identify that attempt's row.
-    retry_time = models.DateTimeField(_("next attempt"), null=True, editable=False)
-    # Set while it runs; whatever carries it out ends it, or tells its function (execution/run.py).
-    cancel_requested_at = models.DateTimeField(null=True, editable=False)
-    # When a queued run was last handed to its executor, and how often (executors/publisher.py).
-    published_at = models.DateTimeField(null=True, editable=False)
-    publications = models.PositiveIntegerField(null=True, editable=False)
-    cancel_requested_by = models.CharField(max_length=150, null=True, editable=False)
     epoch = models.BigIntegerField(_("epoch"), null=True, editable=False)
     instance = models.ForeignKey(
         "SchedulerInstance",
@@ -641,36 +564,16 @@ class DjangoJobExecution(models.Model):
             super().save(*args, **(options | {"using": using}))
 
     def cancel(self, cancelled_by: str) -> bool:
-        """Cancel a requested or queued run; return whether nothing had started it.
+        """Cancel a requested run; return whether no scheduler had started it.
 
         :param cancelled_by: who or what cancels it, for the history.
         """
         using = router.db_for_write(DjangoJobExecution)
-        requests = DjangoJobExecution.objects.using(using).filter(
-            pk=self.pk, status__in=self.WAITING
-        )
+        requests = DjangoJobExecution.objects.using(using).filter(pk=self.pk, status=self.REQUESTED)
         text = f"Cancelled by {cancelled_by[:150]} before it started."
         changed = requests.update(
             status=self.CANCELLED, finished=database_now(using), exception=text
         )
-        return bool(changed)
-
-    def ask_to_stop(self, asked_by: str) -> bool:
-        """Have a run ended that is under way; return whether it is, and nobody has asked before.
-
-        The process that carries it out does so within seconds (claims/cancelling.py).
-
-        :param asked_by: who or what cancels it, for the history.
-        """
-        using = router.db_for_write(DjangoJobExecution)
-        runs = DjangoJobExecution.objects.using(using)
-        running = runs.filter(pk=self.pk, status=self.RUNNING, cancel_requested_at=None)
-        with transaction.atomic(using=using):
-            changed = running.update(
-                cancel_requested_at=database_now(using), cancel_requested_by=asked_by[:150]
-            )
-            if changed:
-                notify(using)
         return bool(changed)
 
     @property
@@ -753,7 +656,6 @@ class SchedulerInstance(models.Model):
         SURPLUS = "surplus", _("surplus")
         DRAINING = "draining", _("draining")
         UNFIT = "unfit", _("unfit")
-        WORKER = "worker", _("worker")
         STOPPED = "stopped", _("stopped")
         LOST = "lost", _("lost")
 

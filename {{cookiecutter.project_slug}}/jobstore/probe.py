@@ -4,25 +4,18 @@ Asks http://ADDRESS/health/QUESTION, prints the reason, and exits 0 for yes and 
 QUESTION is live, ready, active or scheduler; ADDRESS is host:port or [IPv6 address]:port, by
 default SCHEDULER_HEALTH_ADDRESS of the environment or of .env, else 127.0.0.1:8001. The answer of
 another project counts as no.
-
-`probe.py worker` tells instead whether a worker of Celery on this host or in this container gives
-signs of life, which it does while it can reach its broker.
 """
 
 import _socket
 import binascii
 import os
 import sys
-import time
 
 TIMEOUT = 3.0
 DEFAULT = "127.0.0.1:8001"
 # The header of an answer that identifies its project.
 HEADER = "X-Jobstore-Project"
 FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-# Touched by a worker of Celery every two seconds, and how many may pass without it.
-WORKER_FILE = os.path.join(FOLDER, "var", "run", "worker")
-WORKER_SECONDS = 20.0
 
 
 def identity() -> str:
@@ -131,25 +124,10 @@ def ask(question: str, address: str) -> tuple[bool, str]:
     return False, said
 
 
-def ask_worker() -> tuple[bool, str]:
-    """Return whether a worker has given a sign of life lately, and since when it has not."""
-    try:
-        age = time.time() - os.stat(WORKER_FILE).st_mtime
-    except OSError:
-        return False, "No worker has reached its broker yet: see its log, and CELERY_BROKER_URL."
-    text = f"The worker gave a sign of life {max(age, 0.0):.0f} s ago."
-    if age > WORKER_SECONDS:
-        return False, f"{text} It cannot reach its broker, hangs, or has ended: see its log."
-    return True, text
-
-
 def main(arguments: list[str]) -> int:
     """Ask, print, and return the exit code."""
     question = arguments[0] if arguments else "ready"
-    if question == "worker":
-        healthy, text = ask_worker()
-    else:
-        healthy, text = ask(question, arguments[1] if len(arguments) > 1 else default_address())
+    healthy, text = ask(question, arguments[1] if len(arguments) > 1 else default_address())
     print(text)
     return 0 if healthy else 1
 

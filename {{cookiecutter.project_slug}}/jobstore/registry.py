@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jobstore.declarations import discovery, task_objects
+from jobstore.declarations import discovery
 from jobstore.declarations.declaration import (
     Collected,
     Declaration,
@@ -23,15 +23,12 @@ from jobstore.declarations.declaration import (
 from jobstore.declarations.functions import fault_of
 from jobstore.declarations.offers import Offer, offer_of
 from jobstore.declarations.sync import Change, bring_in_line
-from jobstore.declarations.task_objects import TaskObject
 from jobstore.declarations.validation import (
     build,
     prepare,
     questions_of,
     set_first_run,
 )
-from jobstore.exception_names import RetryOn
-from jobstore.job_options import RETRY_DELAY_SECONDS, Length
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership.lease import Term
 from jobstore.schedules.crontab import crontab
@@ -55,11 +52,7 @@ logger = logging.getLogger("jobstore.registry")
 
 UNNAMED = "since only the trigger is given without one; write id=, seconds=, args= and so on"
 
-OFFERED_TASK = (
-    "it is a Task, and people choose how an offered function runs; write @schedulable below @task()"
-)
-
-F = TypeVar("F", bound=Callable[..., Any] | TaskObject)
+F = TypeVar("F", bound=Callable[..., Any])
 
 # Every declaration, by its id and its line. An id that one line declares twice is a mistake, too.
 _declared: dict[Any, list[Declaration]] = {}
@@ -72,17 +65,10 @@ def scheduled(
     *unnamed: Any,
     id: str | None = None,
     on_lost: str = "record",
-    timeout: Length | None = None,
-    retries: int = 0,
-    retry_delay: Length = RETRY_DELAY_SECONDS,
-    retry_on: RetryOn = "",
-    overlap: str = "skip",
-    catch_up: int | str = "",
-    queue: str = "",
     run_at_start: bool = False,
     **options: Any,
 ) -> Callable[[F], F]:
-    """Declare a function as a job, or a Task of `django.tasks`.
+    """Declare a function as a job.
 
     Takes what APScheduler's `add_job` takes: a trigger ("cron", "interval", "date" or a trigger
     object), its arguments, and `args`, `kwargs`, `name`, `executor`, `max_instances`, `coalesce`,
@@ -90,63 +76,31 @@ def scheduled(
     run may be late by SCHEDULER_MISFIRE_GRACE_SECONDS. A wrong declaration raises nothing here: it
     is skipped, and reported by `runapscheduler --check`, at the start, and in the admin.
 
-    Write it above `@task()`. Then the executor is "tasks" and the queue that of the Task, unless
-    others are given.
-
     :param id: identifies the job, so never change it; default "module.function". A function that
         is declared several times needs a different one for each.
     :param on_lost: what becomes of a run whose process died: "record" shows it as lost, "rerun"
         starts it again as well, for jobs that may safely run twice (three attempts at the most).
-    :param timeout: seconds, or a timedelta, that a run may take; None for as long as it needs.
-    :param retries: further attempts at a run that failed, 100 at the most.
-    :param retry_delay: seconds, or a timedelta, before the first retry; it doubles with each
-        further one, up to an hour.
-    :param retry_on: the exceptions that are worth a retry, as classes or as names such as
-        "requests.exceptions.Timeout"; one, or several in a list. Without it, all are.
-    :param overlap: what becomes of a time that comes while `max_instances` runs are under way:
-        "skip" records it as skipped, "queue" lets it wait for the end of one, "cancel_running" asks
-        them to end as well.
-    :param catch_up: what runs of the times that passed while nothing ran: "none", "latest", "all",
-        or a number of the last ones. Without it, `coalesce` decides between "latest" and "all".
-    :param queue: where an executor with queues, such as Celery, sends the runs.
     :param run_at_start: also run once whenever a scheduler process first becomes active, as if
         somebody had asked for it. The schedule does not change, and a paused job stays paused.
     """
     place = place_of_call()
-    own = {
-        "on_lost": on_lost,
-        "timeout": timeout,
-        "retries": retries,
-        "retry_delay": retry_delay,
-        "retry_on": retry_on,
-        "overlap": overlap,
-        "catch_up": catch_up,
-        "queue": queue,
-    }
-    bare = task_objects.function_of(trigger)
-    if callable(bare) and not hasattr(bare, "get_next_fire_time"):
+    if callable(trigger) and not hasattr(trigger, "get_next_fire_time"):
         fault = 'write @scheduled("cron", hour=3), say: without when to run there is no job'
-        _record(Declaration(_id_of(id, bare), bare, None, {}, place=place, fault=fault))
+        _record(Declaration(_id_of(id, trigger), trigger, None, {}, place=place, fault=fault))
         return trigger  # type: ignore[no-any-return]
 
-    def decorate(given: F) -> F:
-        func, task = task_objects.function_of(given), None
-        chosen, its_own = options, own
-        if task_objects.is_task(given):
-            task = given
-            chosen, its_queue = task_objects.declared(task, options, queue)
-            its_own = own | {"queue": its_queue}
+    def decorate(func: F) -> F:
         fault = "" if id is None else _fault_of_id(id)
         if unnamed:
             fault = f"{flattened(repr(unnamed[0]))} needs a name, {UNNAMED}"
         if not callable(func):
             fault = f"{flattened(func)} cannot be called; declare a function"
-        fault = fault or task_objects.fault_of(given)
-        job_id = _id_of(id, func)
         _record(
-            Declaration(job_id, func, trigger, chosen, its_own, run_at_start, place, fault, task)
+            Declaration(
+                _id_of(id, func), func, trigger, options, on_lost, run_at_start, place, fault
+            )
         )
-        return given
+        return func
 
     return decorate
 
@@ -164,15 +118,12 @@ def schedulable(function: Any = None, *, name: str | None = None, **hints: Any) 
     """
     place = place_of_call()
 
-    def offer(given: F) -> F:
-        found = offer_of(task_objects.function_of(given), name, hints, place)
-        if task_objects.is_task(given):
-            found = dataclasses.replace(found, fault=OFFERED_TASK)
+    def offer(func: F) -> F:
+        found = offer_of(func, name, hints, place)
         _offered[found.key] = found
-        return given
+        return func
 
-    is_given = callable(function) or task_objects.is_task(function)
-    return offer(function) if is_given else offer
+    return offer(function) if callable(function) else offer
 
 
 def offers() -> dict[str, Offer]:

@@ -20,15 +20,11 @@ from apscheduler.job import Job
 from django.conf import settings
 from django.utils import timezone
 
-from jobstore import conf, registry
+from jobstore import registry
 from jobstore.claims.plan import plan
-from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import Collected, Declaration, DeclarationError, NeverRuns
-from jobstore.declarations.task_objects import TaskObject
 from jobstore.declarations.validation import set_first_run
 from jobstore.execution import run as runs
-from jobstore.executors import WorkerProcesses, configured
-from jobstore.executors.elsewhere import ElsewhereExecutor, Message
 from jobstore.history import progress
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -37,7 +33,7 @@ from jobstore.util import get_django_internal_datetime
 
 # A day, or a moment in the project's TIME_ZONE unless it says another: "2026-11-01 03:30".
 Moment = dt.datetime | dt.date | str
-JobOrId = str | Callable[..., Any] | TaskObject
+JobOrId = str | Callable[..., Any]
 # Run times that are computed at once. More are a mistake in the dates or in the trigger.
 MAX_RUNS = 10_000
 
@@ -54,16 +50,6 @@ def job_runner(transactional_db: None) -> "JobRunner":
     return JobRunner()
 
 
-class _Elsewhere(ElsewhereExecutor):
-    """Stands for an executor whose workers are elsewhere, and is never asked to send anything."""
-
-    has_queues = True
-
-    def publish(self, message: Message) -> None:
-        """Send nothing."""
-        raise NotImplementedError
-
-
 class JobRunner:
     """Runs declared jobs in this thread, without a scheduler, and keeps their history."""
 
@@ -71,11 +57,6 @@ class JobRunner:
         self._store = DjangoJobStore()
         # Never started: it only knows the zone and the executors.
         self._scheduler = SchedulerProcess().scheduler
-        # Jobs of worker processes run here and now, as all do.
-        self._scheduler._executors.setdefault(conf.PROCESSES, WorkerProcesses(1))
-        # So do those of workers elsewhere, whatever SCHEDULER_EXECUTORS says on this machine.
-        for name in configured.MAKERS:
-            self._scheduler._executors.setdefault(name, _Elsewhere())
         self._collected: Collected | None = None
         self._is_stored = False
 
@@ -153,7 +134,7 @@ class JobRunner:
         surplus = [text for text in found if text not in wanted]
         if missing or surplus:
             pytest.fail(
-                f"{_shown(job)} is due at other times"
+                f"{job if isinstance(job, str) else job.__qualname__} is due at other times"
                 + "".join(f"\n  not at {text}" for text in missing)
                 + "".join(f"\n  but at {text}" for text in surplus),
                 pytrace=False,
@@ -168,7 +149,6 @@ class JobRunner:
         collected = self._all()
         if isinstance(job, str) and job in collected.jobs:
             return collected.jobs[job]
-        job = task_objects.function_of(job)
         same = [one for one in collected.jobs.values() if one[0].func is job]
         if len(same) == 1:
             return same[0]
@@ -216,10 +196,6 @@ class JobRunner:
         if raised is not None and (check or isinstance(raised, KeyboardInterrupt)):
             raise raised
         return row
-
-
-def _shown(job: JobOrId) -> str:
-    return job if isinstance(job, str) else str(task_objects.function_of(job).__qualname__)
 
 
 def _now() -> dt.datetime:

@@ -39,17 +39,6 @@ def flattened(value: object, limit: int = MAX_CHARACTERS) -> str:
     return one_line(" ".join(text.split()), limit)
 
 
-def quoted(value: object, limit: int = 80) -> str:
-    """Return the `repr` of any object on one line. It never raises."""
-    try:
-        text = repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        text = f"{type(value).__name__} without a text"
-    return flattened(text, limit)
-
-
 def described(error: BaseException) -> str:
     """Return the kind and the text of an error on one line, whatever its own methods raise."""
     return f"{type(error).__name__}: {flattened(error)}".removesuffix(": ")

@@ -78,12 +78,6 @@ def as_aware(when: dt.datetime) -> dt.datetime:
     return timezone.make_aware(when, timezone.get_default_timezone())
 
 
-def as_read(value: Any, connection: Any) -> Any:
-    """Return a time that plain SQL has read as Django's ORM reads it: drivers may give text."""
-    convert = getattr(connection.ops, "convert_datetimefield_value", None)
-    return convert(value, None, connection) if convert else value
-
-
 def as_json(rows: Iterable[dict[str, Any]]) -> str:
     """Return rows as JSON for PostgreSQL's json_to_recordset, which is faster than arrays."""
     return json.dumps(list(rows), default=dt.datetime.isoformat)

@@ -22,8 +22,6 @@ os.environ.setdefault("DATABASE_URL", f"sqlite:///{SCRATCH.name}/db.sqlite3")
 os.environ.setdefault("DATABASE_POOLER", "false")
 os.environ.setdefault("DATABASE_POOL_SIZE", "0")
 os.environ.setdefault("LOG_LEVEL", "INFO")
-# Nor is the broker.
-os.environ.setdefault("CELERY_BROKER_URL", "")
 
 from config.settings import *  # noqa: E402, F403
 from config.settings import BEHIND_POOLER, DATABASES, STORAGES  # noqa: E402

@@ -6,7 +6,6 @@ Timings are production's, unless LOAD_QUICK=1 asks for leases of two seconds.
 import importlib.util
 import os
 
-from config import broker  # type: ignore[import-not-found]
 from config.settings import *  # type: ignore[import-not-found]  # noqa: F403
 from config.settings import INSTALLED_APPS as USUAL_APPS
 
@@ -27,15 +26,3 @@ if os.environ.get("LOAD_QUICK") == "1":
     SCHEDULER_POLL_SECONDS = 0.2
     SCHEDULER_DEAD_SECONDS = 3.0
     SCHEDULER_STATEMENT_SECONDS = 2.0
-
-if url := os.environ.get("LOAD_BROKER"):
-    CELERY_BROKER_URL = url
-    CELERY_BROKER_TRANSPORT_OPTIONS = broker.options(url)
-    if url.startswith("redis:"):
-        # What nobody has acknowledged for so long is delivered once more.
-        CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] = 20
-    CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-    CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-    CELERY_TASK_IGNORE_RESULT = True
-    CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-    CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -21,7 +21,6 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import connection, connections, models  # noqa: E402
 from django.db.backends.signals import connection_created  # noqa: E402
-from jobstore import api  # type: ignore[import-not-found]  # noqa: E402
 from jobstore.models import (  # type: ignore[import-not-found]  # noqa: E402
     DjangoJob,
     DjangoJobExecution,
@@ -49,20 +48,6 @@ def versions() -> dict[str, str]:
         "Django": version("django"),
         "APScheduler": version("apscheduler"),
     }
-
-
-def cancel_one(number: int) -> int | None:
-    """Cancel a run that waits or is under way; return its id, None if there was none to cancel."""
-    unfinished = DjangoJobExecution.objects.filter(status__in=DjangoJobExecution.CLAIMED)
-    ids = list(unfinished.exclude(job__in=["deployed", "fork"]).order_by("pk").values_list("pk", flat=True))
-    if not ids:
-        return None
-    run_id: int = ids[number % len(ids)]
-    try:
-        api.cancel(run_id, by="the mix")
-    except api.OperationError:
-        return None
-    return run_id
 
 
 def signed_by_others() -> int:
@@ -114,7 +99,6 @@ NAMES = {
     "sql": sql,
     "versions": versions,
     "signed_by_others": signed_by_others,
-    "cancel_one": cancel_one,
 }
 
 

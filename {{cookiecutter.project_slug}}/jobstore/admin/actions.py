@@ -70,8 +70,6 @@ NOBODY = gettext_lazy(
 ENDS: dict[str, tuple[int, Any]] = {
     Run.MAX_INSTANCES: (messages.WARNING, gettext_lazy("Job %(job)s was skipped. %(reason)s")),
     Run.MISSED: (messages.WARNING, gettext_lazy("Job %(job)s was missed. %(reason)s")),
-    Run.CANCELLED: (messages.WARNING, gettext_lazy("Job %(job)s was cancelled. %(reason)s")),
-    Run.TIMED_OUT: (messages.ERROR, gettext_lazy("Job %(job)s timed out. %(reason)s")),
     Run.LOST: (messages.ERROR, gettext_lazy("Job %(job)s was lost. %(reason)s")),
 }
 FAILED = gettext_lazy("Job %(job)s failed. %(reason)s")

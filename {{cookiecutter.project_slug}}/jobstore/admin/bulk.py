@@ -29,12 +29,10 @@ from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.filters import RunFilters
 from jobstore.admin.visible import visible
 from jobstore.api.bulk import (
-    ASKED,
     BATCH_RUNS,
     ENDED,
     FORBIDDEN,
     GONE,
-    LEFT_ALONE,
     QUARANTINED,
     RETIRED,
     UNFINISHED,
@@ -90,37 +88,25 @@ VERBS = {
         statuses=tuple(status for status in Run.STATUSES if status not in Run.UNFINISHED),
     ),
     "cancel": Verb(
-        label=gettext_lazy("Cancel runs"),
+        label=gettext_lazy("Cancel requests"),
         question=ngettext_lazy("Cancel %(runs)s run?", "Cancel %(runs)s runs?", "number"),
         confirmation=ngettext_lazy(
-            "Yes, cancel %(runs)s run", "Yes, cancel %(runs)s runs", "number"
+            "Yes, cancel requests: %(runs)s run", "Yes, cancel requests: %(runs)s runs", "number"
         ),
-        explanation=gettext_lazy(
-            "Those that were asked for and have not begun will not run. Those that are running are "
-            "asked to stop: a worker process is ended; a thread cannot be interrupted, and goes on "
-            "until its function asks current_run().is_cancelled."
-        ),
+        explanation=gettext_lazy("They were asked for and have not begun; they will not run."),
         done=gettext_lazy("Cancelled: %(number)s."),
-        log=gettext_noop("Cancelled."),
+        log=gettext_noop("Cancelled before it started."),
         right="cancel",
         act=api.cancel_all,
-        statuses=Run.UNFINISHED,
+        statuses=(Run.REQUESTED,),
         is_final=True,
     ),
 }
 EXPORT = "export"
-ASKED_TO_STOP = gettext_lazy(
-    "Asked to stop: %(number)s. A worker process is ended within seconds; a thread goes on until "
-    "its function asks current_run().is_cancelled."
-)
 # Why runs were left alone, before their number.
 LEFT = {
     UNFINISHED: gettext_lazy("Left alone, since they have not ended yet:"),
-    ENDED: gettext_lazy("Left alone, since they have ended already:"),
-    ASKED: gettext_lazy("Left alone, since they were asked to stop before:"),
-    LEFT_ALONE: gettext_lazy(
-        "Left alone, since their processes give no sign of life (the scheduler marks them as lost):"
-    ),
+    ENDED: gettext_lazy("Left alone, since they have begun or ended already:"),
     GONE: gettext_lazy("Left alone, since they are not in the history any more:"),
     RETIRED: gettext_lazy("Left alone, since they belong to jobs that are not in service:"),
     QUARANTINED: gettext_lazy("Left alone, since they belong to jobs in quarantine:"),
@@ -139,7 +125,7 @@ class RunActions(ReadOnlyAdmin):
         return api.may(request.user, "run")
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may cancel runs."""
+        """Tell whether the user may cancel requested runs."""
         return api.may(request.user, "cancel")
 
     @admin.action(description=gettext_lazy("Run the selected runs again"), permissions=["run"])
@@ -147,9 +133,9 @@ class RunActions(ReadOnlyAdmin):
         """Request another run of each, with the arguments that it had."""
         self._change(request, VERBS["run-again"], _keys(queryset))
 
-    @admin.action(description=gettext_lazy("Cancel the selected runs"), permissions=["cancel"])
+    @admin.action(description=gettext_lazy("Cancel the selected requests"), permissions=["cancel"])
     def cancel_selected_requests(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Cancel runs that no scheduler has started yet, and ask running ones to stop."""
+        """Cancel requested runs that no scheduler has started yet."""
         self._change(request, VERBS["cancel"], _keys(queryset))
 
     @admin.action(description=gettext_lazy("Export the selected runs as CSV"), permissions=["view"])
@@ -279,11 +265,8 @@ class RunActions(ReadOnlyAdmin):
                 outcome = verb.act(batch, by=request.user)
                 self._log(request, verb, outcome)
             total.add(outcome)
-        if number := len(total.done) - len(total.asked):
-            text = verb.done % {"number": _grouped(number)}
-            self.message_user(request, text, messages.SUCCESS)
-        if total.asked:
-            text = ASKED_TO_STOP % {"number": _grouped(len(total.asked))}
+        if total.done:
+            text = verb.done % {"number": _grouped(len(total.done))}
             self.message_user(request, text, messages.SUCCESS)
         for why, number in sorted(total.left.items()):
             text = f"{LEFT[why]} {_grouped(number)}."

@@ -1,16 +1,13 @@
 """How a stored job compares with what the code declares, for the pages of jobs."""
 
-import dataclasses
-
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from jobstore import api, job_options
-from jobstore.admin import option_words
+from jobstore import api
 from jobstore.admin.display import NOTHING, badge
-from jobstore.admin.words import in_words as schedule_in_words
+from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob
 from jobstore.storage import edits
 
@@ -40,18 +37,6 @@ def differences(job: DjangoJob) -> list[api.Difference]:
     return found
 
 
-def in_words(found: list[api.Difference]) -> list[api.Difference]:
-    """Return differences with the values of options as people read them."""
-    return [
-        dataclasses.replace(
-            one, stored=_said(one.part, one.stored), declared=_said(one.part, one.declared)
-        )
-        if one.part in job_options.OPTIONS
-        else one
-        for one in found
-    ]
-
-
 def compared(job: DjangoJob) -> str:
     """Return whether the code declares a job, and the parts that differ from the code."""
     if not job.declaration:
@@ -77,8 +62,6 @@ def _why(difference: api.Difference) -> str:
 
 
 def _said(part: str, value: object) -> str:
-    if part in job_options.OPTIONS:
-        return option_words.in_words(part, value)
     if value in (None, ""):
         return NOTHING
-    return schedule_in_words(str(value)) if part == "schedule" else str(value)
+    return in_words(str(value)) if part == "schedule" else str(value)

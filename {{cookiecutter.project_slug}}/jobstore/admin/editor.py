@@ -16,7 +16,6 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from jobstore import api
-from jobstore.admin import declarations
 from jobstore.admin.arguments_form import ArgumentsForm
 from jobstore.admin.display import page_of
 from jobstore.admin.edit_pages import Edit, EditPages
@@ -233,7 +232,7 @@ class JobEditor(EditPages):
             self.message_user(request, text % {"job": job.pk}, messages.SUCCESS)
             return redirect(page_of(self.admin_site, job))
         title = _("Reset %(job)s to code") % {"job": job.pk}
-        context = {"title": title, "job": job, "differences": declarations.in_words(differences)}
+        context = {"title": title, "job": job, "differences": differences}
         return self._render(request, "reset_confirmation", context | {"original": _("Reset")})
 
 

@@ -18,8 +18,7 @@ BATCH_RUNS = 1_000
 
 COLUMNS = (
     *("run", "job", "status", "scheduled", "started", "finished", "start_delay_seconds"),
-    *("duration_seconds", "times", "attempt", "attempt_of", "next_attempt"),
-    *("requested_by", "cancelled_by", "process", "arguments"),
+    *("duration_seconds", "times", "attempt", "requested_by", "process", "arguments"),
     *("exception_type", "exception", "result"),
 )
 # Beginnings with which a spreadsheet takes a text for a formula.
@@ -69,10 +68,7 @@ def _row(run: DjangoJobExecution, zone: dt.tzinfo | None) -> list[object]:
         run.duration,
         run.times,
         run.attempt,
-        run.attempt_of,
-        _time(run.retry_time, zone),
         _text(run.requested_by),
-        _text(run.cancel_requested_by),
         _text(str(run.instance or run.instance_id or "")),
         _text(api.shown_arguments(run)),
         _text(run.exception_type),

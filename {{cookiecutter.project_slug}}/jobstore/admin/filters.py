@@ -324,17 +324,6 @@ class RunFilters(FilterForm):
     asked_by = PlainText(
         label=gettext_lazy("Asked for by"), help_text=gettext_lazy("a part of the name")
     )
-    attempts = forms.ChoiceField(
-        label=gettext_lazy("Attempts"),
-        required=False,
-        choices=[
-            ("", gettext_lazy("all attempts")),
-            ("last", gettext_lazy("not tried again")),
-            ("again", gettext_lazy("tried again")),
-            ("further", gettext_lazy("second and later ones")),
-        ],
-        error_messages={"invalid_choice": gettext_lazy("There is no such choice.")},
-    )
     exception = PlainText(
         label=gettext_lazy("Exception type"), help_text=gettext_lazy("a part of the name")
     )
@@ -370,8 +359,6 @@ class RunFilters(FilterForm):
             is_long = Q(duration__gt=Decimal(str(seconds)))
             since = now - dt.timedelta(seconds=seconds)
             found &= is_long | Q(status=Run.RUNNING, began__lt=since)
-        if given["attempts"]:
-            found &= ATTEMPTS[given["attempts"]]
         if given["asked_by"]:
             found &= Q(requested_by__icontains=given["asked_by"])
         if given["exception"]:
@@ -387,12 +374,6 @@ class RunFilters(FilterForm):
 BEGAN = Case(
     When(status=Run.RUNNING, then=Coalesce("started_at", "claimed_at")), default=F("started_at")
 )
-# Which attempts each choice of the filter means.
-ATTEMPTS = {
-    "last": Q(retry_time=None),
-    "again": Q(retry_time__isnull=False),
-    "further": Q(attempt__gt=1),
-}
 # Expressions that conditions compare beside columns. Ids are compared character by character, on
 # MariaDB even if upper and lower case are to be equal.
 COMPARED = {

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from jobstore import api
-from jobstore.admin import attempts, search
+from jobstore.admin import search
 from jobstore.admin.base import ReadOnlyAdmin
 from jobstore.admin.bulk import RunActions
 from jobstore.admin.display import (
@@ -32,6 +32,7 @@ from jobstore.admin.live import since
 from jobstore.admin.run_page import RunPage, add_elapsed
 from jobstore.admin.visible import visible
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.texts import requester
 
 
 class RunList(BoundedList):
@@ -74,12 +75,7 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
     fieldsets = (
         (
             None,
-            {
-                "fields": (
-                    *("job_link", "outcome", "progress", "asked_by", "attempts"),
-                    *("asked_to_stop", "own_arguments"),
-                )
-            },
+            {"fields": ("job_link", "outcome", "progress", "asked_by", "attempt", "own_arguments")},
         ),
         (
             gettext_lazy("Times"),
@@ -155,8 +151,6 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
         often = ngettext("%(number)d time", "%(number)d times", run.times)
         often = often % {"number": run.times} if run.times > 1 else ""
         more = " ".join(filter(None, (run.exception_type, often)))
-        if told := attempts.mark(run):
-            more = f"{more} ({told})".strip()
         return format_html("{} {}", badge(run.status), more)
 
     @admin.display(description=gettext_lazy("times counted here"))
@@ -184,17 +178,7 @@ class DjangoJobExecutionAdmin(RunPage, RunActions, ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("requested by"))
     def asked_by(self, run: DjangoJobExecution) -> str:
         """Show who or what requested the run; empty for a scheduled run."""
-        return attempts.asked_by(run) or NOTHING
-
-    @admin.display(description=gettext_lazy("attempt"))
-    def attempts(self, run: DjangoJobExecution) -> str:
-        """Show which attempt it is, and the others."""
-        return attempts.shown_attempts(self.admin_site, run)
-
-    @admin.display(description=gettext_lazy("cancelled"))
-    def asked_to_stop(self, run: DjangoJobExecution) -> str:
-        """Show who asked it to stop while it ran."""
-        return attempts.shown_cancel(run)
+        return requester(run.requested_by) or NOTHING
 
     @admin.display(description=gettext_lazy("duration"))
     def took(self, run: Any) -> str:

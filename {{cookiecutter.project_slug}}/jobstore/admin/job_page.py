@@ -12,7 +12,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext as _
 
 from jobstore import api
-from jobstore.admin import attempts
 from jobstore.admin.actions import JobActions
 from jobstore.admin.audit import VIEW_AUDIT, latest_entries
 from jobstore.admin.declarations import differences
@@ -34,6 +33,7 @@ from jobstore.admin.run_chart import chart
 from jobstore.admin.upcoming import SHOWN_TIMES, upcoming
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution
+from jobstore.texts import requester
 
 # Runs that the page of one job shows, and those that are refreshed together.
 SHOWN_RUNS, RUNS_TOGETHER = 20, 5
@@ -182,12 +182,11 @@ def _shown(site: AdminSite, run: DjangoJobExecution, now: dt.datetime) -> dict[s
         "scheduled": moment(run.run_time),
         "status": badge(run.status),
         "exception": run.exception_type,
-        "attempt": attempts.mark(run),
         "delay": seconds(run.start_delay),
         "duration": _length(run, now),
         "progress": shown_progress(run, now) if since(run) is not None else "",
         "process": run.instance or NOTHING,
-        "requested_by": attempts.asked_by(run),
+        "requested_by": requester(run.requested_by),
     }
 
 

@@ -12,8 +12,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from jobstore import api, job_options
-from jobstore.admin import declarations, option_words
+from jobstore import api
+from jobstore.admin import declarations
 from jobstore.admin.display import NOTHING, badge, link, moment, page_of, seconds, with_reason
 from jobstore.admin.filters import JobFilters
 from jobstore.admin.job_page import JobPage
@@ -82,22 +82,15 @@ class DjangoJobAdmin(JobPage):
                 )
             },
         ),
-        (
-            gettext_lazy("What runs"),
-            {"fields": ("func", "shown_arguments", "executor", "queued_in")},
-        ),
+        (gettext_lazy("What runs"), {"fields": ("func", "shown_arguments", "executor")}),
         (
             gettext_lazy("How it runs"),
             {
                 "fields": (
                     "max_instances",
-                    "overlap",
                     "coalesce",
-                    "catching_up",
                     "misfire_grace",
                     "on_lost",
-                    "limit",
-                    "retrying",
                     "declared_in_code",
                 )
             },
@@ -202,26 +195,6 @@ class DjangoJobAdmin(JobPage):
         if job.misfire_grace_time is None:
             return _("unlimited")
         return _("%(seconds)s s") % {"seconds": job.misfire_grace_time}
-
-    @admin.display(description=gettext_lazy("of times that passed"))
-    def catching_up(self, job: DjangoJob) -> str:
-        """Show which of the times run that passed while nothing ran."""
-        return option_words.catch_up(job.catch_up or ("latest" if job.coalesce else "all"))
-
-    @admin.display(description=gettext_lazy("queue"))
-    def queued_in(self, job: DjangoJob) -> str:
-        """Show where the executor sends runs."""
-        return option_words.queue(job.queue)
-
-    @admin.display(description=gettext_lazy("may take at most"))
-    def limit(self, job: DjangoJob) -> str:
-        """Show how long a run may take, and what becomes of it then."""
-        return option_words.limit_of(job)
-
-    @admin.display(description=gettext_lazy("if a run fails"))
-    def retrying(self, job: DjangoJob) -> str:
-        """Show whether, when and on what a failed run is tried again."""
-        return option_words.retrying(job_options.of(job))
 
     @admin.display(description=gettext_lazy("declared in code"))
     def declared_in_code(self, job: DjangoJob) -> str:

@@ -3,19 +3,14 @@
 from typing import Any
 
 from django import forms
-from django.utils.text import capfirst
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from jobstore import conf, job_options
+from jobstore import conf
 from jobstore.api.building import stand_in
 from jobstore.models import DjangoJob
 from jobstore.sentences import shown
 
-NAMES = (
-    *("name", "executor", "max_instances", "coalesce", "misfire_grace_time"),
-    *job_options.NAMES,
-)
+NAMES = ("name", "executor", "max_instances", "coalesce", "misfire_grace_time", "on_lost")
 
 
 class OptionsForm(forms.Form):
@@ -47,30 +42,30 @@ class OptionsForm(forms.Form):
         max_value=conf.YEAR,
         help_text=_("Seconds; later ones are recorded as missed. Empty for any lateness."),
     )
+    on_lost = forms.ChoiceField(
+        label=_("If its process dies"),
+        choices=DjangoJob.OnLost.choices,
+        help_text=_("“rerun” starts it again, for jobs that may safely run twice."),
+    )
 
     def __init__(self, data: Any = None, *, job: DjangoJob | None = None) -> None:
         """Begin with the options of a job, or with the defaults of a new one."""
-        stored = {name: getattr(job, name) for name in NAMES} if job else {}
-        found: dict[str, Any] = {name: job_options.plain(one) for name, one in stored.items()}
+        found: dict[str, Any] = {name: getattr(job, name) for name in NAMES} if job else {}
         default = {
             "executor": "default",
             "max_instances": 1,
             "coalesce": True,
             "misfire_grace_time": conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS"),
-            **{name: job_options.plain(one) for name, one in job_options.defaults().items()},
+            "on_lost": "record",
         }
         super().__init__(data, initial=found or default)
-        for name, option in job_options.OPTIONS.items():
-            self.fields[name] = _field_of(name, option)
         names = {"default", *stand_in()._executors, *filter(None, [found.get("executor")])}
         executor: Any = self.fields["executor"]
         executor.choices = [(name, name) for name in sorted(names)]
 
     def changes(self) -> dict[str, Any]:
         """Return the changed options, as arguments of an operation."""
-        given = {name: self.cleaned_data[name] for name in self.changed_data}
-        # Exceptions that are only written otherwise are no change.
-        found = {name: one for name, one in given.items() if one != self.initial.get(name)}
+        found = {name: self.cleaned_data[name] for name in self.changed_data}
         if found.get("name") == "":
             del found["name"]
         return found
@@ -82,39 +77,10 @@ class OptionsForm(forms.Form):
             raise forms.ValidationError(_("Write what it is called."))
         return name
 
-    def clean(self) -> dict[str, Any]:
-        """Refuse at its field what an operation would refuse, in the same words."""
-        values = super().clean() or self.cleaned_data
-        for name, option in job_options.OPTIONS.items():
-            if name in values:
-                try:
-                    values[name] = option.taken(values[name])
-                except ValueError as error:
-                    self.add_error(name, shown(error))
-        return values
-
     def place(self, error: Exception) -> None:
         """Show an operation's error about an option at its field."""
         text = str(error)
         self.add_error(next((name for name in NAMES if name in text), None), shown(error))
-
-
-def _field_of(name: str, option: job_options.Option) -> forms.Field:
-    column: Any = DjangoJob._meta.get_field(name)
-    is_required = option.default not in (None, "")
-    shared: Any = {
-        "label": capfirst(gettext(option.label)),
-        "help_text": gettext(option.help),
-        "required": is_required,
-    }
-    if option.kind == "choice":
-        return forms.ChoiceField(choices=column.choices, **shared)
-    if option.kind == "whole":
-        return forms.IntegerField(**shared)
-    if option.kind == "seconds":
-        return forms.FloatField(**shared)
-    widget = forms.TextInput(attrs={"class": "vTextField"})
-    return forms.CharField(max_length=column.max_length, widget=widget, **shared)
 
 
 class NewJobForm(forms.Form):

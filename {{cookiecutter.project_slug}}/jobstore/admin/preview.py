@@ -14,12 +14,11 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from jobstore import api, job_options
-from jobstore.admin import option_words
+from jobstore import api
 from jobstore.admin.display import NOTHING, moment
 from jobstore.admin.upcoming import SHOWN_TIMES, Upcoming, upcoming
 from jobstore.admin.words import in_words, named
-from jobstore.api import audit, building
+from jobstore.api import audit
 from jobstore.models import AuditEntry, DjangoJob, database_now
 from jobstore.schedules.wording import (
     cron_fields,
@@ -41,7 +40,7 @@ LABELS = {
     "misfire_grace_time": gettext_noop("may be late by"),
     "max_instances": gettext_noop("at the same time"),
     "coalesce": gettext_noop("make up by one run"),
-    **{name: one.label for name, one in job_options.OPTIONS.items()},
+    "on_lost": gettext_noop("if its process dies"),
     "pause_reason": gettext_noop("reason of the pause"),
     "quarantined": gettext_noop("in quarantine"),
     "retired": gettext_noop("retired"),
@@ -89,7 +88,7 @@ def preview_of(operation: Callable[[], DjangoJob]) -> Preview:
             words=in_words(row.trigger),
             notation=describe(trigger),
             times=upcoming(times, database_now(using)),
-            questions=[*questions_of(trigger), *_questions_of_options(row)],
+            questions=questions_of(trigger),
             is_paused=is_paused,
         )
         transaction.set_rollback(True, using=using)
@@ -106,12 +105,6 @@ def questions_of(trigger: Any) -> list[str]:
     if question := shown(interval_question(trigger)):
         found.append(f"{question[:1].upper()}{question[1:]}.")
     return found
-
-
-def _questions_of_options(row: DjangoJob) -> list[str]:
-    executors = building.stand_in()._executors
-    found = job_options.questions(job_options.of(row), row.executor, executors)
-    return [f"{shown(question)}." for question in found]
 
 
 def digest_of(form: QueryDict) -> str:
@@ -152,8 +145,8 @@ def _shown(name: str, values: dict[str, Any]) -> str:
         return masking.masked_text(value) or NOTHING
     if name == "misfire_grace_time":
         return _("any lateness") if value is None else _("%(seconds)s s") % {"seconds": value}
-    if name in job_options.OPTIONS:
-        return option_words.in_words(name, value)
+    if name == "on_lost":
+        return str(dict(DjangoJob.OnLost.choices).get(value, value))
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     return str(value) if value not in ("", None) else NOTHING

@@ -7,9 +7,9 @@ from typing import Any
 from django.db import IntegrityError, router, transaction
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, job_options
+from jobstore import conf
 from jobstore.api import access, audit, building, inputs
-from jobstore.api.columns import UNSET, Unset, in_service, warn_of_options, warn_of_weekdays
+from jobstore.api.columns import UNSET, Unset, in_service, warn_of_weekdays
 from jobstore.api.errors import (
     AlreadyExists,
     InvalidArguments,
@@ -17,8 +17,6 @@ from jobstore.api.errors import (
 )
 from jobstore.api.reading import offered
 from jobstore.declarations.offers import Offer
-from jobstore.exception_names import RetryOn
-from jobstore.job_options import RETRY_DELAY_SECONDS, Length
 from jobstore.jobstores import initial_values
 from jobstore.models import REPLACED, DjangoJob, DjangoJobExecution
 from jobstore.sentences import changed, said, told
@@ -34,17 +32,10 @@ def add_job(
     kwargs: Mapping[str, Any] | None = None,
     name: str | None = None,
     executor: str = "default",
-    coalesce: bool | Unset = UNSET,
+    coalesce: bool = True,
     max_instances: int = 1,
     misfire_grace_time: int | Unset | None = UNSET,
     on_lost: str = "record",
-    timeout: Length | None = None,
-    retries: int = 0,
-    retry_delay: Length = RETRY_DELAY_SECONDS,
-    retry_on: RetryOn = "",
-    overlap: str = "skip",
-    catch_up: int | str = "",
-    queue: str = "",
     next_run_time: Any = UNSET,
     paused: bool = False,
     reason: str = "",
@@ -59,19 +50,10 @@ def add_job(
     :param func: any function that can be imported, or its reference "package.module:name".
     :param trigger: "cron", "interval", "date", "calendarinterval", or a trigger object.
     :param id: identifies the job, so never change it; without it, one is made up.
-    :param coalesce: whether several passed times become one run; True, unless `catch_up` says so.
     :param args: stored with the job, like `kwargs`: pass plain values, such as a primary key.
     :param misfire_grace_time: seconds by which a run may be late, None for any; default
         SCHEDULER_MISFIRE_GRACE_SECONDS.
     :param on_lost: "rerun" repeats a run whose process died; "record" only marks it as lost.
-    :param timeout: seconds, or a timedelta, that a run may take; None for as long as it needs.
-    :param retries: further attempts at a run that failed.
-    :param retry_delay: seconds, or a timedelta, before the first retry; it doubles each time.
-    :param retry_on: exceptions that are worth a retry, as classes or names; without it, all are.
-    :param overlap: "skip", "queue" or "cancel_running": what becomes of a time that comes while
-        `max_instances` runs are under way.
-    :param catch_up: "none", "latest", "all", or how many of the last times that passed run.
-    :param queue: where an executor with queues sends the runs.
     :param next_run_time: the first time, if it is not the schedule's first.
     :param paused: adds the job without scheduling it, for the `reason`.
     :param replace_existing: replaces a job of this id; a pause and what operators edited stay.
@@ -97,25 +79,14 @@ def add_job(
         raise InvalidOption(said(text))
     found = building.find_function(func)
     building.check_call(building.callable_of(found), args, kwargs or {})
-    own = building.own_options(
-        {
-            "on_lost": on_lost,
-            "timeout": timeout,
-            "retries": retries,
-            "retry_delay": retry_delay,
-            "retry_on": retry_on,
-            "overlap": overlap,
-            "catch_up": catch_up,
-            "queue": queue,
-        }
-    )
+    building.check_on_lost(on_lost)
     made = building.make_trigger(trigger, fields, scheduler)
     options = {
         "args": tuple(args),
         "kwargs": dict(kwargs or {}),
         "name": name,
         "executor": executor,
-        "coalesce": building.coalesced(own["catch_up"], coalesce, True),
+        "coalesce": coalesce,
         "max_instances": max_instances,
         "misfire_grace_time": grace,
     }
@@ -128,14 +99,13 @@ def add_job(
         job.next_run_time = building.future_time(next_run_time, grace, scheduler, using)
     if paused:
         job.next_run_time = None
-    values = in_service(job) | own | {"pause_reason": reason}
+    values = in_service(job) | {"on_lost": on_lost, "pause_reason": reason}
     access.check(by, "add", DjangoJob(pk=job.id, **values))
     with transaction.atomic(using=using):
         before = _store(job, values, replace_existing, using)
         row: DjangoJob = DjangoJob.objects.using(using).get(pk=job.id)
         audit.record("add", job.id, by, using=using, before=before, after=audit.snapshot(row))
     warn_of_weekdays(job)
-    warn_of_options(row, job_options.of(row), scheduler)
     return row
 
 
@@ -194,10 +164,9 @@ def _store(
     if not replace_existing:
         text = _("There is a job %(job)r; change that one, or choose another id.")
         raise AlreadyExists(said(text, job=job.id))
-    declared = {name: values[name] for name in job_options.NAMES}
-    edited, own = edits.keep(job, declared, stored)
+    edited, values["on_lost"] = edits.keep(job, values["on_lost"], stored)
     replacement.keep_schedule(job, stored)
     if stored.next_run_time is None:
         values["pause_reason"] = stored.pause_reason
-    jobs.update(**values | in_service(job) | own | {"edited": edited})
+    jobs.update(**values | in_service(job) | {"edited": edited})
     return before

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from jobstore import job_options, models
+from jobstore import models
 from jobstore.api import access
 from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.storage import masking
@@ -19,7 +19,7 @@ _collected: contextvars.ContextVar[list[AuditEntry] | None] = contextvars.Contex
 
 SHOWN = (
     *("name", "func", "trigger", "executor", "coalesce", "max_instances", "misfire_grace_time"),
-    *(*job_options.NAMES, "pause_reason"),
+    *("on_lost", "pause_reason"),
 )
 
 
@@ -105,8 +105,6 @@ def collected() -> Iterator[list[AuditEntry]]:
 def of_run(run: DjangoJobExecution) -> dict[str, Any]:
     """Return what an entry records of a run."""
     found: dict[str, Any] = {"status": run.status}
-    if run.cancel_requested_at is not None:
-        found["asked_to_stop"] = True
     return found | ({"arguments": run.arguments} if run.arguments_state is not None else {})
 
 

@@ -6,7 +6,7 @@ import inspect
 import itertools
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from apscheduler.job import Job
@@ -15,8 +15,7 @@ from apscheduler.util import convert_to_datetime, ref_to_obj
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, job_options, models
-from jobstore.api.columns import UNSET
+from jobstore import conf, models
 from jobstore.api.errors import (
     InvalidArguments,
     InvalidOption,
@@ -24,8 +23,9 @@ from jobstore.api.errors import (
     NotSchedulable,
     OperationError,
 )
-from jobstore.declarations import functions, task_objects, validation
+from jobstore.declarations import functions, validation
 from jobstore.jobstores import DjangoJobStore
+from jobstore.models import DjangoJob
 from jobstore.process.scheduler import DjangoScheduler
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.next_times import contradiction, first_run_time, following
@@ -218,10 +218,10 @@ def check_storable(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         raise InvalidArguments(said(text, why=why)) from error
 
 
-def find_function(func: Any) -> Any:
+def find_function(func: Callable[..., Any] | str) -> Any:
     """Return the function to call, or a reference to a callable that has no name of its own.
 
-    :param func: a function, or its reference "package.module:name".
+    :param func: a function, or "package.module:name".
     :raises NotSchedulable: if no other process could find it by its name.
     """
     if isinstance(func, str):
@@ -234,9 +234,6 @@ def find_function(func: Any) -> Any:
             name = flattened(repr(func), 80)
             sentence = said(_("There is no function %(name)s: %(why)s."), name=name, why=text)
             raise NotSchedulable(sentence) from error
-    if task_objects.is_task(func):
-        text = _("%(name)s is a Task; name its function, %(name)s.func, and executor='tasks'.")
-        raise NotSchedulable(said(text, name=flattened(func.name)))
     if not callable(func):
         text = _("%(object)s cannot be called; name a function.")
         raise NotSchedulable(said(text, object=flattened(repr(func))))
@@ -303,32 +300,15 @@ def _check_values(options: Mapping[str, Any]) -> None:
             raise InvalidOption(said(_("%(name)s is a whole number above 0."), name=name))
 
 
-def own_options(given: Mapping[str, Any]) -> job_options.Values:
-    """Return the given options of `jobstore.job_options` as they are stored.
+def check_on_lost(on_lost: str) -> None:
+    """Refuse an unknown value of `on_lost`.
 
-    :raises InvalidOption: with what one of them may be.
+    :raises InvalidOption: with the known values.
     """
-    try:
-        return job_options.taken(given)
-    except ValueError as error:
-        raise InvalidOption(told(error)) from error
-
-
-def coalesced(catch_up: str, given: Any, otherwise: bool) -> Any:
-    """Return the `coalesce` of a job with this `catch_up`.
-
-    :param given: what was given for it, or UNSET.
-    :raises InvalidOption: if that contradicts `catch_up`.
-    """
-    is_given = given is not UNSET
-    try:
-        check = given if isinstance(given, bool) else None
-        implied = job_options.implied_coalesce(catch_up, check)
-    except ValueError as error:
-        raise InvalidOption(told(error)) from error
-    if is_given:
-        return given
-    return otherwise if implied is None else implied
+    if on_lost not in DjangoJob.OnLost.values:
+        first, second = DjangoJob.OnLost.values
+        text = _("on_lost is %(first)r or %(second)r, not %(value)r.")
+        raise InvalidOption(said(text, first=first, second=second, value=on_lost))
 
 
 def given_time(value: Any, scheduler: DjangoScheduler) -> dt.datetime:

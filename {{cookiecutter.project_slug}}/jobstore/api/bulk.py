@@ -6,12 +6,12 @@ A run for which the operation is impossible does not stop the others: it is coun
 import collections
 import dataclasses
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
 
-from jobstore.api import access, audit, inputs, running
+from jobstore.api import access, audit, inputs
 from jobstore.api.errors import NotAllowed
 from jobstore.database.notifications import notify
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
@@ -24,9 +24,7 @@ BATCH_RUNS = 100
 
 # Why a run was left alone.
 UNFINISHED = "have not ended yet"
-ENDED = "have ended already"
-ASKED = "were asked to stop before"
-LEFT_ALONE = "belong to processes that give no sign of life"
+ENDED = "have begun or ended already"
 GONE = "are not in the history any more"
 RETIRED = "belong to jobs that are not in service"
 QUARANTINED = "belong to jobs in quarantine"
@@ -42,14 +40,11 @@ class Outcome:
     """
 
     done: dict[int, int] = dataclasses.field(default_factory=dict)
-    # Those of them that are running, and were asked to stop.
-    asked: set[int] = dataclasses.field(default_factory=set)
     left: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     def add(self, other: "Outcome") -> None:
         """Count another batch as well."""
         self.done |= other.done
-        self.asked |= other.asked
         self.left += other.left
 
 
@@ -92,9 +87,7 @@ def run_all_again(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
 
 
 def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
-    """Cancel those of several runs that are requested, and ask for the end of those that run.
-
-    What becomes of one that runs is told by `api.cancel`.
+    """Cancel those of several runs that are requested and have not started.
 
     :param run_ids: at most some hundreds, since this is one transaction.
     :param by: who asks: a user, whose rights are checked for each job, or a text.
@@ -104,50 +97,23 @@ def cancel_all(run_ids: Iterable[int], *, by: access.By = None) -> Outcome:
     ids = list(dict.fromkeys(map(inputs.run_key, inputs.several(run_ids))))
     using = router.db_for_write(Run)
     with transaction.atomic(using=using):
-        rows = Run.objects.using(using).filter(pk__in=ids)
-        unfinished = rows.filter(status__in=Run.UNFINISHED).order_by("pk")
-        names = ("job_id", "status", "instance_id", "cancel_requested_at")
+        rows = Run.objects.using(using).filter(pk__in=ids, status=Run.REQUESTED)
         # Locked, so that either a claim finds them cancelled, or this finds them claimed.
-        found = list(unfinished.select_for_update().only("pk", *names))
-        outcome = Outcome(left=collections.Counter({ENDED: len(ids) - len(found)}))
-        refused = _refused(found, "cancel", by, using, needs_service=False)
-        alive = running.living_processes({run.instance_id for run in found} - {None}, using)
-        done = []
-        for run in found:
-            why = FORBIDDEN if refused[run.job_id] else _why_not_stopped(run, alive)
-            outcome.left[why] += bool(why)
-            done += [] if why else [run]
-        name, now = access.name_of(by), database_now(using)
-        chosen = rows.filter(pk__in=[run.pk for run in done])
-        asked = chosen.filter(status=Run.RUNNING).update(
-            cancel_requested_at=now, cancel_requested_by=name[:150]
+        waiting = list(rows.order_by("pk").select_for_update().only("pk", "job_id", "status"))
+        outcome = Outcome(left=collections.Counter({ENDED: len(ids) - len(waiting)}))
+        refused = _refused(waiting, "cancel", by, using, needs_service=False)
+        done = [run for run in waiting if not refused[run.job_id]]
+        outcome.left[FORBIDDEN] += len(waiting) - len(done)
+        text = f"Cancelled by {access.name_of(by)} before it started."
+        rows.filter(pk__in=[run.pk for run in done]).update(
+            status=Run.CANCELLED, finished=database_now(using), exception=text
         )
-        chosen.filter(status=Run.REQUESTED).update(
-            status=Run.CANCELLED, finished=now, exception=f"Cancelled by {name} before it started."
-        )
-        if asked:
-            notify(using)
-        entries = [(run.job_id, run.pk, *_cancelled(run)) for run in done]
+        before, after = {"status": Run.REQUESTED}, {"status": Run.CANCELLED}
+        entries = [(run.job_id, run.pk, before, after) for run in done]
         audit.record_each("cancel", entries, by, using=using)
         outcome.done = {run.pk: run.pk for run in done}
-        outcome.asked = {run.pk for run in done if run.status == Run.RUNNING}
     outcome.left += collections.Counter()
     return outcome
-
-
-def _why_not_stopped(run: Run, alive: Collection[Any]) -> str:
-    if run.status != Run.RUNNING:
-        return ""
-    if run.cancel_requested_at is not None:
-        return ASKED
-    return "" if run.instance_id in alive else LEFT_ALONE
-
-
-def _cancelled(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    before = {"status": run.status}
-    if run.status == Run.RUNNING:
-        return before, before | {"asked_to_stop": True}
-    return before, {"status": Run.CANCELLED}
 
 
 def _refused(

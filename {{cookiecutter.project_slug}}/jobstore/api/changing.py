@@ -5,16 +5,8 @@ from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
-from jobstore import job_options
 from jobstore.api import access, building, inputs
-from jobstore.api.columns import (
-    UNSET,
-    Unset,
-    definition,
-    in_service,
-    warn_of_options,
-    warn_of_weekdays,
-)
+from jobstore.api.columns import UNSET, Unset, definition, in_service, warn_of_weekdays
 from jobstore.api.errors import (
     InvalidOption,
     InvalidSchedule,
@@ -24,8 +16,6 @@ from jobstore.api.reading import declaration_of, restore
 from jobstore.api.transaction import changing
 from jobstore.declarations.declaration import DeclarationError
 from jobstore.declarations.validation import build, set_first_run
-from jobstore.exception_names import RetryOn
-from jobstore.job_options import Length
 from jobstore.models import DjangoJob
 from jobstore.sentences import said, told
 from jobstore.storage import edits, replacement
@@ -53,7 +43,7 @@ def reschedule(
         now = building.now(change.using)
         first = building.first_time(job.trigger, now, job.misfire_grace_time)
         job.next_run_time = None if change.row.next_run_time is None else first
-        edited = edits.noted(change.row, stored, job, job_options.of(change.row))
+        edited = edits.noted(change.row, stored, job, change.row.on_lost)
         change.write(**definition(job), edited=edited)
     warn_of_weekdays(job)
     return change.row
@@ -70,13 +60,6 @@ def change(
     max_instances: int | Unset = UNSET,
     misfire_grace_time: int | Unset | None = UNSET,
     on_lost: str | Unset = UNSET,
-    timeout: Length | Unset | None = UNSET,
-    retries: int | Unset = UNSET,
-    retry_delay: Length | Unset = UNSET,
-    retry_on: RetryOn | Unset = UNSET,
-    overlap: str | Unset = UNSET,
-    catch_up: int | str | Unset = UNSET,
-    queue: str | Unset = UNSET,
     next_run_time: Any = UNSET,
     expected: str = "",
     by: access.By = None,
@@ -86,8 +69,6 @@ def change(
     What is so already is neither written nor audited.
 
     A deploy keeps a changed part until the code declares that part differently.
-
-    Options are as for `add_job`.
 
     :param next_run_time: moves the next run; later ones follow the schedule.
     :param expected: the fingerprint of the definition that was looked at.
@@ -107,19 +88,8 @@ def change(
         "misfire_grace_time": misfire_grace_time,
     }
     given = {key: value for key, value in options.items() if value is not UNSET}
-    own: dict[str, Any] = {
-        "on_lost": on_lost,
-        "timeout": timeout,
-        "retries": retries,
-        "retry_delay": retry_delay,
-        "retry_on": retry_on,
-        "overlap": overlap,
-        "catch_up": catch_up,
-        "queue": queue,
-    }
-    own = {key: value for key, value in own.items() if value is not UNSET}
-    others = (args, kwargs, next_run_time)
-    if not given and not own and all(one is UNSET for one in others):
+    others = (args, kwargs, on_lost, next_run_time)
+    if not given and all(one is UNSET for one in others):
         raise InvalidOption(said(_("Nothing is given that should change.")))
     scheduler = building.stand_in()
     with changing(job_id, "change", "edit", by, expected=expected) as under_way:
@@ -131,18 +101,14 @@ def change(
             building.check_call(job.func, new_args, new_kwargs)
             if repr((tuple(new_args), dict(new_kwargs))) != repr((job.args, job.kwargs)):
                 job.args, job.kwargs = tuple(new_args), dict(new_kwargs)
-        known = job_options.of(row)
-        wanted = known | building.own_options(own)
-        if catch_up is not UNSET or coalesce is not UNSET:
-            given["coalesce"] = building.coalesced(wanted["catch_up"], coalesce, job.coalesce)
         building.modify(job, given, scheduler)
+        wanted = row.on_lost if on_lost is UNSET else on_lost
+        building.check_on_lost(wanted)
         if next_run_time is not UNSET:
             job.next_run_time = _moved(row, next_run_time, scheduler, under_way.using)
         edited = edits.noted(row, stored, job, wanted)
-        if definition(job) != definition(stored) or wanted != known:
-            under_way.write(**definition(job), **wanted, edited=edited)
-    if wanted != known or executor is not UNSET:
-        warn_of_options(row, wanted, scheduler)
+        if definition(job) != definition(stored) or wanted != row.on_lost:
+            under_way.write(**definition(job), edited=edited, on_lost=wanted)
     return row
 
 
@@ -168,8 +134,8 @@ def reset(job_id: str, *, by: access.By = None) -> DjangoJob:
         replacement.keep_schedule(job, row)
         under_way.write(
             **in_service(job),
-            **declaration.own_values,
             edited="",
+            on_lost=declaration.on_lost,
             declaration=declaration.digest,
             declared_in=declaration.place.module[:255],
         )

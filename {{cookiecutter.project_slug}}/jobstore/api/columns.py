@@ -4,7 +4,6 @@ import enum
 import logging
 from typing import Any, Final
 
-from jobstore import job_options
 from jobstore.api.errors import InvalidOption
 from jobstore.schedules.wording import weekday_question
 from jobstore.sentences import told
@@ -29,12 +28,6 @@ def warn_of_weekdays(job: Any) -> None:
     """Log a warning about weekdays that are given as numbers: valid, but often a mistake."""
     if question := weekday_question(job.trigger):
         logger.warning("Job %r: %s.", job.id, question)
-
-
-def warn_of_options(row: Any, own: job_options.Values, scheduler: Any) -> None:
-    """Log a warning about each option that is valid, but probably not meant so."""
-    for question in job_options.questions(own, row.executor, scheduler._executors):
-        logger.warning("Job %r: %s.", row.pk, question)
 
 
 def definition(job: Any) -> dict[str, Any]:

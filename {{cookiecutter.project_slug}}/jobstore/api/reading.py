@@ -11,11 +11,10 @@ from django.db import router
 from django.db.models import F, Q, QuerySet
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, job_options, registry
+from jobstore import conf, registry
 from jobstore.api import access, building, inputs
 from jobstore.api.errors import InvalidOption, NoSuchJob, NoSuchRun, NotSchedulable, Unreadable
 from jobstore.api.visibility import visible_to
-from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import Declaration, DeclarationError
 from jobstore.declarations.offers import Offer
 from jobstore.declarations.validation import build
@@ -34,7 +33,7 @@ STATES = {
 }
 # Times that can be asked for at once.
 MOST_TIMES = 1000
-OPTIONS = (*edits.OPTIONS, *job_options.NAMES)
+OPTIONS = (*edits.OPTIONS, "on_lost")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +241,7 @@ def offered(key: str) -> Offer:
 
 def offer_for(job: DjangoJob) -> Offer | None:
     """Return the offer of a job's function; None if the code does not offer it."""
-    return registry.offers().get(task_objects.key_of(job.func))
+    return registry.offers().get(job.func.replace(":", "."))
 
 
 def differs_from_code(job: DjangoJob | str) -> list[Difference]:
@@ -262,7 +261,7 @@ def differs_from_code(job: DjangoJob | str) -> list[Difference]:
     except (DeclarationError, Unreadable):
         return []
     edited = edits.parts(row)
-    values = serializer.columns(declared) | declaration.own_values
+    values = serializer.columns(declared) | {"on_lost": declaration.on_lost}
     columns = {"schedule": "trigger", **{name: name for name in (*OPTIONS, "func")}}
     found = []
     for part, column in columns.items():

@@ -1,14 +1,12 @@
 """Operations that request and cancel runs, and that pause, resume and retire jobs."""
 
 import contextlib
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import router, transaction
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf
 from jobstore.api import access, audit, building, inputs
 from jobstore.api.errors import (
     CannotCancel,
@@ -22,7 +20,7 @@ from jobstore.api.errors import (
 )
 from jobstore.api.reading import restore
 from jobstore.api.transaction import changing
-from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance, database_now
+from jobstore.models import DjangoJob, DjangoJobExecution
 from jobstore.schedules.next_times import first_run_time
 from jobstore.sentences import changed, said, told
 from jobstore.storage import quarantine, run_arguments, serializer
@@ -218,15 +216,11 @@ def run_again(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJ
 
 
 def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobExecution:
-    """Cancel a run that is requested, or ask for the end of one that is under way; return its row.
-
-    A run that is under way is still "Started execution" then, with `cancel_requested_at`. In a
-    worker process it is ended within seconds. A thread cannot be interrupted: its function may ask
-    `current_run().is_cancelled`, and return.
+    """Cancel a requested run that has not started; return its row.
 
     :param run: a run of the history, or its id.
     :raises NoSuchRun: if there is no such run.
-    :raises CannotCancel: if it has ended, was asked to stop before, or nobody can be asked.
+    :raises CannotCancel: if it has started: a thread cannot be interrupted.
     :raises NotAllowed: if the user who asks may not.
     """
     using = router.db_for_write(Run)
@@ -236,8 +230,12 @@ def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobE
         access.check(by, "cancel", job)
         if not found.cancel(access.name_of(by)):
             found.refresh_from_db(using=using)
-            _ask_to_stop(found, by, using)
-            return found
+            if found.status == Run.RUNNING:
+                text = _("Run %(run)s of job %(job)r is running; a thread cannot be interrupted.")
+                raise CannotCancel(said(text, run=found.pk, job=found.job_id))
+            text = _("Run %(run)s of job %(job)r has ended: %(status)s")
+            status = said(found.status)
+            raise CannotCancel(said(text, run=found.pk, job=found.job_id, status=status))
         before = audit.of_run(found)
         found.refresh_from_db(using=using)
         after = audit.of_run(found)
@@ -245,37 +243,3 @@ def cancel(run: DjangoJobExecution | int, *, by: access.By = None) -> DjangoJobE
             "cancel", found.job_id, by, using=using, before=before, after=after, run_id=found.pk
         )
     return found
-
-
-def _ask_to_stop(run: DjangoJobExecution, by: access.By, using: str) -> None:
-    """Ask the process that carries a run out to end it."""
-    named: dict[str, Any] = {"run": run.pk, "job": run.job_id}
-    if run.status == Run.RUNNING and not living_processes({run.instance_id} - {None}, using):
-        text = _(
-            "The process that began run %(run)s of job %(job)r gives no sign of life, so nobody "
-            "can end the run. The active scheduler marks it as lost."
-        )
-        raise CannotCancel(said(text, **named))
-    before = audit.of_run(run)
-    if run.ask_to_stop(access.name_of(by)):
-        run.refresh_from_db(using=using)
-        after = audit.of_run(run)
-        audit.record(
-            "cancel", run.job_id, by, using=using, before=before, after=after, run_id=run.pk
-        )
-        return
-    run.refresh_from_db(using=using)
-    if run.status == Run.RUNNING:
-        text = _("Run %(run)s of job %(job)r was asked to stop before, by %(name)s.")
-        raise CannotCancel(said(text, **named, name=run.cancel_requested_by))
-    text = _("Run %(run)s of job %(job)r has ended: %(status)s")
-    raise CannotCancel(said(text, **named, status=said(run.status)))
-
-
-def living_processes(instances: Iterable[Any], using: str) -> set[Any]:
-    """Return those of some processes that give signs of life."""
-    since = database_now(using) - dt.timedelta(seconds=conf.get("SCHEDULER_DEAD_SECONDS"))
-    alive = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
-    return set(
-        alive.filter(pk__in=[*instances], heartbeat_at__gte=since).values_list("pk", flat=True)
-    )

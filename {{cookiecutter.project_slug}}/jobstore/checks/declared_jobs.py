@@ -7,7 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from jobstore import conf
-from jobstore.checks import configuration, executors
+from jobstore.checks import configuration
 
 _is_left_out = False
 
@@ -19,7 +19,7 @@ def declared_jobs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     They are warnings, since an error would stop `migrate`, and so all jobs. They are errors with
     SCHEDULER_ON_BAD_JOBS=refuse.
     """
-    if _is_left_out or configuration.values(app_configs) or executors.executors(app_configs):
+    if _is_left_out or configuration.values(app_configs):
         return []
     from jobstore import registry
     from jobstore.jobstores import DjangoJobStore

@@ -4,10 +4,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jobstore import conf
 from jobstore.claims.prefetch import Prefetch
 from jobstore.execution.run import ActiveRun
-from jobstore.executors import configured
 
 # Seconds of work that may be claimed before a worker is free, so that a burst of short jobs does
 # not need a claim for every few of them. If the process dies, runs are lost that had not begun.
@@ -27,7 +25,6 @@ class Capacity:
         :param running: the runs that were claimed and are not finished.
         """
         self._prefetch = prefetch
-        self._elsewhere = {alias for alias, one in executors.items() if is_elsewhere(one)}
         # Workers that have nothing to do; less than 0 while some runs wait for one.
         self._free = {alias: free_workers(one) for alias, one in executors.items()}
         self._room = {alias: workers + prefetch.ahead for alias, workers in self._free.items()}
@@ -56,10 +53,6 @@ class Capacity:
         """Whether there is an executor of this name."""
         return executor in self._free
 
-    def is_elsewhere(self, executor: str) -> bool:
-        """Whether an executor's runs wait for workers outside of this process."""
-        return executor in self._elsewhere
-
     def is_full(self, executor: str) -> bool:
         """Whether all workers of an executor are busy."""
         return self._free.get(executor, 1) <= 0
@@ -77,18 +70,6 @@ class Capacity:
         self._free[executor] -= 1
         self._room[executor] -= 1
         self._seconds[executor] -= self._expected(func)
-
-
-def is_elsewhere(executor: Any) -> bool:
-    """Whether an executor hands runs to workers outside of this process, so that they queue."""
-    return bool(getattr(executor, "is_elsewhere", False))
-
-
-def no_executor(name: str) -> str:
-    """Return the sentence that a job's executor is not there, and what to do."""
-    if name == conf.PROCESSES:
-        return "There are no worker processes: set SCHEDULER_PROCESSES to 1 or more."
-    return configured.missing(name)
 
 
 def workers_of(executor: Any) -> int:

@@ -8,7 +8,7 @@ time is claimed at most once: a job advances by compare-and-set on its old time 
 
 import dataclasses
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -20,7 +20,7 @@ from jobstore.leadership.lease import NotHolder, Term, assert_holder
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerLease
 from jobstore.util import as_aware, as_json, get_django_internal_datetime
 
-RUNNING, QUEUED = DjangoJobExecution.RUNNING, DjangoJobExecution.QUEUED
+RUNNING = DjangoJobExecution.RUNNING
 # What to write for each job.
 Rows = Mapping[str, Sequence[Outcome]]
 
@@ -66,12 +66,9 @@ def claim(plans: Sequence[Plan], term: Term, using: str) -> Written:
     return _claim_in_transaction(plans, rows, term, using)
 
 
-def claim_requests(
-    ids: Sequence[int], term: Term, using: str, *, queued: Collection[int] = ()
-) -> set[int]:
-    """Start requested runs; return those of `ids` that are now this process's to hand out.
+def claim_requests(ids: Sequence[int], term: Term, using: str) -> set[int]:
+    """Start requested runs; return those of `ids` that are now this process's to run.
 
-    :param queued: those of them that wait for a worker outside of this process.
     :raises NotHolder: if the lease is not held with this epoch.
     """
     if not ids:
@@ -84,10 +81,9 @@ def claim_requests(
         # A locked row must not hold up the others.
         locked = requests.select_for_update(skip_locked=outcomes.can_skip_locked(using))
         taken = set(locked.values_list("pk", flat=True))
-        claimed = {"claimed_at": now, "epoch": term.epoch, "instance": term.instance}
-        for status, pks in ((RUNNING, taken.difference(queued)), (QUEUED, taken & {*queued})):
-            if pks:
-                requests.filter(pk__in=pks).update(status=status, **claimed)
+        requests.filter(pk__in=taken).update(
+            status=RUNNING, claimed_at=now, epoch=term.epoch, instance=term.instance
+        )
     return taken
 
 
@@ -144,7 +140,7 @@ def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str)
                 )
                 SELECT job_id, run_time, last_run_time, times, status, exception,
                     statement_timestamp(),
-                    CASE WHEN status <> ALL(%(unfinished)s) THEN statement_timestamp() END,
+                    CASE WHEN status <> %(sent)s THEN statement_timestamp() END,
                     epoch, holder, '', '', 1
                 FROM outcome
                 WHERE "into" IS NULL OR NOT EXISTS (
@@ -163,7 +159,7 @@ def _claim_postgresql(plans: Sequence[Plan], rows: Rows, term: Term, using: str)
                 "lease": SchedulerLease.DEFAULT,
                 "holder": term.instance,
                 "epoch": term.epoch,
-                "unfinished": list(DjangoJobExecution.CLAIMED),
+                "sent": RUNNING,
                 "plans": as_json(
                     {
                         "id": plan.job.id,
@@ -264,7 +260,7 @@ def _insert(
             status=one.status,
             exception=one.text,
             claimed_at=now,
-            finished=None if one.status in DjangoJobExecution.CLAIMED else now,
+            finished=None if one.status == RUNNING else now,
             epoch=term.epoch,
             instance_id=term.instance,
         )

@@ -3,7 +3,6 @@
 import collections
 import datetime as dt
 import logging
-import time
 from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
@@ -11,15 +10,9 @@ from apscheduler.job import Job
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from jobstore.claims import claim, due, outcomes, overlaps
+from jobstore.claims import claim, due, outcomes
 from jobstore.claims.bad_jobs import BadJobs
-from jobstore.claims.capacity import (
-    MAX_CLAIMED_JOBS,
-    PREFETCH_SECONDS,
-    Capacity,
-    no_executor,
-    workers_of,
-)
+from jobstore.claims.capacity import MAX_CLAIMED_JOBS, PREFETCH_SECONDS, Capacity, workers_of
 from jobstore.claims.executor_failures import ExecutorFailures
 from jobstore.claims.lost_replies import LostReplies
 from jobstore.claims.plan import Plan, UnusableTrigger, plan
@@ -28,7 +21,6 @@ from jobstore.claims.requests import RequestedRuns
 from jobstore.claims.result import ClaimResult, LacksKeys, Settled
 from jobstore.database.timeouts import set_session_timeouts
 from jobstore.execution.run import ActiveRun, ClaimedJob
-from jobstore.executors.elsewhere import Message
 from jobstore.history.recorder import Recorder
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder, Term, assert_holder
@@ -98,9 +90,6 @@ class Dispatcher:
         self._due_first: set[str] = set()
         # Jobs that the last claims skipped (locked or changed), and how often.
         self._left: collections.Counter[str] = collections.Counter()
-        # Whether due jobs wait for runs of their own, and when that was asked last.
-        self.waits = False
-        self._waits_asked_at = -BUSY_LOOK_SECONDS
         # Claim again once no more than this many runs are unfinished.
         self._refill_at = 0
         self._store = store
@@ -152,13 +141,7 @@ class Dispatcher:
         """Return when the next job is due that could start, as stored."""
         if self.saturated.keys() >= self._executors.keys():
             return None
-        return due.first_run_time(
-            without=self.saturated,
-            besides=self._left,
-            ended=self._ended() if self.waits else (),
-            free_only=self.waits,
-            using=self.using,
-        )
+        return due.first_run_time(without=self.saturated, besides=self._left, using=self.using)
 
     @property
     def look_within(self) -> float | None:
@@ -169,12 +152,7 @@ class Dispatcher:
             return float(
                 min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (max(self._left.values()) - 1))
             )
-        waits = (
-            self.saturated
-            or self.waits
-            or self._requested.waiting_since
-            or self.is_looking_for_runs
-        )
+        waits = self.saturated or self._requested.waiting_since or self.is_looking_for_runs
         return BUSY_LOOK_SECONDS if waits else None
 
     def take(self, term: Term | None, taken: ClaimResult) -> None:
@@ -197,7 +175,6 @@ class Dispatcher:
             self._lost_replies.looked(now)
         if term is not None and term.epoch != self._epoch:
             self.saturated.clear()
-            self.waits = False
             self._left.clear()
             self._due_first.clear()
             self._requested.waiting_since = None
@@ -240,7 +217,7 @@ class Dispatcher:
             places = capacity.places
             most = (places + 1) // 2 if has_rivals else places
             self._claim_requested(term, now, capacity, most, taken, without=yielding)
-        plans = list(self._plans(term, now, capacity))
+        plans = list(self._plans(now, capacity))
         self._bad_jobs.quarantine(term)
         self._explain(plans, now)
         written = claim.claim(plans, term, self.using)
@@ -263,14 +240,9 @@ class Dispatcher:
     ) -> None:
         if not self._elector.requested:
             return
-        for job, request, row in self._requested.claim(term, now, capacity, most, without):
-            if capacity.is_elsewhere(job.executor):
-                message = _message(request.pk, request.attempt, job, row.timeout, row.queue)
-                taken.queued.append(message)
-                continue
+        for job, request in self._requested.claim(term, now, capacity, most, without):
             self._due_first.add(job.executor)
             run = ActiveRun(request.pk, job.id, as_aware(request.run_time), term.epoch)
-            run.attempt, run.timeout = request.attempt, row.timeout
             taken.jobs.append(self._claimed_job(job, [run], now))
         waits = self._requested.waiting_since is not None
         self._elector.requested = waits or self._requested.has_more or bool(without)
@@ -290,13 +262,8 @@ class Dispatcher:
         for one in plans:
             runs: list[ActiveRun] = []
             for row in sorted(rows.get(one.job.id, []), key=lambda row: row.run_time):
-                if row.status == DjangoJobExecution.QUEUED:
-                    taken.queued.append(_message(row.id, 1, one.job, one.timeout, one.queue))
-                    continue
                 if row.status == DjangoJobExecution.RUNNING:
-                    run = ActiveRun(row.id, row.job_id, row.run_time, term.epoch)
-                    run.timeout = one.timeout
-                    runs.append(run)
+                    runs.append(ActiveRun(row.id, row.job_id, row.run_time, term.epoch))
                     continue
                 of_its_kind = one.missed if row.status == outcomes.MISSED else one.skipped
                 first = of_its_kind.index(row.run_time)
@@ -333,8 +300,7 @@ class Dispatcher:
 
     def _finds_nothing(self, now: dt.datetime) -> bool:
         """Tell with one small statement whether no job is due, when none is expected."""
-        waits = self.saturated or self.waits or self._left or self._elector.requested
-        if waits or self._is_expected(now):
+        if self._is_expected(now) or self.saturated or self._left or self._elector.requested:
             return False
         first = self.first_run_time()
         if first is not None and as_aware(first) <= now:
@@ -349,8 +315,6 @@ class Dispatcher:
         for row, one in found:
             job_id = row.job_id
             job = self._restore_for(jobs.get(job_id), row)
-            for run in one:
-                run.timeout = jobs[job_id].timeout if job_id in jobs else None
             if job is not None and job.executor in self._executors:
                 logger.warning("Job %r is started late: the reply to its claim was lost.", job_id)
                 taken.jobs.append(self._claimed_job(job, one, since))
@@ -373,18 +337,18 @@ class Dispatcher:
             return None
         return job
 
-    def _plans(self, term: Term, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
+    def _plans(self, now: dt.datetime, capacity: Capacity) -> Iterable[Plan]:
         """Plan as many due jobs as can start now or soon; note which executors are full."""
         limit = capacity.places
         full = set(capacity.blocked)
-        rows = self._due_rows(term, now, limit + 1, full)
-        busy = overlaps.busy_spans(rows[:limit], now, self.using)
+        rows = self._due_rows(now, limit + 1, full) if limit else []
         was_saturated = dict(self.saturated)
         zone = self._store._scheduler.timezone
         times_left = MAX_SETTLED_TIMES
         for row in rows[:limit]:
             if not capacity.knows(row.executor):
-                self._bad_jobs.note(row, no_executor(row.executor))
+                reason = f"No executor named {row.executor!r} is configured here."
+                self._bad_jobs.note(row, reason)
                 continue
             if not capacity.admits(row.executor, row.func):
                 continue
@@ -399,15 +363,11 @@ class Dispatcher:
                     now.astimezone(zone),
                     running=row.running,
                     saturated_since=was_saturated.get(row.executor),
-                    busy=busy.get(row.pk, ()),
-                    catch_up=row.catch_up,
                     most=times_left,
                 )
             except UnusableTrigger as error:
                 self._bad_jobs.note(row, str(error))
                 continue
-            one.is_queued = capacity.is_elsewhere(row.executor)
-            one.timeout, one.queue = row.timeout, row.queue
             times_left -= len(one.missed) + len(one.skipped) + len(one.start)
             if one.start:
                 capacity.take(row.executor, row.func)
@@ -417,29 +377,8 @@ class Dispatcher:
         self.saturated = {alias: was_saturated.get(alias, now) for alias in capacity.blocked}
         self._elector.saturation.note(self.saturated)
 
-    def _due_rows(
-        self, term: Term, now: dt.datetime, limit: int, full: Collection[str]
-    ) -> list[DueJob]:
-        """Return due jobs, and note whether others wait for runs of their own.
-
-        Those take no places here, so that they hold up no others.
-        """
-        ended, rows = self._ended(), []
-        if limit > 1 and not self.waits:
-            rows = due.due_jobs(now, limit, without=full, ended=ended, using=self.using)
-        # Of a job whose executor is full, nothing has been read.
-        is_unknown = bool(full) and time.monotonic() > self._waits_asked_at + BUSY_LOOK_SECONDS
-        if not (self.waits or is_unknown or any(row.waits for row in rows)):
-            return rows
-        self._waits_asked_at = time.monotonic()
-        waiting = due.waiting_jobs(now, ended=ended, using=self.using)
-        if not (self.waits or waiting):
-            return [row for row in rows if not row.waits]  # what it waited for has ended just now
-        self.waits = bool(waiting)
-        overlaps.cancel_predecessors(waiting, term, ended, self.using)
-        if limit <= 1:
-            return []
-        return due.due_jobs(now, limit, without=full, ended=ended, using=self.using, free_only=True)
+    def _due_rows(self, now: dt.datetime, limit: int, full: set[str]) -> list[DueJob]:
+        return due.due_jobs(now, limit, without=full, ended=self._ended(), using=self.using)
 
     def _ended(self) -> list[int]:
         """Return runs that have ended but are not written yet: after an outage, often many."""
@@ -456,7 +395,7 @@ class Dispatcher:
     @property
     def wants_more(self) -> bool:
         """Whether jobs wait for a worker, and enough of those that were claimed have ended."""
-        waits = self.saturated or self.waits or self._requested.waiting_since is not None
+        waits = self.saturated or self._requested.waiting_since is not None
         return bool(waits) and len(self.runs) <= self._refill_at
 
     def _claimed_job(self, job: Job, runs: list[ActiveRun], following: dt.datetime) -> Job:
@@ -469,7 +408,3 @@ class Dispatcher:
         executor = self._executors[job.executor]
         self._failures.watch(executor)
         return ClaimedJob.of(job, runs, following, executor, self._elector.now)
-
-
-def _message(run_id: int, attempt: int, job: Job, timeout: float | None, queue: str) -> Message:
-    return Message(run_id, attempt, job.id, job.executor, timeout, queue)

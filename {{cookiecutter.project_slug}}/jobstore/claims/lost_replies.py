@@ -82,5 +82,5 @@ class LostReplies:
             time = as_aware(row.run_time).astimezone(dt.UTC)
             key = row.job_id, 0 if row.arguments_state is None else row.pk
             _, together = runs.setdefault(key, (row, []))
-            together.append(ActiveRun(row.pk, row.job_id, time, row.epoch, attempt=row.attempt))
+            together.append(ActiveRun(row.pk, row.job_id, time, row.epoch))
         return list(runs.values())

@@ -17,9 +17,8 @@ from jobstore.claims.plan import Plan, Previous
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
 from jobstore.util import as_aware, get_django_internal_datetime, get_local_dt_format
 
-RUNNING, QUEUED, MISSED, SKIPPED = (
+RUNNING, MISSED, SKIPPED = (
     DjangoJobExecution.RUNNING,
-    DjangoJobExecution.QUEUED,
     DjangoJobExecution.MISSED,
     DjangoJobExecution.MAX_INSTANCES,
 )
@@ -54,11 +53,6 @@ def of(plan: Plan) -> list[Outcome]:
     """Return what to write for a plan."""
     job_id, previous = plan.job.id, plan.previous
     late = f"Run time of job '{job_id}' was missed by more than the misfire grace time"
-    if plan.left_out_by:
-        late = (
-            f"Run time of job '{job_id}' passed while nothing ran, and is left out: "
-            f"catch_up is {plan.left_out_by}"
-        )
     reached = plan.reason or (
         f"Execution of job '{job_id}' skipped: maximum number of running instances "
         f"reached ({plan.job.max_instances})"
@@ -74,8 +68,7 @@ def of(plan: Plan) -> list[Outcome]:
             continue
         goes_on = previous is not None and previous.status == status and not found
         found.append(Outcome(job_id, status, times, text, previous if goes_on else None))
-    starts_as = QUEUED if plan.is_queued else RUNNING
-    return found + [Outcome(job_id, starts_as, [time]) for time in plan.start]
+    return found + [Outcome(job_id, RUNNING, [time]) for time in plan.start]
 
 
 def previous_rows(job_ids: Collection[str], using: str) -> dict[str, Previous]:

@@ -8,12 +8,10 @@ local time, which repeats an hour once a year.
 import copy
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 from apscheduler.job import Job
 
-from jobstore.job_options import ALL, LATEST, NONE
 from jobstore.schedules import catch_up
 from jobstore.schedules.next_times import following
 from jobstore.texts import described
@@ -21,10 +19,6 @@ from jobstore.util import is_storable
 
 # Times that a job that does not coalesce catches up with in one claim.
 MAX_RUN_TIMES = 1000
-# Up to here, a late time still runs where none is made up for: a take-over takes a while.
-PROMPT = dt.timedelta(seconds=60)
-
-Span = tuple[dt.datetime, dt.datetime]
 
 
 class UnusableTrigger(Exception):
@@ -55,14 +49,6 @@ class Plan:
     missed: list[dt.datetime]
     skipped: list[dt.datetime]
     next_run_time: dt.datetime | None
-    # Whether its runs wait for a worker outside of this process.
-    is_queued: bool = False
-    # Seconds that each run may take.
-    timeout: float | None = None
-    # Where its executor sends them; empty for the executor's own queue.
-    queue: str = ""
-    # Set if `missed` has times that `catch_up` left out: its value.
-    left_out_by: str = ""
     # Set only if times are missed or skipped. The reason is set if it is not max_instances.
     previous: Previous | None = None
     reason: str = ""
@@ -75,68 +61,30 @@ def plan(
     *,
     running: int = 0,
     saturated_since: dt.datetime | None = None,
-    busy: Sequence[Span] = (),
-    catch_up: str = "",
     most: int = MAX_RUN_TIMES,
 ) -> Plan:
     """Decide about a job that is due. `now` is in the scheduler's zone.
 
     :param running: how many claims of this job are running, in every process.
     :param saturated_since: since when jobs have been waiting for a free worker, if they have.
-    :param busy: when as many of its own runs were under way as may be, if its times wait for them.
-    :param catch_up: which of the passed times run, as `jobstore.job_options` has it.
     :param most: times to settle; the job stays due if it has more.
     :raises UnusableTrigger: if the trigger raises or gives a time that is not later.
     """
-    most = min(most, MAX_RUN_TIMES)
-    kept = _kept(catch_up)
-    coalesce = kept is None and (catch_up == LATEST or (catch_up == "" and job.coalesce))
-    times, next_run_time = _run_times(job, now, most + (kept or 0), coalesce=coalesce)
-    left_out: list[dt.datetime] = []
-    if kept is not None:
-        left_out, times, next_run_time = _parted(times, next_run_time, kept, most)
+    run_times, next_run_time = _run_times(job, now, min(most, MAX_RUN_TIMES))
     at = now.astimezone(dt.UTC)
     missed: list[dt.datetime] = []
     start: list[dt.datetime] = []
-    for time in times:
-        late = _lateness(time, at, saturated_since, busy)
-        if catch_up == NONE and late > PROMPT:
-            left_out.append(time)
-        else:
-            (missed if _is_misfire(job, late) else start).append(time)
+    for time in run_times:
+        (missed if _is_misfire(job, time, at, saturated_since) else start).append(time)
     skipped: list[dt.datetime] = []
     if start and running >= job.max_instances:
         start, skipped = [], start
     due = job.next_run_time.astimezone(dt.UTC)
-    planned = Plan(job, version, due, start, [*left_out, *missed], skipped, next_run_time)
-    planned.left_out_by = catch_up if left_out else ""
-    return planned
-
-
-def _kept(catch_up: str) -> int | None:
-    """Return how many of several due times run at most; None if `catch_up` is no number."""
-    if catch_up == NONE:
-        return 1  # if it is prompt
-    return int(catch_up) if catch_up not in ("", LATEST, ALL) else None
-
-
-def _parted(
-    times: list[dt.datetime], next_run_time: dt.datetime | None, kept: int, most: int
-) -> tuple[list[dt.datetime], list[dt.datetime], dt.datetime | None]:
-    """Return which times are left out, which ones may run, and when the job is due next.
-
-    If there are more than `most`, there may be any number of further ones. Only those that are not
-    among the last of the given ones are certain to be left out; the others stay due.
-    """
-    first = max(len(times) - kept, 0)
-    if len(times) <= most:
-        return times[:first], times[first:], next_run_time
-    end = first or most
-    return times[:first], times[first:end], times[end]
+    return Plan(job, version, due, start, missed, skipped, next_run_time)
 
 
 def _run_times(
-    job: Job, now: dt.datetime, most: int, *, coalesce: bool
+    job: Job, now: dt.datetime, most: int
 ) -> tuple[list[dt.datetime], dt.datetime | None]:
     """Return the due times (only the last one if they coalesce) and the first that is not due.
 
@@ -144,10 +92,10 @@ def _run_times(
     """
     run_times: list[dt.datetime] = []
     zoned: dt.datetime | None = job.next_run_time
-    if coalesce and zoned is not None and zoned.astimezone(dt.UTC) <= now:
+    if job.coalesce and zoned is not None and zoned.astimezone(dt.UTC) <= now:
         zoned = _close_to(job, zoned, now)
     while zoned is not None and (time := zoned.astimezone(dt.UTC)) <= now:
-        if coalesce:
+        if job.coalesce:
             run_times = [time]
         elif len(run_times) >= most:
             break
@@ -199,22 +147,15 @@ def _in_the_hour_meant(
     return found if meant is None else found.replace(fold=meant.fold)
 
 
-def _is_misfire(job: Job, late: dt.timedelta) -> bool:
-    grace = job.misfire_grace_time
-    return grace is not None and late > dt.timedelta(seconds=grace)
-
-
-def _lateness(
-    time: dt.datetime, now: dt.datetime, saturated_since: dt.datetime | None, busy: Sequence[Span]
-) -> dt.timedelta:
-    """Return by how much a run is late, as far as that counts against it.
+def _is_misfire(
+    job: Job, time: dt.datetime, now: dt.datetime, saturated_since: dt.datetime | None
+) -> bool:
+    """Tell whether a run is too late to start.
 
     Waiting for a free worker while a scheduler is active is a delay, not a misfire: lateness counts
-    only up to the moment since which all workers have been busy. Nor does waiting for its own job's
-    runs count, whoever was the scheduler.
+    only up to the moment since which all workers have been busy.
     """
+    if job.misfire_grace_time is None:
+        return False
     seen = now if saturated_since is None else min(now, max(saturated_since, time))
-    waited = dt.timedelta(0)
-    for begin, end in busy:
-        waited += max(min(end, seen) - max(begin, time), dt.timedelta(0))
-    return seen - time - waited
+    return seen - time > dt.timedelta(seconds=job.misfire_grace_time)

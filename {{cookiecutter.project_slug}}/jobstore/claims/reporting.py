@@ -8,7 +8,6 @@ from typing import Any
 from apscheduler import events
 from apscheduler.events import JobEvent, JobExecutionEvent, JobSubmissionEvent
 
-from jobstore.claims.cancelling import outcome_of
 from jobstore.claims.dispatcher import Dispatcher
 from jobstore.claims.result import ClaimResult, Settled
 from jobstore.execution.run import ActiveRun
@@ -101,7 +100,7 @@ class ReportingMixin(DjangoResultStoreMixin):
                 if event.code == events.EVENT_JOB_ERROR:
                     # Logging the exception made its text, which may have used the database.
                     outside_event_loop(release_connections)
-                self.finish(run, run.ended_as or STATUS[event.code], **details)
+                self.finish(run, STATUS[event.code], **details)
         if dispatcher.wants_more and event.code != events.EVENT_JOB_SUBMITTED:
             self._wake()
 
@@ -125,13 +124,12 @@ class ReportingMixin(DjangoResultStoreMixin):
             elif run.details is not None and dispatcher.end(run.job_id, run.run_time):
                 # A worker had the run all the same, and no event announces its end.
                 status = DjangoJobExecution.ERROR if run.failed else DjangoJobExecution.SUCCESS
-                self.finish(run, run.ended_as or status, **run.details)
+                self.finish(run, status, **run.details)
 
     def finish(self, run: ActiveRun, status: str, **details: Any) -> None:
         """Hand a finished run to the recorder."""
         if self.elector is None or self.recorder is None:
             return
-        status, details = outcome_of(run, status, details)
         self._count(status)
         self.recorder.put(
             Result(

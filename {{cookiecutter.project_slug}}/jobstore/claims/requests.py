@@ -7,8 +7,8 @@ from apscheduler.job import Job
 from django.db.models import Case, Count, Exists, OuterRef, When
 
 from jobstore.claims import claim
-from jobstore.claims.capacity import MAX_CLAIMED_JOBS, Capacity, no_executor
-from jobstore.leadership.lease import A_MOMENT, Term
+from jobstore.claims.capacity import MAX_CLAIMED_JOBS, Capacity
+from jobstore.leadership.lease import Term
 from jobstore.leadership.losses import ended_by_themselves
 from jobstore.models import DjangoJob, DjangoJobExecution, database_now
 from jobstore.storage import run_arguments, serializer
@@ -18,6 +18,8 @@ from jobstore.util import as_aware, get_django_internal_datetime
 # other. A requested run starts on its own.
 STARTED_TOGETHER = Case(When(requested_by="", then="claimed_at"), default="run_time")
 
+# How far a request's time may be ahead of the database's clock as this process knows it.
+A_MOMENT = dt.timedelta(seconds=1)
 # Seconds that a request may wait for a scheduler, even if its job's own grace is smaller.
 MIN_GRACE_SECONDS = 300.0
 
@@ -52,10 +54,8 @@ class RequestedRuns:
         capacity: Capacity,
         most: int,
         without: Collection[str] = (),
-    ) -> list[tuple[Job, DjangoJobExecution, DjangoJob]]:
+    ) -> list[tuple[Job, DjangoJobExecution]]:
         """Claim requests, the oldest first, and reserve their workers; end those that cannot run.
-
-        Returns each with its job, and the row of that.
 
         :param most: how many may be started.
         :param without: executors whose requests are left alone.
@@ -77,7 +77,7 @@ class RequestedRuns:
             in_service = row is not None and (row.retired_at is None or is_owed)
             job = self._restore(row) if row is not None and in_service else None
             reason = (
-                self._objection(row, job, request, running, capacity)
+                self._objection(job, running, capacity)
                 or self._staleness(job, request, now)
                 or _give_arguments(job, request)
             )
@@ -96,17 +96,10 @@ class RequestedRuns:
         self._quarantine(term)
         for (status, text), ids in refused.items():
             self._refuse(ids, status, text)
-        taken = claim.claim_requests(
-            [request.pk for _, request in started],
-            term,
-            self._using,
-            queued={request.pk for job, request in started if capacity.is_elsewhere(job.executor)},
-        )
+        taken = claim.claim_requests([request.pk for _, request in started], term, self._using)
         self.waiting_since = (self.waiting_since or now) if waits else None
         self.has_more = len(requests) > places and not started
-        return [
-            (job, request, rows[request.job_id]) for job, request in started if request.pk in taken
-        ]
+        return [(job, request) for job, request in started if request.pk in taken]
 
     def _requests(
         self, now: dt.datetime, blocked: Collection[str], most: int
@@ -123,25 +116,17 @@ class RequestedRuns:
 
     @staticmethod
     def _objection(
-        row: DjangoJob | None,
-        job: Job | None,
-        request: DjangoJobExecution,
-        running: dict[str, int],
-        capacity: Capacity,
+        job: Job | None, running: dict[str, int], capacity: Capacity
     ) -> tuple[str, str] | None:
         """Return the final status of a request whose run can never start, and why."""
-        if row is None or job is None:
+        if job is None:
             return DjangoJobExecution.ERROR, "The job is out of service or cannot be restored."
         if not capacity.knows(job.executor):
-            return DjangoJobExecution.ERROR, no_executor(job.executor)
+            text = f"No executor named {job.executor!r} is configured here."
+            return DjangoJobExecution.ERROR, text
         if running.get(job.id, 0) >= job.max_instances:
             text = f"Maximum number of running instances reached ({job.max_instances})."
-            return DjangoJobExecution.MAX_INSTANCES, _left_out(request) + text
-        is_paused = row.next_run_time is None and row.retired_at is None
-        if is_paused and request.attempt > 1:
-            # Somebody asks for other runs of a paused job, but nobody asked for this one.
-            text = _left_out(request) + "The job is paused."
-            return DjangoJobExecution.CANCELLED, text
+            return DjangoJobExecution.MAX_INSTANCES, text
         return None
 
     def _staleness(
@@ -167,7 +152,7 @@ class RequestedRuns:
     def _running_claims(self, job_ids: set[str]) -> dict[str, int]:
         """Return how many claims of each job are running, in every process."""
         running = DjangoJobExecution.objects.using(self._using).filter(
-            job__in=job_ids, status__in=DjangoJobExecution.CLAIMED
+            job__in=job_ids, status=DjangoJobExecution.RUNNING
         )
         running = running.exclude(pk__in=self._ended())
         counted = (
@@ -179,12 +164,6 @@ class RequestedRuns:
         DjangoJobExecution.objects.using(self._using).filter(
             pk__in=ids, status=DjangoJobExecution.REQUESTED
         ).update(status=status, exception=text, finished=database_now(self._using))
-
-
-def _left_out(request: DjangoJobExecution) -> str:
-    if request.attempt_of is None:
-        return ""
-    return f"Attempt {request.attempt} of run {request.attempt_of} was left out. "
 
 
 def _give_arguments(job: Job | None, request: DjangoJobExecution) -> tuple[str, str] | None:

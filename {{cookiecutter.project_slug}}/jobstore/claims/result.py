@@ -5,7 +5,6 @@ import datetime as dt
 
 from apscheduler.job import Job
 
-from jobstore.executors.elsewhere import Message
 from jobstore.leadership.lease import NotHolder
 
 
@@ -25,12 +24,8 @@ class LacksKeys(NotHolder):
 
 @dataclasses.dataclass
 class ClaimResult:
-    """Jobs to start, times that were missed or skipped, and ids of jobs without a next time.
-
-    `queued` are runs that wait for workers outside of this process.
-    """
+    """Jobs to start, times that were missed or skipped, and ids of jobs without a next time."""
 
     jobs: list[Job] = dataclasses.field(default_factory=list)
-    queued: list[Message] = dataclasses.field(default_factory=list)
     settled: list[Settled] = dataclasses.field(default_factory=list)
     ended: list[str] = dataclasses.field(default_factory=list)

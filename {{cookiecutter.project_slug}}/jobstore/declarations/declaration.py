@@ -16,8 +16,8 @@ from typing import Any
 from apscheduler.job import Job
 from django.conf import settings
 
-from jobstore import conf, job_options
-from jobstore.declarations import task_objects
+from jobstore import conf
+from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
 from jobstore.storage import replacement
 from jobstore.texts import flattened, storable
@@ -84,18 +84,14 @@ class Declaration:
     """A job as its code declares it, with the arguments of APScheduler's `add_job`."""
 
     id: str
-    # That of the Task, if it is one.
     func: Callable[..., Any]
     trigger: Any
     options: dict[str, Any]
-    # Those of `jobstore.job_options`, as they were written.
-    own: dict[str, Any] = dataclasses.field(default_factory=dict)
+    on_lost: str = "record"
     run_at_start: bool = False
     place: Place = dataclasses.field(default=Place(), compare=False)
     # A problem found when it was declared. Raising there would end the import of the whole file.
     fault: str = ""
-    # The Task of Django that was declared; None if it was a function.
-    task: Any = dataclasses.field(default=None, compare=False)
     declared_at: dt.datetime = dataclasses.field(
         default_factory=lambda: dt.datetime.now(dt.UTC), compare=False
     )
@@ -105,42 +101,25 @@ class Declaration:
         """A digest that changes when, and only when, the declaration does.
 
         :raises UnstableText: if the text of an argument differs from process to process.
-        :raises ValueError: if an option is wrong.
         """
         options = sorted((name, stable_text(value)) for name, value in self.options.items())
         parts: tuple[Any, ...] = (name_of(self.func), stable_text(self.trigger), options)
-        own = self.own_values
-        # Jobs that use no option look as they did before there was one.
-        if own["on_lost"] != job_options.OPTIONS["on_lost"].default:
-            parts += (own["on_lost"],)
+        if self.on_lost != DjangoJob.OnLost.RECORD:
+            parts += (self.on_lost,)
         if self.run_at_start:
             parts += ("run_at_start",)
-        # The stored reference leads nowhere once its name is that of a Task, or no longer.
-        if self.reference.endswith(task_objects.SUFFIX):
-            parts += (self.reference,)
         # Values from settings are a part of the declaration: a changed setting takes effect.
         if isinstance(self.trigger, str) and "timezone" not in self.options:
             parts += (settings.TIME_ZONE,)
         if "misfire_grace_time" not in self.options:
             parts += (conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS"),)
-        for name, option in job_options.OPTIONS.items():
-            if name != "on_lost" and own[name] != option.default:
-                parts += ((name, own[name]),)
         text = repr(parts)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-    @functools.cached_property
-    def own_values(self) -> job_options.Values:
-        """The options of `jobstore.job_options`, as they are stored.
-
-        :raises ValueError: with a sentence about the first that is wrong.
-        """
-        return job_options.defaults() | job_options.taken(self.own)
 
     @property
     def reference(self) -> str:
         """The content of its job's column `func`: "module:name"."""
-        return task_objects.reference_of(self.func)
+        return f"{getattr(self.func, '__module__', '')}:{getattr(self.func, '__qualname__', '')}"
 
     def problem(self, text: str, *, is_fatal: bool = True) -> Problem:
         """Return a problem of this declaration."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
-from jobstore.declarations import task_objects
 from jobstore.declarations.declaration import shown_path
 from jobstore.sentences import said
 from jobstore.storage import serializer
@@ -41,14 +40,11 @@ def fault_of(func: Any) -> str:
 
 
 def importable(func: Any) -> Any:
-    """Return a callable, or a reference to it if APScheduler would make a wrong one.
+    """Return a callable, or a reference to it if APScheduler would look for its type instead.
 
-    That concerns objects that wrap a function, such as those of `functools.lru_cache`, and
-    functions whose names are those of Tasks.
+    That concerns objects that wrap a function, such as those of `functools.lru_cache`.
     """
-    reference = task_objects.reference_of(func)
-    is_of_task = reference.endswith(task_objects.SUFFIX)
-    return reference if is_of_task or serializer.is_object(func) else func
+    return f"{func.__module__}:{func.__qualname__}" if serializer.is_object(func) else func
 
 
 def _fault_of_name(func: Any, module: str, name: str) -> str:
@@ -62,14 +58,6 @@ def _fault_of_name(func: Any, module: str, name: str) -> str:
         except AttributeError:
             text = _("%(module)s has nothing named %(name)r; other processes could not find it")
             return said(text, module=module, name=name)
-    reference = task_objects.reference_of(func)
-    if "." in reference.partition(":")[2] and hasattr(sys.modules[module], "__path__"):
-        text = _(
-            "APScheduler does not find %(reference)r, since %(module)s is a package; move it to a "
-            "module of that package"
-        )
-        return said(text, reference=reference, module=module)
-    found = task_objects.function_of(found)
     wanted = getattr(func, "__func__", func)
     seen: list[Any] = []
     while found is not None and not any(found is one for one in seen):

@@ -81,6 +81,7 @@ class JobRows:
 
 def _values(one: Wanted) -> Row:
     return {
+        "on_lost": one.declaration.on_lost,
         **one.values,
         "declaration": one.declaration.digest,
         "declared_in": one.declaration.place.module[:255],

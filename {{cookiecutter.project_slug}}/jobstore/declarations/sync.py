@@ -125,7 +125,7 @@ class _Sync:
                 continue
             try:
                 set_first_run(job, declaration, self.now)
-                values = declaration.own_values | self.store._values(job)
+                values = self.store._values(job)
             except NeverRuns as error:
                 self._report(declaration.problem(str(error), is_fatal=False))
             except DeclarationError as error:
@@ -194,14 +194,14 @@ class _Sync:
             DjangoJobExecution.objects.db_manager(self.using).cancel_waiting(jobs, REPLACED)
 
     def _keep_schedule(self, one: Wanted, row: DjangoJob) -> None:
-        edited, own = edits.keep(one.job, one.declaration.own_values, row)
+        edited, on_lost = edits.keep(one.job, one.declaration.on_lost, row)
         replacement.keep_schedule(one.job, row)
         given = one.declaration.options.get("next_run_time")
         if given is not None and row.next_run_time is not None:
             at = convert_to_datetime(given, one.job._scheduler.timezone, "next_run_time")
             if at > self.now:
                 one.job.next_run_time = at
-        one.values = self.store._values(one.job) | own | {"edited": edited}
+        one.values = self.store._values(one.job) | {"edited": edited, "on_lost": on_lost}
 
     def _confined(self, jobs: list[Wanted], write: Callable[[Sequence[Wanted]], None]) -> None:
         """Write all at once; if that fails, one by one, so that one failure concerns one job."""

@@ -19,8 +19,7 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from jobstore import conf, job_options
-from jobstore.declarations import task_objects
+from jobstore import conf
 from jobstore.declarations.declaration import (
     Declaration,
     DeclarationError,
@@ -32,7 +31,6 @@ from jobstore.declarations.declaration import (
     name_of,
 )
 from jobstore.declarations.functions import fault_of, importable
-from jobstore.executors import configured
 from jobstore.models import DjangoJob
 from jobstore.schedules import trigger_defaults
 from jobstore.schedules.next_times import contradiction, first_run_time
@@ -91,28 +89,11 @@ def _question_of_contradictions(declaration: Declaration, job: Job) -> Iterable[
         yield f"Job {declaration.id!r}: a part of its trigger never fires: {why}."
 
 
-def _question_of_options(declaration: Declaration, job: Job) -> Iterable[str]:
-    executors = job._scheduler._executors
-    for question in job_options.questions(declaration.own_values, job.executor, executors):
-        yield f"Job {declaration.id!r}: {question}."
-
-
-def _question_of_tasks(declaration: Declaration, job: Job) -> Iterable[str]:
-    executor = job._scheduler._executors.get(job.executor)
-    names_executor = "executor" in declaration.options
-    for question in task_objects.questions(
-        declaration.task, declaration.func, names_executor, executor
-    ):
-        yield f"Job {declaration.id!r}: {question}."
-
-
 # Functions that return sentences about what is questionable in a valid job. It runs all the same.
 QUESTIONS: list[Callable[[Declaration, Job], Iterable[str]]] = [
     _question_of_weekdays,
     _question_of_intervals,
     _question_of_contradictions,
-    _question_of_options,
-    _question_of_tasks,
 ]
 
 
@@ -148,9 +129,7 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
             ) from error
         chosen = {key: value for key, value in declaration.options.items() if key in JOB_OPTIONS}
         grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
-        implied = job_options.implied_coalesce(declaration.own_values["catch_up"])
-        derived = {} if implied is None else {"coalesce": implied}
-        options = DEFAULT_OPTIONS | {"misfire_grace_time": grace} | derived | chosen
+        options = DEFAULT_OPTIONS | {"misfire_grace_time": grace} | chosen
         options.pop("next_run_time", None)
         job = Job(
             scheduler,
@@ -163,9 +142,6 @@ def build(declaration: Declaration, scheduler: Any) -> Job:
         if len(serializer.values(job)["job_state"]) > MAX_STATE_BYTES:
             raise ValueError("its arguments are larger than 3 MB; pass a key, and look them up")
         check_limits(job, scheduler)
-        executor = scheduler._executors.get(job.executor)
-        if fault := task_objects.fault_of_backend(declaration.task, executor):
-            raise ValueError(fault)
     return job
 
 
@@ -233,8 +209,7 @@ def _named(declaration: Declaration) -> Iterator[None]:
         text = flattened(error) or type(error).__name__
         if not isinstance(error, ValueError | TypeError | LookupError | AttributeError):
             text = f"{type(error).__name__}: {text}"
-        text = text if text.endswith("?") else f"{text.rstrip('.')}."
-        raise DeclarationError(f"{about}: {text}") from error
+        raise DeclarationError(f"{about}: {text.rstrip('.')}.") from error
 
 
 # --- Options -------------------------------------------------------------------------------------
@@ -245,11 +220,11 @@ def _check_options(declaration: Declaration) -> None:
     for name, why in MEANINGLESS.items():
         if name in options:
             raise ValueError(f"{name}= has no meaning here, since {why}; delete it")
-    declaration.own_values  # noqa: B018 - raises if one is wrong
+    if declaration.on_lost not in DjangoJob.OnLost.values:
+        raise ValueError(f"on_lost={declaration.on_lost!r}: it is one of {DjangoJob.OnLost.values}")
     for name, (kinds, what) in KINDS.items():
         if name in options and not isinstance(options[name], kinds):
             raise TypeError(f"{name} is {what}")
-    job_options.implied_coalesce(declaration.own_values["catch_up"], options.get("coalesce"))
     if not isinstance(declaration.run_at_start, bool):
         raise TypeError("run_at_start is True or False")
     check_arguments(options)
@@ -348,14 +323,7 @@ def check_limits(job: Job, scheduler: Any) -> None:
         text = _("the name of its executor is longer than %(longest)s characters")
         raise ValueError(said(text, longest=longest))
     known = {"default", *scheduler._executors}
-    if job.executor == conf.PROCESSES and job.executor not in known:
-        text = _("there are no worker processes; set SCHEDULER_PROCESSES to 1 or more")
-        raise ValueError(said(text))
     if job.executor not in known:
         names = ", ".join(sorted(known))
-        alias, remedy = flattened(job.executor), configured.remedy(job.executor)
-        if remedy:
-            text = _("there is no executor %(executor)r: set %(setting)s (docs/workers.md)")
-            raise ValueError(said(text, executor=alias, setting=remedy))
         text = _("there is no executor %(executor)r, only %(known)s")
-        raise ValueError(said(text, executor=alias, known=names))
+        raise ValueError(said(text, executor=flattened(job.executor), known=names))

@@ -22,7 +22,7 @@ from django.db import close_old_connections
 
 from jobstore import forks
 from jobstore.context import current
-from jobstore.execution import coroutines, leftovers, overruns
+from jobstore.execution import coroutines, leftovers
 from jobstore.history import bounded, tracebacks
 from jobstore.history.progress import Progress
 from jobstore.logs import mark
@@ -47,17 +47,6 @@ class ActiveRun:
     # The function and the executor, as the job's row names them.
     func: str = ""
     executor: str = ""
-    # 1 for the first try, 2 for its first retry, and so on.
-    attempt: int = 1
-    # Seconds that it may take; None for as long as it needs.
-    timeout: float | None = None
-    # Why its function should return soon; empty while there is no reason.
-    stop_reason: str = ""
-    # The status that it ends with, if that is not what became of its function: it was ended.
-    ended_as: str = ""
-    # Who cancelled it, if somebody did, and whether its function was told so.
-    cancelled_by: str = ""
-    has_seen_cancel: bool = False
     submitted: bool = False
     started_at: dt.datetime | None = None
     began: float = 0.0
@@ -97,13 +86,6 @@ class ActiveRun:
             return
         if self.reporter is not None:
             self.reporter(self.execution_id, self.latest)
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether its function should return soon, as `CurrentRun.is_cancelled` says."""
-        is_cancelled = bool(self.stop_reason)
-        self.has_seen_cancel = self.has_seen_cancel or (is_cancelled and bool(self.cancelled_by))
-        return is_cancelled
 
     def say(self, *sentences: str) -> None:
         """Add to the run's note."""
@@ -222,9 +204,6 @@ def _tracked(
     up by its name in the child, and only the event with the result comes back.)
     """
     waiting = iter(runs)
-    # Worker processes (executors/processes.py): what happens there is told by the child.
-    if (carry_out := getattr(executor, "carry_out", None)) is not None:
-        return functools.partial(_hand_over, carry_out, waiting, clock)
     is_coroutine = iscoroutinefunction_partial(func)
     if is_coroutine and hasattr(executor, "_eventloop"):
         return functools.partial(_await, func, waiting, clock)
@@ -247,41 +226,19 @@ def _call(
 ) -> Any:
     run = _next(waiting)
     # Whatever the run sets in this context, such as Django's language, ends with it.
-    return contextvars.copy_context().run(carry_out, run, clock, func, args, kwargs)
+    return contextvars.copy_context().run(_carry_out, run, clock, func, args, kwargs)
 
 
-def _hand_over(
-    hand_over: Callable[..., Any],
-    waiting: Iterator[ActiveRun],
-    clock: Callable[[], dt.datetime],
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    run = _next(waiting)
-    try:
-        return hand_over(run, clock, args, kwargs)
-    except BaseException as error:
-        mark(error, run)
-        raise
-
-
-def carry_out(
+def _carry_out(
     run: ActiveRun,
     clock: Callable[[], dt.datetime],
     func: Callable[..., Any],
     args: Any,
     kwargs: Any,
 ) -> Any:
-    """Call a run's function on this thread, in the present context; return or raise what it does.
-
-    The run then knows its times, its result or exception as text, and what it left behind.
-
-    :param clock: returns the database's time.
-    """
     current.set(run)
     before, of_caller = leftovers.look(), leftovers.transactions()
     run.begin(clock())
-    watched = overruns.watch(run)
     try:
         result = func(*args, **kwargs)
         if inspect.iscoroutine(result):
@@ -301,7 +258,6 @@ def carry_out(
         raise raised from None
     finally:
         run.end(clock())
-        overruns.end(run, watched)
         run.say(*leftovers.changes(before), *leftovers.close_connections(but=of_caller))
 
 
@@ -341,7 +297,6 @@ async def _carry_out_here(
     current.set(run)
     before = leftovers.look()
     run.begin(clock())
-    watched = overruns.watch(run)
     try:
         result = await func(*args, **kwargs)
         forks.leave_if_forked(run.pid, None)
@@ -359,7 +314,6 @@ async def _carry_out_here(
         return None, raised
     finally:
         run.end(clock())
-        overruns.end(run, watched)
         run.say(*leftovers.changes(before))
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.schedulers.base import STATE_STOPPED
 from django.db import DatabaseError, InterfaceError
 
+from jobstore import conf
 from jobstore.health import metrics, status
 from jobstore.health.server import ProbeServer
 from jobstore.health.throttle import Throttled
@@ -140,8 +141,7 @@ def _answer(process: "SchedulerProcess", cause: str = "", reason: str = "") -> A
         "database_age": round(seen.database_age, 3),
         "clock_skew": round(seen.clock_skew, 3),
         "due_lag": round(seen.due_lag, 3),
-        "publishing_late": round(process.store.publishing_late, 3),
-        "workers": {"busy": process.busy_workers, "total": process.workers},
+        "workers": {"busy": process.busy_workers, "total": conf.get("SCHEDULER_THREADS")},
     }
     return (UNAVAILABLE if reason else OK), body
 

@@ -6,6 +6,7 @@ worth a dependency.
 
 from typing import TYPE_CHECKING
 
+from jobstore import conf
 from jobstore.models import SchedulerInstance
 
 if TYPE_CHECKING:
@@ -27,15 +28,11 @@ def render(process: "SchedulerProcess") -> str:
             seen.clock_skew,
         ),
         "due_lag_seconds": ("Seconds by which the oldest due job was late.", seen.due_lag),
-        "workers": ("Jobs that can run at once.", process.workers),
+        "workers": ("Jobs that can run at once.", conf.get("SCHEDULER_THREADS")),
         "workers_busy": ("Jobs that are running.", process.busy_workers),
         "executors_saturated": (
             "Executors whose workers are all busy while jobs wait for them.",
             len(seen.saturation.executors),
-        ),
-        "publishing_late_seconds": (
-            "Seconds for which the oldest queued run has been waiting to be published.",
-            store.publishing_late,
         ),
         "results_waiting": ("Results not yet written.", process.results_waiting),
         "declaration_problems": (

@@ -8,10 +8,9 @@ import datetime as dt
 import json
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Max
 
 from jobstore import conf
-from jobstore.claims import due
 from jobstore.database.timeouts import limited_look
 from jobstore.leadership.elector import holder
 from jobstore.leadership.lease import waiting_jobs
@@ -28,8 +27,6 @@ from jobstore.util import as_aware
 
 # Seconds that a process may take for its first claim after it became active.
 FIRST_CLAIM_SECONDS = 5.0
-# Seconds of lateness that are worth a closer look.
-NOTED_SECONDS = 1.0
 # Running runs that are listed.
 MAX_LISTED_RUNS = 100
 
@@ -39,9 +36,8 @@ def verdict(using: str) -> dict[str, Any]:
 
     `cause` names what is wrong in one word, and `reason` in a sentence; both are empty if all is
     well. Ages and `due_lag` are in seconds. `saturated` are executors whose workers are all busy:
-    jobs that wait for one of them do not count as late, nor do those that wait for a run of their
-    own. `quarantined` is the number of jobs that do not run until they are repaired; they do not
-    count as late either.
+    jobs that wait for one of them do not count as late. `quarantined` is the number of jobs that
+    do not run until they are repaired; they do not count as late either.
 
     It takes a few statements, each with a time limit.
 
@@ -58,13 +54,7 @@ def _verdict(using: str) -> dict[str, Any]:
     silent = -_until(process.heartbeat_at, now) if process else None
     saturated = _saturated(process)
     waiting = waiting_jobs(using)
-    late = _lateness(waiting, now)
-    if late > NOTED_SECONDS:
-        # What waits for a run of its own is not late: its job wants that.
-        own = [one.id for one in due.waiting_jobs(now, using=using)]
-        waiting = waiting.exclude(pk__in=own)
-        late = _lateness(waiting, now)
-    stuck = late
+    late = stuck = _lateness(waiting, now)
     if saturated:
         stuck = _lateness(waiting.exclude(executor__in=saturated), now)
     if lease and lease.acquired_at and -_until(lease.acquired_at, now) < FIRST_CLAIM_SECONDS:
@@ -115,10 +105,7 @@ def running(using: str) -> list[dict[str, Any]]:
     """
     drain = float(conf.get("SCHEDULER_DRAIN_SECONDS"))
     now = as_aware(database_now(using))
-    # What a worker elsewhere carries out goes on when a scheduler stops.
-    runs = DjangoJobExecution.objects.using(using).filter(
-        ~Q(instance__role=SchedulerInstance.Role.WORKER), status=DjangoJobExecution.RUNNING
-    )
+    runs = DjangoJobExecution.objects.using(using).filter(status=DjangoJobExecution.RUNNING)
     rows = list(
         runs.select_related("instance")
         .defer("result", "exception", "traceback", "arguments_state")
@@ -183,9 +170,7 @@ def overview(using: str) -> dict[str, Any]:
         "runs": {
             "running": runs.filter(status=DjangoJobExecution.RUNNING).count(),
             "requested": runs.filter(status=DjangoJobExecution.REQUESTED).count(),
-            "queued": runs.filter(status=DjangoJobExecution.QUEUED).count(),
         },
-        "publishing": _publishing(runs, now),
         "running": running(using),
         "paused": [
             {"job": job_id, "reason": reason}
@@ -208,14 +193,6 @@ def overview(using: str) -> dict[str, Any]:
         "signed_by": dataclasses.asdict(use),
         "advice": _advice(seen["quarantined"]) + key_rotation.advice(use),
     }
-
-
-def _publishing(runs: QuerySet[DjangoJobExecution], now: dt.datetime) -> dict[str, Any]:
-    """Return how many queued runs no engine has taken yet, and since when the oldest waits."""
-    waiting = runs.filter(status=DjangoJobExecution.QUEUED, published_at=None)
-    found = waiting.aggregate(number=Count("pk"), since=Min("claimed_at"))
-    late = max(0.0, -_until(found["since"], now)) if found["since"] else 0.0
-    return {"waiting": found["number"], "late_seconds": late}
 
 
 def _advice(in_quarantine: int) -> list[str]:

@@ -105,7 +105,6 @@ def describe_event(event: JobExecutionEvent) -> dict[str, str]:
 
 def _upsert(job_id: str, run_time: dt.datetime, status: str, **details: Any) -> int:
     """Write a run's status by its job and time; a started run never replaces a finished one."""
-    details.pop("exception_names", None)  # which nobody asks about here
     using = router.db_for_write(DjangoJobExecution)
     key = {"job_id": job_id, "run_time": get_django_internal_datetime(run_time)}
     runs = DjangoJobExecution.objects.using(using)

@@ -15,8 +15,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from django import db
 from django.db import connections, transaction
@@ -45,10 +45,6 @@ SHORT = 1_000
 # Results, and characters of their texts, in one statement.
 BATCH_RESULTS = 500
 BATCH_CHARACTERS = 4_000_000
-# What is tried again if its job says so.
-FAILED = (DjangoJobExecution.ERROR, DjangoJobExecution.TIMED_OUT, DjangoJobExecution.LOST)
-# What the database, or its driver, raises because of a value.
-UNFIT = (db.DataError, db.IntegrityError, ValueError, TypeError)
 # Seconds that a result waits for others, to be written together with them.
 LINGER_SECONDS = 0.02
 # Seconds after which an idle recorder gives its connection back.
@@ -68,17 +64,13 @@ class Result:
     exception_type: str = ""
     exception: str | None = None
     traceback: str | None = None
-    # Of the exception's class and its bases, with commas; not stored.
-    exception_names: str = ""
-    # When the run is tried again, if it is.
-    retry_time: dt.datetime | None = None
     # What the job left behind, or what became of the texts.
     note: str = ""
 
     @property
     def text_size(self) -> int:
         """The number of characters in its texts."""
-        texts = (self.result, self.exception, self.traceback, self.note, self.exception_names)
+        texts = (self.result, self.exception, self.traceback, self.note)
         return sum(len(text or "") for text in texts)
 
     def shortened(self) -> "Result":
@@ -98,30 +90,12 @@ class Result:
         )
 
 
-class Retries(Protocol):
-    """Asks for further attempts at runs that failed (leadership/retries.py)."""
-
-    def are_wanted(self, failed: Sequence[Result]) -> bool:
-        """Tell with one statement whether another attempt may follow one of these results."""
-
-    def decide(self, failed: Sequence[Result]) -> dict[int, DjangoJobExecution]:
-        """Return, by the runs' ids, the attempts that follow, and lock those runs."""
-
-    def request(self, attempts: Iterable[DjangoJobExecution]) -> None:
-        """Write what `decide` returned."""
-
-
 class Recorder:
     """Takes results from any thread without delay, and writes them on a thread of its own."""
 
-    def __init__(self, instance: uuid.UUID, using: str, retries: Retries | None = None) -> None:
-        """Prepare.
-
-        :param retries: asked about runs that failed; None if they are never tried again.
-        """
+    def __init__(self, instance: uuid.UUID, using: str) -> None:
         self._instance = instance
         self._using = using
-        self._retries = retries
         self._waiting: collections.deque[Result] = collections.deque()
         self._reports = Reports(instance, using)
         self._text_waiting = 0
@@ -248,8 +222,8 @@ class Recorder:
         if batch:
             set_session_timeouts(self._using)
             try:
-                write(batch, self._instance, self._using, self._retries)
-            except UNFIT:
+                write(batch, self._instance, self._using)
+            except (db.DataError, db.IntegrityError, ValueError, TypeError):
                 # One bad result must not hold back the others, nor be lost itself.
                 for result in batch:
                     self._write_alone(result)
@@ -279,8 +253,8 @@ class Recorder:
 
     def _write_alone(self, result: Result) -> None:
         try:
-            write([result], self._instance, self._using, self._retries)
-        except UNFIT as error:
+            write([result], self._instance, self._using)
+        except (db.DataError, db.IntegrityError, ValueError, TypeError) as error:
             logger.exception("The result of run %d cannot be stored as it is.", result.execution_id)
             text = f"The details of this result could not be stored: {described(error)}"
             bare = dataclasses.replace(
@@ -291,11 +265,7 @@ class Recorder:
                 traceback=None,
                 note="",
             )
-            try:
-                write([bare], self._instance, self._using, self._retries)
-            except UNFIT:
-                logger.exception("Run %d is not tried again.", result.execution_id)
-                write([bare], self._instance, self._using)
+            write([bare], self._instance, self._using)
 
 
 def _release() -> None:
@@ -303,29 +273,8 @@ def _release() -> None:
         release_connections()
 
 
-def write(
-    results: Sequence[Result], instance: uuid.UUID, using: str, retries: Retries | None = None
-) -> None:
-    """Write results to the rows that still say that `instance` is running them.
-
-    The attempts that follow failed ones are written in the same transaction.
-    """
-    failed = [result for result in results if result.status in FAILED]
-    if retries is None or not failed or not retries.are_wanted(failed):
-        _write(results, instance, using)
-        return
-    with transaction.atomic(using=using):
-        following = retries.decide(failed)
-        times = {run_id: one.run_time for run_id, one in following.items()}
-        told = [
-            dataclasses.replace(result, retry_time=times.get(result.execution_id))
-            for result in results
-        ]
-        _write(told, instance, using)
-        retries.request(following.values())
-
-
-def _write(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
+def write(results: Sequence[Result], instance: uuid.UUID, using: str) -> None:
+    """Write results to the rows that still say that `instance` is running them."""
     if connections[using].vendor == "postgresql":
         _write_postgresql(results, instance, using)
         return
@@ -342,7 +291,6 @@ COLUMNS = {
     "exception": "text",
     "traceback": "text",
     "note": "text",
-    "retry_time": "timestamptz",
 }
 
 

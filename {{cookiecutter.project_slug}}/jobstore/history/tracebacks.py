@@ -15,8 +15,6 @@ from jobstore.history import bounded
 FIRST, LAST = 25, 75
 # Exceptions that are shown: the one that was raised, its causes, and members of groups.
 MAX_EXCEPTIONS = 20
-# Classes of an exception whose names are kept.
-MAX_CLASSES = 20
 # Characters of one frame (a line of minified code), of one exception's text, of its notes.
 MAX_FRAME, MAX_MESSAGE, MAX_NOTE = 2_000, 100_000, 10_000
 # From this many characters of a traceback on, other loggers get a short stand-in for the exception.
@@ -42,24 +40,10 @@ def describe(error: BaseException, ours: str = "") -> dict[str, str]:
     :param ours: path of a module whose frames at the top are left out.
     """
     return {
-        "exception_names": bounded.attempt(lambda: bounded.clean(names_of(type(error)))),
         "exception_type": bounded.attempt(lambda: bounded.clean(type(error).__qualname__, 200)),
         "exception": bounded.attempt(lambda: bounded.clean(message_of(error))),
         "traceback": bounded.attempt(lambda: bounded.clean("".join(_lines(error, ours)))),
     }
-
-
-def names_of(kind: type[BaseException]) -> str:
-    """Return the names of an exception's class and of those that it derives from, with commas.
-
-    Python's own are named as they are, others with their module: `retry_on` of a job names them.
-    """
-    names = (_class_name(one) for one in kind.__mro__[:MAX_CLASSES] if one is not object)
-    return ",".join(dict.fromkeys([*names, *_common(kind)]))
-
-
-def _common(kind: type[BaseException]) -> Iterable[str]:
-    return ["Exception"] if issubclass(kind, Exception) else []
 
 
 def stand_in(error: BaseException, described: dict[str, str]) -> BaseException:
@@ -128,10 +112,7 @@ def _message(error: BaseException) -> str:
 
 
 def _name(error: BaseException) -> str:
-    return _class_name(type(error))
-
-
-def _class_name(kind: type) -> str:
+    kind = type(error)
     if kind.__module__ in ("builtins", "__main__"):
         return kind.__qualname__[:200]
     return f"{kind.__module__}.{kind.__qualname__}"[:200]

@@ -37,11 +37,7 @@ class Elector(Membership, StepThread):
     """Keeps a process registered and, if it can, in possession of the lease."""
 
     def __init__(
-        self,
-        using: str,
-        wake: Callable[[], None],
-        loop_problem: Callable[[], str] = str,
-        look_at_runs: Callable[[], None] = lambda: None,
+        self, using: str, wake: Callable[[], None], loop_problem: Callable[[], str] = str
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -49,7 +45,6 @@ class Elector(Membership, StepThread):
         :param wake: called when the loop should look at the jobs: something changed.
         :param loop_problem: asked before each renewal; returns why the scheduling loop cannot run
             jobs (its thread is dead or stuck), and nothing if it can.
-        :param look_at_runs: called after each renewal, on the same thread.
         """
         Membership.__init__(self, using)
         StepThread.__init__(self)
@@ -61,7 +56,6 @@ class Elector(Membership, StepThread):
         self._session_lock = SessionLock(using)
         self._wake = wake
         self._loop_problem = loop_problem
-        self._look_at_runs = look_at_runs
         self._term: Term | None = None
         self._trusted_until = 0.0
         self._started = time.monotonic()
@@ -282,7 +276,6 @@ class Elector(Membership, StepThread):
         now = get_django_internal_datetime(self.now())
         if self._term is not None and self._reaper.is_due(self.view, now):
             self._reap()
-        self._look_at_runs()
 
     def _watch_fitness(self) -> None:
         """Give the lease up if this process cannot run jobs, and write the reason into its row."""

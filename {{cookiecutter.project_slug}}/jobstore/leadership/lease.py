@@ -23,10 +23,6 @@ from jobstore.models import (
     database_now,
 )
 
-# How far a request's time may be ahead of the database's clock as a process knows it. Requests that
-# were put off lie further ahead.
-A_MOMENT = dt.timedelta(seconds=1)
-
 
 class NotHolder(Exception):
     """The lease is not, or no longer, held with this epoch."""
@@ -148,7 +144,7 @@ def renew(
         session_lock=session_lock,
         next_run_time=waiting_jobs(using).aggregate(first=Min("next_run_time"))["first"],
         requested=DjangoJobExecution.objects.using(using)
-        .filter(status=DjangoJobExecution.REQUESTED, run_time__lte=now + A_MOMENT)
+        .filter(status=DjangoJobExecution.REQUESTED)
         .exists(),
     )
 
@@ -179,10 +175,7 @@ def _renew_postgresql(
             SELECT
                 renewed_at,
                 (SELECT min(next_run_time) FROM jobstore_djangojob WHERE quarantined_at IS NULL),
-                EXISTS (
-                    SELECT FROM jobstore_djangojobexecution WHERE status = %(requested)s
-                        AND run_time <= clock_timestamp() + make_interval(secs => %(ahead)s)
-                ),
+                EXISTS (SELECT FROM jobstore_djangojobexecution WHERE status = %(requested)s),
                 EXISTS (
                     SELECT FROM jobstore_schedulerinstance AS other
                     WHERE other.id <> renewed.holder AND other.role <> ALL(%(gone)s)
@@ -205,7 +198,6 @@ def _renew_postgresql(
                 "holder": term.instance,
                 "epoch": term.epoch,
                 "requested": DjangoJobExecution.REQUESTED,
-                "ahead": A_MOMENT.total_seconds(),
                 "gone": [str(role) for role in SchedulerInstance.GONE],
                 "dead": conf.get("SCHEDULER_DEAD_SECONDS"),
                 "saturated": saturated,

@@ -31,8 +31,7 @@ logger = logging.getLogger("jobstore.scheduler")
 
 Role = SchedulerInstance.Role
 
-# Attempts at a lost run, the first included, where its job asks for another after a loss; more if
-# the job has more retries.
+# Attempts at a lost run, the first included, where its job asks for another after a loss.
 MAX_ATTEMPTS = 3
 # Seconds that a repeated run is put off, so that it does not begin while a thread still runs the
 # lost one.
@@ -63,14 +62,9 @@ def mark_lost(
         # Jobs that have no further time were not stopped by anybody.
         goes_on |= ended_by_themselves(jobs.values(), using)
         for run in lost:
-            if run.job_id in goes_on and run.attempt < most_attempts(jobs[run.job_id]):
+            if run.job_id in goes_on and run.attempt < MAX_ATTEMPTS:
                 _request_again(run, manager, put_off)
     return len(lost)
-
-
-def most_attempts(job: DjangoJob) -> int:
-    """Return how often a run is begun at most, if its job asks for another attempt after a loss."""
-    return max(MAX_ATTEMPTS, job.retries + 1)
 
 
 def _request_again(
@@ -83,15 +77,7 @@ def _request_again(
         logger.error("Run %d is not repeated: %s", run.pk, one_line(error))
         return
     again = f"loss of run {run.pk}"
-    following = manager.request(
-        run.job_id,
-        again,
-        run.attempt + 1,
-        put_off=put_off,
-        attempt_of=run.attempt_of or run.pk,
-        arguments=arguments,
-    )
-    manager.filter(pk=run.pk).update(retry_time=following.run_time)
+    manager.request(run.job_id, again, run.attempt + 1, put_off=put_off, arguments=arguments)
 
 
 def ended_by_themselves(jobs: Iterable[DjangoJob], using: str) -> set[str]:

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -27,13 +26,10 @@ from django.db import (
 )
 
 from jobstore import conf, forks
-from jobstore.claims.capacity import free_workers, workers_of
 from jobstore.execution import coroutines
-from jobstore.executors import WorkerProcesses, configured
 from jobstore.jobstores import DjangoJobStore
 from jobstore.leadership.elector import Elector
 from jobstore.leadership.lease import NotHolder
-from jobstore.models import DjangoJobExecution
 from jobstore.process.declared_jobs import DeclaredJobs
 from jobstore.repeated import RepeatedFailure
 from jobstore.texts import described, flattened
@@ -53,14 +49,6 @@ MAX_LISTED_RUNS = 20
 LASTING = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 
 
-def executors() -> dict[str, Any]:
-    """Return the executors that the settings ask for, by the names that jobs give."""
-    found: dict[str, Any] = {"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))}
-    if processes := conf.get("SCHEDULER_PROCESSES"):
-        found[conf.PROCESSES] = WorkerProcesses(processes)
-    return found | configured.executors()
-
-
 class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
     """APScheduler's loop on a thread of its own, which goes on after every exception."""
 
@@ -72,7 +60,7 @@ class DjangoScheduler(BackgroundScheduler):  # type: ignore[misc]
         super().__init__(
             timezone=settings.TIME_ZONE,
             jobstores={"default": store},
-            executors=executors(),
+            executors={"default": ThreadPoolExecutor(conf.get("SCHEDULER_THREADS"))},
         )
         self.store = store
         self.turned_at = time.monotonic()
@@ -249,10 +237,8 @@ class SchedulerProcess:
         deadline = time.monotonic() + drain
         while self.store.running and time.monotonic() < deadline and not self._in_a_hurry:
             time.sleep(0.05)
-        parting = f"The process was shut down; the job did not finish within {drain:g} s."
         abandoned = self.store.running
-        if abandoned:
-            self._end_processes(parting)
+        parting = f"The process was shut down; the job did not finish within {drain:g} s."
         recorder = self.store.recorder
         if recorder is not None:
             recorder.stop(5.0)
@@ -267,12 +253,6 @@ class SchedulerProcess:
         coroutines.stop()
         self.scheduler.shutdown(wait=False)
         return not abandoned
-
-    def _end_processes(self, parting: str) -> None:
-        """End the runs in worker processes; those in threads cannot be ended."""
-        for executor in self.scheduler._executors.values():
-            if (end_all := getattr(executor, "end_all", None)) is not None:
-                end_all(DjangoJobExecution.LOST, parting)
 
     def _what_is_cut(self, drain: float) -> str:
         """Return which runs are abandoned, and when, if they do not end by themselves."""
@@ -289,17 +269,9 @@ class SchedulerProcess:
         )
 
     @property
-    def workers(self) -> int:
-        """How many jobs run at once, in all executors."""
-        return sum(map(workers_of, self.scheduler._executors.values()))
-
-    @property
     def busy_workers(self) -> int:
         """How many workers run a job. Runs that were claimed early still wait for a worker."""
-        if not self.scheduler.running:
-            return 0
-        executors = [one for one in self.scheduler._executors.values() if workers_of(one)]
-        return sum(workers_of(one) - max(free_workers(one), 0) for one in executors)
+        return min(len(self.store.running), int(conf.get("SCHEDULER_THREADS")))
 
     @property
     def results_waiting(self) -> int:

@@ -14,7 +14,6 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.util import convert_to_datetime
 from django.utils.translation import gettext_noop as _
 
-from jobstore import job_options
 from jobstore.schedules.crontab import known_zone
 from jobstore.sentences import Sentence, said
 
@@ -30,14 +29,7 @@ FIELDS = {
     "calendarinterval": (*CALENDAR_FIELDS, "hour", "minute", "second", *LIMITS),
 }
 # Options of a job, which may be misspelt.
-OPTIONS = (
-    "coalesce",
-    "executor",
-    "max_instances",
-    "misfire_grace_time",
-    "kwargs",
-    *job_options.NAMES,
-)
+OPTIONS = ("coalesce", "executor", "max_instances", "misfire_grace_time", "on_lost", "kwargs")
 LONGEST_JITTER = 366 * 86_400
 DATE_FIELDS = ("start_date", "end_date", "run_date", "next_run_time")
 # Years that can be converted into any zone, and are not a typing error.

@@ -10,12 +10,11 @@ from typing import Any
 
 from apscheduler.job import Job
 
-from jobstore import job_options
 from jobstore.models import DjangoJob
 from jobstore.storage import replacement, serializer
 
 OPTIONS = ("name", "executor", "coalesce", "max_instances", "misfire_grace_time")
-PARTS = ("schedule", "arguments", *OPTIONS, *job_options.NAMES)
+PARTS = ("schedule", "arguments", *OPTIONS, "on_lost")
 # Characters of a digest. A few are enough, since only two texts of one part are compared.
 LENGTH = 12
 
@@ -25,16 +24,16 @@ def parts(row: DjangoJob) -> list[str]:
     return list(_parsed(row.edited))
 
 
-def noted(row: DjangoJob, before: Job, after: Job, own: job_options.Values) -> str:
+def noted(row: DjangoJob, before: Job, after: Job, on_lost: str) -> str:
     """Return the column `edited` after an operator's change.
 
     A part that is again as the code declares it does not count as edited.
 
     :param before: the stored job.
-    :param after: the job as it is to be stored, with these options of its `own`.
+    :param after: the job as it is to be stored, with this `on_lost`.
     """
     known = _parsed(row.edited)
-    old, new = _digests(before, job_options.of(row)), _digests(after, own)
+    old, new = _digests(before, row.on_lost), _digests(after, on_lost)
     for part in PARTS:
         if old[part] != new[part]:
             known.setdefault(part, old[part])
@@ -43,40 +42,40 @@ def noted(row: DjangoJob, before: Job, after: Job, own: job_options.Values) -> s
     return _text(known)
 
 
-def keep(job: Job, own: job_options.Values, stored: DjangoJob) -> tuple[str, job_options.Values]:
+def keep(job: Job, on_lost: str, stored: DjangoJob) -> tuple[str, str]:
     """Give a job that replaces a stored one the parts that operators changed and the code did not.
 
-    :param own: the options of `jobstore.job_options` that the code declares.
-    :return: the column `edited`, and those options as they are to be stored.
+    :param on_lost: the value that the code declares.
+    :return: the columns `edited` and `on_lost`.
     """
     known = _parsed(stored.edited)
     if not known:
-        return "", own
+        return "", on_lost
     try:
         edited = serializer.restore(stored)
     except serializer.UnreadableState:
-        return "", own
-    now, own = _digests(job, own), dict(own)
+        return "", on_lost
+    now = _digests(job, on_lost)
     kept = {part: digest for part, digest in known.items() if now[part] == digest}
     for part in kept:
         if part == "schedule":
             job.trigger = edited.trigger
         elif part == "arguments":
             job.args, job.kwargs = edited.args, edited.kwargs
-        elif part in own:
-            own[part] = getattr(stored, part)
+        elif part == "on_lost":
+            on_lost = stored.on_lost
         else:
             setattr(job, part, getattr(edited, part))
-    return _text(kept), own
+    return _text(kept), on_lost
 
 
-def _digests(job: Job, own: job_options.Values) -> dict[str, str]:
+def _digests(job: Job, on_lost: str) -> dict[str, str]:
     texts: dict[str, Any] = {
         "schedule": replacement.identity(job.trigger),
         # Arguments belong to a function: another function gets those of the code.
         "arguments": (job.func_ref, list(job.args), dict(job.kwargs)),
+        "on_lost": str(on_lost),
         **{name: getattr(job, name) for name in OPTIONS},
-        **own,
     }
     return {part: _digest(repr(value)) for part, value in texts.items()}
 

@@ -3,8 +3,6 @@
 import datetime as dt
 from typing import NamedTuple
 
-from jobstore.job_options import SKIP
-
 
 class DueJob(NamedTuple):
     """The columns of a due job that a claim needs: when and how it runs, and its signature's.
@@ -24,13 +22,4 @@ class DueJob(NamedTuple):
     coalesce: bool
     max_instances: int
     misfire_grace_time: int | None
-    timeout: float | None
-    overlap: str = SKIP
-    catch_up: str = ""
-    queue: str = ""
-    running: int = 0
-
-    @property
-    def waits(self) -> bool:
-        """Whether its time waits for the end of a run of its own."""
-        return self.overlap != SKIP and self.running >= self.max_instances
+    running: int

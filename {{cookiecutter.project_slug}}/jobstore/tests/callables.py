@@ -39,21 +39,6 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def sleep_on(seconds: float) -> None:
-    """Take some time, whoever asks for an end."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        try:
-            time.sleep(left)
-        except BaseException:  # as code does that catches too much
-            calls.append("asked to end")
-
-
-def return_pid() -> int:
-    """Tell which process this is."""
-    return os.getpid()
-
-
 async def note_later() -> None:
     """Remember the call, from a coroutine."""
     calls.append("awaited")
@@ -160,28 +145,3 @@ async def work_later() -> None:
     from jobstore.runs import progress
 
     progress(1, 2)
-
-
-def work_until_cancelled() -> str:
-    """Work until somebody cancels the run, and stop then."""
-    from jobstore.runs import current_run
-
-    run = current_run()
-    assert run is not None
-    calls.append("working")
-    deadline = time.monotonic() + 20
-    while not run.is_cancelled and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return "stopped half way"
-
-
-def fail_when_cancelled() -> None:
-    """Work until somebody cancels the run, and raise then."""
-    work_until_cancelled()
-    raise RuntimeError("stopped half way")
-
-
-def sleep_and_fail(seconds: float) -> None:
-    """Take some time, and raise."""
-    sleep(seconds)
-    raise ValueError("broken")

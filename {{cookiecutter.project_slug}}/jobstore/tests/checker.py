@@ -191,8 +191,7 @@ class Checker:
         assert str(job.trigger) == str(plan.job.trigger), "claimed for a schedule that is gone"
         passed, following = self._passed(job, after.next_run_time)
         assert after.next_run_time == following and (following is None) == bool(after.retired_at)
-        coalesces = row.catch_up == "latest" or (row.catch_up == "" and job.coalesce)
-        settled = passed[-1:] if coalesces else passed
+        settled = passed[-1:] if job.coalesce else passed
         assert sorted(plan.start + plan.missed + plan.skipped) == settled, f"{row.pk}: forgotten"
         fresh = [time for time in settled if (row.pk, time) not in taken]
         status_of = self._accounted(row.pk, plan, claimed)

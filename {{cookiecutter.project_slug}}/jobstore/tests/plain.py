@@ -78,7 +78,6 @@ def store_job(
     trigger: str = "date",
     max_instances: int = 1,
     coalesce: bool = True,
-    executor: str = "default",
     **when: Any,
 ) -> None:
     """Store a job, as a process can that runs no scheduler."""
@@ -86,7 +85,7 @@ def store_job(
 
     scheduler = BackgroundScheduler(timezone="UTC")
     job = scheduler.add_job(func, trigger, id=job_id, args=args, **when)
-    job._modify(executor=executor, max_instances=max_instances, coalesce=coalesce)
+    job._modify(executor="default", max_instances=max_instances, coalesce=coalesce)
     first = job.trigger.get_next_fire_time(None, dt.datetime.now(dt.UTC))
     job._modify(misfire_grace_time=3600, next_run_time=first)
     DjangoJobStore().add_job(job)

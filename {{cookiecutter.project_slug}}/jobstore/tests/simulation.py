@@ -532,7 +532,7 @@ class World:
         often = [self._add, self._reschedule, self._move, self._touch, self._resume_job]
         edits = 3 * often + [
             self._move_silently, self._pause, self._retire, self._delete, self._request,
-            self._request, self._corrupt, self._rerun, self._let_wait, self._let_wait,
+            self._request, self._corrupt, self._rerun,
         ]  # fmt: skip
         while True:
             self.actor.pause()
@@ -613,13 +613,6 @@ class World:
             jobs.update(job_state=b"not signed")
         else:
             jobs.update(quarantined_at=self.now)
-
-    def _let_wait(self, job_id: str) -> None:
-        """Change what becomes of times that come during a run, and of times that passed."""
-        DjangoJob.objects.filter(pk=job_id).update(
-            overlap=self.random.choice(DjangoJob.Overlap.values),
-            catch_up=self.random.choice(["", "none", "latest", "2", "all"]),
-        )
 
     def _rerun(self, job_id: str) -> None:
         DjangoJob.objects.filter(pk=job_id).update(on_lost=DjangoJob.OnLost.RERUN)

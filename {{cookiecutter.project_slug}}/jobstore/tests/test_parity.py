@@ -1,7 +1,6 @@
 """Python, the command and the admin do the same: effect, audit, and what they refuse."""
 
 import dataclasses
-import datetime as dt
 import io
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +10,9 @@ from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from jobstore import api, job_options, registry
+from jobstore import api, registry
 from jobstore.declarations.offers import offer_of
-from jobstore.models import (
-    AuditEntry,
-    DjangoJob,
-    DjangoJobExecution,
-    SchedulerInstance,
-    database_now,
-)
+from jobstore.models import AuditEntry, DjangoJob, DjangoJobExecution
 from jobstore.storage import run_arguments, serializer
 from jobstore.tests import callables
 from jobstore.tests.admin import test_schedule_editor as editor
@@ -79,7 +72,6 @@ class Verb:
     before: Callable[[], Any] = lambda: None
     is_of_run: bool = False
     has_ended: bool = False
-    is_running: bool = False
 
 
 def a_pause() -> None:
@@ -165,27 +157,6 @@ VERBS = {
         },
         is_of_run=True,
     ),
-    "cancel under way": Verb(
-        "cancel_djangojob",
-        "cancel",
-        {
-            "python": lambda way, run: way.python(api.cancel, run),
-            "command": lambda way, run: way.command("cancel", str(run)),
-            "admin": lambda way, run: way.admin(RUNS, "cancel_selected_requests", run),
-        },
-        is_running=True,
-        is_of_run=True,
-    ),
-    "cancel by the button": Verb(
-        "cancel_djangojob",
-        "cancel",
-        {
-            "python": lambda way, run: way.python(api.cancel, run),
-            "admin": lambda way, run: way.admin(f"{RUNS}{run}/cancel-run/", "cancel", run),
-        },
-        is_running=True,
-        is_of_run=True,
-    ),
     "run again": Verb(
         "run_djangojob",
         "run",
@@ -213,32 +184,13 @@ VERBS = {
         "change",
         {
             "python": lambda way, job: way.python(
-                api.change,
-                job,
-                kwargs={"name": "Bob"},
-                max_instances=2,
-                timeout=dt.timedelta(minutes=5),
-                retries=3,
-                retry_on=[ConnectionError, "a.B"],
-                overlap="queue",
-                catch_up=3,
-                queue="heavy",
+                api.change, job, kwargs={"name": "Bob"}, max_instances=2
             ),
             "command": lambda way, job: way.command(
-                *("change", job, "-a", "name=Bob", "--max-instances", "2", "--timeout", "5m"),
-                *("--retries", "3", "--retry-on", "ConnectionError, a.B"),
-                *("--overlap", "queue", "--catch-up", "3", "--queue", "heavy"),
+                "change", job, "-a", "name=Bob", "--max-instances", "2"
             ),
             "admin": lambda way, job: way.editor(
-                f"{JOBS}{job}/options/",
-                arg_name="Bob",
-                max_instances="2",
-                timeout="300",
-                retries="3",
-                retry_on="ConnectionError,a.B",
-                overlap="queue",
-                catch_up="3",
-                queue="heavy",
+                f"{JOBS}{job}/options/", arg_name="Bob", max_instances="2"
             ),
         },
     ),
@@ -307,12 +259,6 @@ def prepared(verb: Verb) -> Any:
     target = api.run_now("job").pk if verb.is_of_run else "job"
     if verb.has_ended:
         Run.objects.update(status=Run.ERROR)
-    if verb.is_running:
-        now = database_now("default")
-        instance = SchedulerInstance.objects.create(
-            host="somewhere", pid=42, role="active", started_at=now, heartbeat_at=now
-        )
-        Run.objects.update(status=Run.RUNNING, instance=instance)
     AuditEntry.objects.all().delete()
     return target
 
@@ -325,8 +271,6 @@ def effect() -> Any:
             job.trigger,
             serializer.restore(job).kwargs,
             job.max_instances,
-            job.coalesce,
-            job_options.of(job),
             job.next_run_time is None,
             job.pause_reason,
             job.retired_at is None,
@@ -335,13 +279,7 @@ def effect() -> Any:
         for job in DjangoJob.all_objects.order_by("pk")
     ]
     runs = [
-        (
-            run.job_id,
-            run.status,
-            run_arguments.restore(run),
-            run.cancel_requested_at is None,
-        )
-        for run in Run.objects.order_by("pk")
+        (run.job_id, run.status, run_arguments.restore(run)) for run in Run.objects.order_by("pk")
     ]
     return jobs, runs
 

@@ -1,7 +1,6 @@
 """What users test their jobs with: jobs run here and now, and say when they are due."""
 
 import datetime as dt
-import os
 import time
 from typing import Any
 
@@ -20,7 +19,6 @@ Run = DjangoJobExecution
 
 JOBS = """
 import datetime as dt
-import os
 from django.db import transaction
 from jobstore.runs import current_run, progress
 
@@ -48,15 +46,6 @@ def fails(): raise ValueError("broken")
 
 @scheduled("cron", id="waits", day=1)
 async def waits(): return "awaited"
-
-@scheduled("cron", id="computes", day=1, executor="processes")
-def computes(): return os.getpid()
-
-@scheduled("cron", id="celery", day=1, executor="celery", queue="heavy")
-def in_celery(): return os.getpid()
-
-@scheduled("cron", id="tasks", day=1, executor="tasks")
-def in_tasks(): return os.getpid()
 
 @scheduled("cron", id="commits", day=1)
 def commits(): transaction.on_commit(lambda: seen.append("committed"))
@@ -116,13 +105,6 @@ def test_a_test_may_look_at_the_row_of_what_failed(job_runner: JobRunner) -> Non
 
 def test_a_coroutine_is_awaited(job_runner: JobRunner) -> None:
     assert job_runner.run("waits").result == "awaited"
-
-
-@pytest.mark.parametrize("job", ["computes", "celery", "tasks"])
-def test_a_job_of_another_executor_runs_here_although_there_is_none(
-    job_runner: JobRunner, job: str
-) -> None:
-    assert job_runner.run(job).result == str(os.getpid())
 
 
 def test_what_waits_for_a_commit_is_called(job_runner: JobRunner) -> None:

@@ -1,6 +1,4 @@
-"""The app: it sets the trap that a test asked for, and adds the executor that its jobs name."""
-
-import os
+"""The app: it sets the trap that a test asked for before the scheduler starts."""
 
 from django.apps import AppConfig
 
@@ -12,8 +10,4 @@ class LoadConfig(AppConfig):
         """Set the trap of this process, if a test wants one."""
         from load import traps  # type: ignore[import-not-found]
 
-        if os.environ.get("LOAD_EXECUTOR") == "celery":
-            from load import messages
-
-            messages.prepare()
         traps.set_from_environment()

@@ -1,23 +1,18 @@
 """The load: many jobs that run each second and write what they did to a file outside the database.
 
 Each run appends two lines to the file named by LOAD_TRACE: `+` when it starts, `-` when it ends,
-then job, execution id, scheduled time, epoch, process id (of the scheduler, if this is one of its
-worker processes) and the time by this host's clock. Lines
+then job, execution id, scheduled time, epoch, process id and the time by this host's clock. Lines
 are appended in one call each, so those of several processes do not mix.
 """
 
 import datetime as dt
 import functools
 import os
-import sys
 import time
-from pathlib import Path
 
 from jobstore.registry import scheduled  # type: ignore[import-not-found]
 from jobstore.runs import current_run  # type: ignore[import-not-found]
 
-# Where they run, and whether a run can be ended there.
-EXECUTOR = os.environ.get("LOAD_EXECUTOR", "default")
 # Jobs that run each second, no time of which may be left out, and jobs that people change meanwhile.
 STEADY = int(os.environ.get("LOAD_JOBS", "100"))
 CHANGED = 5
@@ -32,21 +27,11 @@ def trace() -> int:
     return os.open(os.environ["LOAD_TRACE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
-# Worker processes belong to their scheduler, which the history names; they are its children.
-IS_CHILD = Path(getattr(sys.modules["__main__"], "__file__", None) or "").name == "child.py"
-PROCESS = os.getppid()
-
-
-def process() -> int:
-    """Return the process that the history names."""
-    return PROCESS if IS_CHILD else os.getpid()
-
-
 def note(sign: str) -> None:
     """Write that the current run starts or ends."""
     run = current_run()
     when = run.run_time.isoformat()
-    line = f"{sign} {run.job_id} {run.execution_id} {when} {run.epoch} {process()} {time.time():.6f}\n"
+    line = f"{sign} {run.job_id} {run.execution_id} {when} {run.epoch} {os.getpid()} {time.time():.6f}\n"
     os.write(trace(), line.encode())
 
 
@@ -70,8 +55,7 @@ def fork() -> None:
 def declare(job_id: str, seconds: float, every: float, number: int = 0, **options: object) -> None:
     """Declare a job that takes `seconds` and runs every so many seconds."""
     offset = dt.timedelta(seconds=(number % PORTIONS) / PORTIONS)
-    usual = {"coalesce": False, "max_instances": 1000, "args": (seconds,), "executor": EXECUTOR}
-    options = usual | options
+    options = {"coalesce": False, "max_instances": 1000, "args": (seconds,)} | options
     scheduled("interval", id=job_id, seconds=every, start_date=EPOCH + offset, **options)(work)
 
 
@@ -87,9 +71,6 @@ def declare_all() -> None:
     declare("again", 0.7, 1, 5, on_lost="rerun", coalesce=True)
     options = {"start_date": EPOCH, "coalesce": False, "max_instances": 1000}
     scheduled("interval", id="fork", seconds=5, **options)(fork)
-    if EXECUTOR != "default":
-        # Is ended in the middle.
-        declare("overlong", 30.0, 7, 4, max_instances=1, coalesce=True, timeout=1.0)
     for number in range(CHANGED):
         declare(f"changed-{number}", 0.0, 1, 2 * number, coalesce=True)
 

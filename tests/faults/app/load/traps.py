@@ -32,17 +32,6 @@ MOMENTS = {
     # Results are committed, and the recorder does not know yet.
     "after-write": ("history.recorder", "write", "after"),
     # Runs of dead processes are about to be, or have been, declared lost.
-    # A queued run has been sent to the broker, and is not marked so.
-    "before-publish": ("executors.publisher", "Publisher._publish", "before"),
-    "before-mark": ("executors.publisher", "Publisher._mark", "before"),
-    # A worker of Celery has a message, has taken its run, has its result, has written it.
-    "before-take": ("executors.queued_rows", "take", "before"),
-    "after-take": ("executors.queued_rows", "take", "after"),
-    "before-result": ("executors.remote_worker", "write", "before"),
-    "after-result": ("executors.remote_worker", "write", "after"),
-    # A worker process of the scheduler has a run and not begun, or has ended it and not told so.
-    "before-begin": ("executors.serving", "_call_of", "before"),
-    "after-end": ("executors.serving", "resident_bytes", "before"),
     "before-lost": ("leadership.losses", "mark_lost", "before"),
     "after-lost": ("leadership.losses", "mark_lost", "after"),
 }
@@ -59,9 +48,6 @@ def set_from_environment() -> None:
 
 def catch(module: Any, name: str, side: str, number: signal.Signals) -> None:
     """Replace a function by itself with a trap before or after it."""
-    *owners, name = name.split(".")
-    for owner in owners:
-        module = getattr(module, owner)
     original: Callable[..., Any] = getattr(module, name)
 
     @functools.wraps(original)

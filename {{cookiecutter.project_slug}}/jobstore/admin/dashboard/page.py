@@ -19,7 +19,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, pgettext
 
 from jobstore import api
-from jobstore.admin import attempts
 from jobstore.admin.dashboard import charts, queries, strips, verdict
 from jobstore.admin.dashboard.planned import planned_slots
 from jobstore.admin.display import badge, link, local, moment, page_of, rough_length, seconds
@@ -28,6 +27,7 @@ from jobstore.admin.refresh import Refresh
 from jobstore.admin.visible import visible
 from jobstore.admin.words import in_words
 from jobstore.models import DjangoJob, DjangoJobExecution, SchedulerInstance
+from jobstore.texts import requester
 from jobstore.util import as_aware
 
 Run = DjangoJobExecution
@@ -38,19 +38,11 @@ PLACEHOLDER = "0-a-key-0"
 # Characters that `reverse` leaves as they are.
 SAFE = "!$&'()*+,;=/~:@"
 
-# The tiles, in their order, with their statuses. What timed out failed.
-TILES = (
-    ("executed", (Run.SUCCESS,)),
-    ("failed", queries.TRIED_AGAIN),
-    ("late", ()),
-    ("missed", (Run.MISSED,)),
-    ("skipped", (Run.MAX_INSTANCES,)),
-    ("lost", (Run.LOST,)),
-)
-# What the row of a job counts beside what went well.
-WRONG = (
+# The statuses of each tile and its words, in the order of the tiles.
+OUTCOMES = (
+    (Run.SUCCESS, gettext_noop("executed")),
     (Run.ERROR, gettext_noop("failed")),
-    (Run.TIMED_OUT, gettext_noop("timed out")),
+    ("late", gettext_noop("late")),
     (Run.MISSED, gettext_noop("missed")),
     (Run.MAX_INSTANCES, gettext_noop("skipped")),
     (Run.LOST, gettext_noop("lost")),
@@ -156,7 +148,7 @@ class Page:
             "bar": self._bar(row, elapsed),
             "progress": how_far(row, self.now),
             "is_over": bool(row.usual) and elapsed > 2 * row.usual and elapsed > 1,
-            "requested_by": attempts.asked_by(row),
+            "requested_by": requester(row.requested_by),
         }
 
     @staticmethod
@@ -209,14 +201,13 @@ class Page:
         }
         since = history.since.replace(second=0, microsecond=0)
         found = []
-        for kind, statuses in TILES:
-            number = sum(history.counts.get(status, 0) for status in statuses)
+        for status, kind in OUTCOMES:
+            number = history.late if status == "late" else history.counts.get(status, 0)
             query: dict[str, Any] = {"scheduled_from": local(since).isoformat(timespec="minutes")}
-            if kind == "late":
-                number = history.late
+            if status == "late":
                 query["delay_over"] = f"{queries.LATE_SECONDS:g}"
             else:
-                query |= _with_statuses(*statuses)
+                query["status"] = status
             found.append(
                 {
                     "kind": kind,
@@ -321,11 +312,11 @@ class Page:
             "executed": found.get(Run.SUCCESS, 0),
             "wrong": [
                 {
-                    "kind": kind.replace(" ", "-"),
+                    "kind": kind,
                     "text": f"{found[status]} {_(kind)}",
-                    "address": self._history(job=job.pk, **_with_statuses(status)),
+                    "address": self._history(job=job.pk, status=status),
                 }
-                for status, kind in WRONG
+                for status, kind in OUTCOMES[1:]
                 if status in found
             ],
             "state": badge(state) if state != "scheduled" else "",
@@ -345,7 +336,7 @@ class Page:
             address = reverse(name, current_app=self._site.name)
         except NoReverseMatch:  # a project may show only some of the pages
             return ""
-        return f"{address}?{urllib.parse.urlencode(query, doseq=True)}" if query else address
+        return f"{address}?{urllib.parse.urlencode(query)}" if query else address
 
     def _page(self, model: type[Any], pk: Any) -> str:
         """Return the address of a row's page. The slow lookup is done once for each model."""
@@ -375,12 +366,6 @@ class Page:
         if left < 60:
             return _("in < 1 min")
         return _("in %(length)s") % {"length": rough_length(left // 60 * 60)}
-
-
-def _with_statuses(*statuses: str) -> dict[str, Any]:
-    """Return the filters of a list that shows what a count counts."""
-    is_last = {"attempts": "last"} if set(statuses) <= set(queries.TRIED_AGAIN) else {}
-    return {"status": list(statuses)} | is_last
 
 
 class Place:

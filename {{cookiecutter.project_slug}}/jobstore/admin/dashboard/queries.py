@@ -55,8 +55,6 @@ MINUTES = 60
 # Seconds after which a start was late.
 LATE_SECONDS = 10.0
 LATE = dt.timedelta(seconds=LATE_SECONDS)
-# How a run fails. An attempt that is tried again is left out: the last one counts.
-TRIED_AGAIN = (Run.ERROR, Run.TIMED_OUT)
 # Rows of the lists.
 MAX_SCHEDULERS, MAX_RUNNING, MAX_NEXT, JOBS_PER_PAGE = 10, 8, 8, 50
 # Runs that the usual duration of a job is computed from.
@@ -82,7 +80,7 @@ RUNNING = _columns(
     *("id", "job_id", "status", "run_time", "started_at", "claimed_at", "requested_by"),
     *("progress_done", "progress_total", "progress_text"),
 )
-NEXT = _columns(DjangoJob, "id", "next_run_time", "trigger", "executor", "overlap")
+NEXT = _columns(DjangoJob, "id", "next_run_time", "trigger", "executor")
 
 
 class Clock(Func):
@@ -224,9 +222,7 @@ def schedulers(using: str, now: dt.datetime) -> Schedulers:
 def _schedulers(using: str) -> Any:
     leases = SchedulerLease.objects.using(using).filter(name=SchedulerLease.DEFAULT)
     lease: dict[str, Any] = {f"lease_{name}": Subquery(leases.values(name)[:1]) for name in LEASE}
-    processes = SchedulerInstance.objects.using(using).exclude(
-        role__in=(*SchedulerInstance.GONE, SchedulerInstance.Role.WORKER)
-    )
+    processes = SchedulerInstance.objects.using(using).exclude(role__in=SchedulerInstance.GONE)
     rows = processes.annotate(**lease).order_by("-heartbeat_at").values_list(*PROCESS, *lease)
     return rows[:MAX_SCHEDULERS]
 
@@ -293,13 +289,12 @@ def history(using: str, now: dt.datetime, visible: api.Visible) -> History:
     counts: dict[str, int] = collections.Counter()
     late = 0
     by_minute: dict[int, list[Any]] = collections.defaultdict(list)
-    names = ("status", "number", "tried_again", "late", "minute", "delay", "longest", "started")
+    names = ("status", "number", "late", "minute", "delay", "longest", "started")
     for values in _asked(_history, using, visible, since, start, now):
         row = dict(zip(names, values, strict=True))
         # MySQL's sums are decimal numbers.
         row["number"] = int(row["number"])
-        is_counted_once = row["status"] in TRIED_AGAIN
-        counts[row["status"]] += row["number"] - (row["tried_again"] if is_counted_once else 0)
+        counts[row["status"]] += row["number"]
         late += row["late"]
         by_minute[row["minute"]].append(row)
     minutes = [
@@ -315,7 +310,6 @@ def _history(
     runs = runs.alias(began=BEGAN).values("status")
     always = {
         "number": Sum("times"),
-        "tried_again": Count("retry_time"),
         "late": Count("pk", filter=Q(began__gt=F("run_time") + LATE)),
     }
     # Delays and minutes are asked of the last hour alone: they take longer than all the rest.
@@ -374,7 +368,6 @@ def _slots(using: str, since: dt.datetime, *job_ids: str) -> Any:
     return (
         Run.objects.using(using)
         .filter(job__in=job_ids, run_time__gte=since)
-        .exclude(status__in=TRIED_AGAIN, retry_time__isnull=False)
         .order_by()
         .values("job", "status", slot=Cast(slot, IntegerField()))
         .annotate(number=Sum("times"))

@@ -36,7 +36,6 @@ NOW = svg.path([f"M{NOW_AT} 0v{HEIGHT}"], "now")
 # a slot, and may cover parts of its neighbours.
 MARKS = {
     Run.LOST: ("lost", "m-2.5 .8l5 5m0-5l-5 5"),
-    Run.TIMED_OUT: ("timed-out", "m-3 .6h6l-3 6z"),
     Run.ERROR: ("failed", "m0 0l3 3.5-3 3.5-3-3.5z"),
     Run.MISSED: ("missed", "m0 .8a2.6 2.6 0 1 0 .01 0z"),
     Run.MAX_INSTANCES: ("skipped", "m-2.2 1.2h4.4v4.4h-4.4z"),
@@ -65,7 +64,7 @@ def strip(
     for (slot, status), number in sorted(counts.items()):
         if status in MARKS:
             wrong[slot].append(status)
-        if status in (Run.SUCCESS, Run.ERROR, Run.TIMED_OUT, Run.LOST):
+        if status in (Run.SUCCESS, Run.ERROR, Run.LOST):
             ran[slot] += number
         if status in Run.UNFINISHED:
             x = _left(slot - current + SLOTS - 1)

@@ -6,15 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import router
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from jobstore import conf
 from jobstore.admin.dashboard.queries import MAX_NEXT, Schedulers, Totals
-from jobstore.claims import due
 from jobstore.health.status import FIRST_CLAIM_SECONDS
-from jobstore.job_options import SKIP
 from jobstore.models import DjangoJob
 
 
@@ -83,10 +80,6 @@ def _late(
         return []
     patience = dt.timedelta(seconds=conf.get("SCHEDULER_HUNG_SECONDS"))
     late = [job for job in upcoming if job.next_run_time and job.next_run_time < now - patience]
-    if any(job.overlap != SKIP for job in late):
-        using = router.db_for_read(DjangoJob)
-        own = {one.id for one in due.waiting_jobs(now, using=using)}
-        late = [job for job in late if job.pk not in own]
     if not late:
         return []
     number = f"{len(late)}{'+' if len(late) == MAX_NEXT else ''}"

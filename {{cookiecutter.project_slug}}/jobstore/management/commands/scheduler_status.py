@@ -100,7 +100,7 @@ def _table(seen: dict[str, Any]) -> str:
         if left is not None and left > 0
         else "lease     held by nobody",
         "jobs      " + _counts(seen["jobs"]) + f", {seen['due_lag']:.1f} s late" + _busy(seen),
-        "runs      " + _counts(seen["runs"]) + _unpublished(seen["publishing"]),
+        "runs      " + _counts(seen["runs"]),
         *seen["advice"],
     ]
     lines += map(_paused, seen["paused"][:10])
@@ -133,12 +133,6 @@ def _problems(problems: Sequence[dict[str, Any]]) -> list[str]:
 def _busy(seen: dict[str, Any]) -> str:
     busy = ", ".join(seen["saturated"])
     return f" (all workers busy: {busy})" if busy else ""
-
-
-def _unpublished(seen: dict[str, Any]) -> str:
-    if not seen["waiting"]:
-        return ""
-    return f" ({seen['waiting']} not published, for {seen['late_seconds']:.1f} s)"
 
 
 def _counts(numbers: dict[str, int]) -> str:

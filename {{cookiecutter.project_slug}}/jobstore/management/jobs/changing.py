@@ -11,6 +11,8 @@ from jobstore.management.jobs.context import Context
 from jobstore.models import DjangoJob
 from jobstore.schedules import written
 
+OPTIONS = ("name", "executor", "coalesce", "max_instances", "misfire_grace_time", "on_lost")
+
 
 def add(context: Context) -> None:
     """Add a job of a function that the code offers."""
@@ -137,9 +139,9 @@ def call_of(job_id: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    given = {name: options[name] for name in api.OPTIONS if options[name] is not None}
-    unlimited = [name for name, value in given.items() if value == "unlimited"]
-    given |= {name: None for name in unlimited if name in ("misfire_grace_time", "timeout")}
+    given = {name: options[name] for name in OPTIONS if options[name] is not None}
+    if given.get("misfire_grace_time") == "unlimited":
+        given["misfire_grace_time"] = None
     return given
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 from django.db import router, transaction
 
-from jobstore import api, conf, job_options, registry
-from jobstore.declarations import task_objects
+from jobstore import api, conf, registry
 from jobstore.management.jobs.context import Context
 from jobstore.management.jobs.reading import InvalidFile, check_types, may_be_id, read
 from jobstore.models import DjangoJob
@@ -27,7 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "executor": "default",
     "coalesce": True,
     "max_instances": 1,
-    **job_options.defaults(),
+    "on_lost": "record",
 }
 # Mistakes of a file that are told at once.
 MOST_TOLD = 20
@@ -93,7 +92,7 @@ def described(row: DjangoJob, offers: Mapping[str, Any]) -> dict[str, Any]:
     :raises ValueError: if a file cannot hold its schedule or an argument.
     """
     definition = api.definition(row)
-    key = task_objects.key_of(definition.reference)
+    key = definition.reference.replace(":", ".")
     offer = offers.get(key)
     if offer is None:
         raise ValueError(f"the code does not offer {key}")
@@ -113,7 +112,8 @@ def described(row: DjangoJob, offers: Mapping[str, Any]) -> dict[str, Any]:
     if row.next_run_time is None:
         found["paused"] = row.pause_reason or True
     standard = _defaults(offer.func)
-    return found | _unusual(definition.options, standard)
+    options = definition.options.items()
+    return found | {name: value for name, value in options if value != standard[name]}
 
 
 def dumped(data: Any) -> str:
@@ -125,26 +125,6 @@ def dumped(data: Any) -> str:
 def _defaults(func: Any) -> dict[str, Any]:
     grace = conf.get("SCHEDULER_MISFIRE_GRACE_SECONDS")
     return DEFAULTS | {"misfire_grace_time": grace, "name": getattr(func, "__name__", "")}
-
-
-def _options(data: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a job of a file.
-
-    :raises ValueError: if one that is no option of APScheduler is wrong.
-    """
-    found = {name: data.get(name, standard[name]) for name in api.OPTIONS}
-    found |= job_options.taken({name: found[name] for name in job_options.NAMES})
-    given = data.get("coalesce")
-    given = given if isinstance(given, bool) else None
-    implied = job_options.implied_coalesce(found["catch_up"], given)
-    return found if implied is None or "coalesce" in data else found | {"coalesce": implied}
-
-
-def _unusual(options: Mapping[str, Any], standard: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are not as by default, as a file holds them."""
-    return {
-        name: job_options.plain(value) for name, value in options.items() if value != standard[name]
-    }
 
 
 def _plain(value: Any, name: str) -> Any:
@@ -196,7 +176,7 @@ def _checked(
     offer = api.offered(data["function"])
     if row is None and job_id in declared:
         raise ValueError("the code declares it, and no scheduler has stored it yet; start one")
-    if row is not None and task_objects.key_of(row.func) != offer.key:
+    if row is not None and row.func.replace(":", ".") != offer.key:
         raise ValueError(f"the stored job calls {row.func}; retire it, or choose another id")
     trigger, fields = written.from_data(data.get("schedule"))
     made = api.made_trigger(trigger, **fields)
@@ -215,8 +195,8 @@ def _checked(
     if data.get("paused"):
         found["paused"] = data["paused"]
     standard = _defaults(offer.func)
-    options = _options(data, standard)
-    return found | _unusual(options, standard)
+    options = {name: data.get(name, standard[name]) for name in api.OPTIONS}
+    return found | {name: value for name, value in options.items() if value != standard[name]}
 
 
 def _secrets(row: DjangoJob | None, values: Mapping[str, Any], offer: Any) -> dict[str, Any]:
@@ -248,7 +228,7 @@ def _carry_out(context: Context, job_id: str, action: str, data: dict[str, Any])
     values |= _secrets(row, values, offer)
     trigger, fields = written.from_data(data["schedule"])
     standard = _defaults(offer.func)
-    options = _options(data, standard)
+    options = {name: data.get(name, standard[name]) for name in api.OPTIONS}
     paused = data.get("paused") or False
     reason = paused if isinstance(paused, str) else ""
     if row is None:

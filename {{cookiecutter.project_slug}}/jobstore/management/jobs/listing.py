@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobstore import api, job_options
+from jobstore import api
 from jobstore.management.jobs import output
 from jobstore.management.jobs.context import Context
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -16,8 +16,6 @@ Run = DjangoJobExecution
 # Rows that are shown unless more are asked for; runs and times that `show` tells.
 ROWS_SHOWN = 200
 LATEST = 5
-# Delays of retries that `show` tells.
-MOST_DELAYS = 5
 # What a table of jobs is made of.
 LISTED = (
     *("next_run_time", "trigger", "func", "pause_reason"),
@@ -90,7 +88,6 @@ def show_job(context: Context) -> None:
     told["misfire_grace_time"] = (
         "unlimited" if job.misfire_grace_time is None else f"{job.misfire_grace_time} s"
     )
-    told |= _in_words(job)
     pairs = [(name.replace("_", " "), value) for name, value in told.items()]
     pairs += [("then", ", ".join(map(output.moment, times[1:])))]
     for one in differs:
@@ -100,17 +97,6 @@ def show_job(context: Context) -> None:
     if runs:
         context.console.print()
         _print_runs(context, runs)
-
-
-def _in_words(job: DjangoJob) -> dict[str, Any]:
-    """Return how runs are limited and retried; what has no effect is left out."""
-    told: dict[str, Any] = {"retries": None, "retry_delay": None, "retry_on": None}
-    if job.retries:
-        delays = [output.seconds(one) for one in job_options.delays(vars(job))[:MOST_DELAYS]]
-        more = ", ..." if job.retries > MOST_DELAYS else ""
-        told["retries"] = f"{job.retries}, after {', '.join(delays)}{more}"
-        told["retry_on"] = job.retry_on
-    return told | {"timeout": job.timeout and output.seconds(job.timeout)}
 
 
 def history(context: Context) -> None:
@@ -162,22 +148,11 @@ def _print_runs(context: Context, runs: list[DjangoJobExecution]) -> None:
                 output.seconds(told["delay"]),
                 output.seconds(told["duration"]),
                 requester(run.requested_by),
-                output.outcome(run) + _attempts(run),
+                output.outcome(run),
             )
         )
     columns = ("run", "job", "status", "scheduled", "delay", "duration", "asked by", "outcome")
     output.print_table(context.console, columns, rows, styled=2)
-
-
-def _attempts(run: DjangoJobExecution) -> str:
-    parts = []
-    if run.attempt > 1:
-        parts.append(f"attempt {run.attempt}")
-    if run.retry_time is not None:
-        parts.append(f"tried again at {output.moment(output.aware(run.retry_time))}")
-    if run.status == Run.RUNNING and run.cancel_requested_at is not None:
-        parts.append(f"asked to stop by {run.cancel_requested_by}")
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _visible(context: Context) -> DjangoJob:

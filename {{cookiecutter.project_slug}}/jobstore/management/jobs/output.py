@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobstore import job_options
 from jobstore.api import shown_arguments, state_of
 from jobstore.history.progress import worded
 from jobstore.models import DjangoJob, DjangoJobExecution
@@ -24,7 +23,6 @@ STYLES = {
     "retired": "dim",
     DjangoJobExecution.SUCCESS: "green",
     DjangoJobExecution.ERROR: "red",
-    DjangoJobExecution.TIMED_OUT: "red",
     DjangoJobExecution.LOST: "red",
     DjangoJobExecution.MISSED: "yellow",
     DjangoJobExecution.MAX_INSTANCES: "yellow",
@@ -56,7 +54,7 @@ def of_job(job: DjangoJob) -> dict[str, Any]:
         "coalesce": job.coalesce,
         "max_instances": job.max_instances,
         "misfire_grace_time": job.misfire_grace_time,
-        **job_options.of(job),
+        "on_lost": job.on_lost,
         "is_declared": bool(job.declaration),
         "pause_reason": job.pause_reason if job.next_run_time is None else "",
         "quarantine_reason": job.quarantine_reason,
@@ -77,9 +75,6 @@ def of_run(run: DjangoJobExecution) -> dict[str, Any]:
         "duration": None if run.duration is None else float(run.duration),
         "times": run.times,
         "attempt": run.attempt,
-        "attempt_of": run.attempt_of,
-        "next_attempt": aware(run.retry_time),
-        "cancelled_by": run.cancel_requested_by or "",
         "requested_by": run.requested_by,
         "arguments": shown_arguments(run),
         "progress": None

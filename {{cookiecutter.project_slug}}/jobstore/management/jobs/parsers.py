@@ -1,19 +1,17 @@
 """The options of `manage.py jobs` and of each of its subcommands."""
 
 import argparse
-import contextlib
-import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from jobstore import job_options
 from jobstore.api import STATES
 from jobstore.conf import DAY, Setting
 from jobstore.management.arguments import judged
 from jobstore.management.jobs import changing, files, listing, running
 from jobstore.management.jobs.context import Context
+from jobstore.models import DjangoJob
 from jobstore.schedules import written
 
 Work = Callable[[Context], None]
@@ -24,8 +22,6 @@ LIMIT = Setting(kind="whole", unit="rows", default=20, least=1, most=100_000)
 ROWS = Setting(kind="whole", unit="rows", most=10**7)
 INSTANCES = Setting(kind="whole", unit="runs", least=1)
 GRACE = Setting(kind="whole", unit="seconds", least=1)
-ANY_NUMBER = Setting(kind="number", least=-(10**9))
-ANY_WHOLE = Setting(kind="whole", least=-(10**9))
 KEY = Setting(kind="whole", least=1, most=2**63 - 1)
 
 EXIT_CODES = """
@@ -149,7 +145,7 @@ def _running(command: Command) -> None:
     one = command("rerun", running.rerun, "ask for another run with the same arguments")
     one.add_argument("run", type=judged(KEY), help="the number of a run, as in `history`")
     _wait(one)
-    one = command("cancel", running.cancel, "cancel runs that wait, and ask those that run to stop")
+    one = command("cancel", running.cancel, "take back runs that have not begun")
     one.add_argument("runs", nargs="+", type=judged(KEY), metavar="RUN", help="numbers of runs")
 
 
@@ -209,19 +205,9 @@ def _options(parser: CommandParser) -> None:
         metavar="SECONDS",
         help="by which a run may be late, or `unlimited`",
     )
-    for name, option in job_options.OPTIONS.items():
-        flag = f"--{name.replace('_', '-')}"
-        if option.kind == "choice":
-            group.add_argument(flag, choices=option.choices, help=option.label)
-            continue
-        metavar, read = READERS[option.kind]
-        text = option.help.partition(";")[0]
-        text = f"{text[:1].lower()}{text[1:].rstrip('.')}"
-        if option.kind == "seconds":
-            text += ", or a length such as 90s or 10m"
-        if option.default is None:
-            text += ", or `unlimited`"
-        group.add_argument(flag, type=read, metavar=metavar, help=text)
+    group.add_argument(
+        "--on-lost", choices=DjangoJob.OnLost.values, help="if the process of a run dies"
+    )
 
 
 def _wait(parser: CommandParser) -> None:
@@ -247,31 +233,6 @@ def _length(text: str) -> Mapping[str, float]:
         return written.lengths(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _seconds(text: str) -> Any:
-    """Return a length of time; a text that is none is refused where all values are."""
-    with contextlib.suppress(ValueError):
-        return ANY_NUMBER.parse(text)
-    with contextlib.suppress(ValueError, OverflowError):
-        return dt.timedelta(**written.lengths(text))
-    return text
-
-
-def _whole(text: str) -> Any:
-    with contextlib.suppress(ValueError):
-        return ANY_WHOLE.parse(text)
-    return text
-
-
-# What a flag takes, by the kind of the option, and how its text is read.
-READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "seconds": ("LENGTH", _seconds),
-    "whole": ("N", _whole),
-    "text": ("NAMES", str),
-    "name": ("NAME", str),
-    "times": ("WHICH", str),
-}
 
 
 def _grace(text: str) -> Any:

@@ -15,11 +15,6 @@ from jobstore.texts import one_line
 Run = DjangoJobExecution
 # Seconds between two looks at a run that is waited for.
 LOOK = 0.2
-# What follows on "Run 5 of job x" that is running.
-ASKED_TO_STOP = (
-    "is asked to stop. A worker process is ended within seconds; a thread cannot be interrupted, "
-    "and goes on until its function asks current_run().is_cancelled."
-)
 
 
 class DidNotEndWell(Exception):
@@ -43,7 +38,7 @@ def rerun(context: Context) -> None:
 
 
 def cancel(context: Context) -> None:
-    """Cancel requested runs that have not started, and ask those that run to stop."""
+    """Cancel requested runs that have not started."""
     found: list[DjangoJobExecution] = []
     for run_id in dict.fromkeys(context.options["runs"]):
         try:
@@ -57,8 +52,7 @@ def cancel(context: Context) -> None:
         context.json([output.of_run(one) for one in found])
         return
     for one in found:
-        text = "is cancelled." if one.status == Run.CANCELLED else ASKED_TO_STOP
-        context.tell(None, f"Run {one.pk} of job {one.job_id} {text}")
+        context.tell(None, f"Run {one.pk} of job {one.job_id} is cancelled.")
 
 
 def _asked(context: Context, asked: DjangoJobExecution) -> None:
@@ -74,9 +68,7 @@ def _asked(context: Context, asked: DjangoJobExecution) -> None:
     if ended.status in Run.UNFINISHED:
         raise StillRuns(f"Run {ended.pk} has not ended after {context.options['timeout']:g} s.")
     if ended.status != Run.SUCCESS:
-        again = f" It is tried again at {output.moment(output.aware(ended.retry_time))}."
-        text = f"Run {ended.pk} of job {ended.job_id} did not end well."
-        raise DidNotEndWell(text + (again if ended.retry_time else ""))
+        raise DidNotEndWell(f"Run {ended.pk} of job {ended.job_id} did not end well.")
 
 
 def _wait(context: Context, asked: DjangoJobExecution) -> DjangoJobExecution:

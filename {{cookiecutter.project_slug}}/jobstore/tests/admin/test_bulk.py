@@ -108,11 +108,7 @@ def test_all_requests_that_match_are_cancelled(admin_client: Client) -> None:
         api.run_now(job_id)
         api.run_now(job_id)
     running = ran("one", Run.RUNNING)
-    assert confirm(admin_client, CANCEL, job="one") == [
-        "Cancelled: 2.",
-        "Left alone, since their processes give no sign of life (the scheduler marks them as "
-        "lost): 1.",
-    ]
+    assert confirm(admin_client, CANCEL, job="one") == ["Cancelled: 2."]
     assert requested() == ["two", "two"]
     assert Run.objects.get(pk=running.pk).status == Run.RUNNING
 
@@ -222,12 +218,12 @@ def test_arguments_that_were_not_signed_are_not_run_again() -> None:
     assert requested() == []
 
 
-def test_a_run_of_a_process_that_is_gone_is_not_cancelled() -> None:
+def test_a_request_that_was_claimed_meanwhile_is_not_cancelled() -> None:
     store()
     run = api.run_now("job")
     Run.objects.filter(pk=run.pk).update(status=Run.RUNNING)
     outcome = api.cancel_all([run.pk, run.pk + 1000], by="test")
-    assert (outcome.done, dict(outcome.left)) == ({}, {api_bulk.ENDED: 1, api_bulk.LEFT_ALONE: 1})
+    assert (outcome.done, dict(outcome.left)) == ({}, {api_bulk.ENDED: 2})
 
 
 def test_requests_at_the_same_microsecond_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +266,7 @@ def test_a_list_offers_what_its_reader_may_do() -> None:
 
     assert offered(staff()) == ["Export as CSV"]
     assert offered(staff("run_djangojob")) == ["Run again…", "Export as CSV"]
-    assert offered(staff("cancel_djangojob")) == ["Cancel runs…", "Export as CSV"]
+    assert offered(staff("cancel_djangojob")) == ["Cancel requests…", "Export as CSV"]
 
 
 def test_nobody_exports_what_they_may_not_see(client: Client) -> None:

@@ -3,7 +3,6 @@
 import datetime as dt
 from typing import Any, Literal
 
-import celery
 import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -11,7 +10,6 @@ from pytest_django.fixtures import Settings
 from jobstore import api, registry
 from jobstore.admin.arguments_form import unmasked
 from jobstore.api.building import stand_in
-from jobstore.executors import configured
 from jobstore.jobstores import DjangoJobStore
 from jobstore.models import AuditEntry, DjangoJob
 from jobstore.storage import serializer
@@ -25,7 +23,6 @@ from jobstore.tests.admin.test_schedule_editor import (
     save,
     text_of,
 )
-from jobstore.tests.admin.test_shown import text_of as without_tags
 from jobstore.tests.api import offers
 
 __all__ = ["staff"]
@@ -56,11 +53,6 @@ def _offered(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr(registry, "_offered", {})
     monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
     registry.schedulable(name="A letter", copies={"least": 1, "most": 9})(mail)
-
-
-def plain(answer: Any) -> str:
-    """Return what a page says, without its tags."""
-    return without_tags(text_of(answer))
 
 
 def stored(job_id: str = "job") -> Any:
@@ -121,32 +113,6 @@ def test_a_wrong_value_is_told_at_its_field(
         ({"misfire_grace_time": "0"}, "misfire_grace_time", "greater than or equal to 1"),
         ({"executor": "cluster"}, "executor", "cluster is not one of"),
         ({"on_lost": "ignore"}, "on_lost", "ignore is not one of"),
-        ({"timeout": "0"}, "timeout", "such as 600, not 0; without it"),
-        ({"timeout": "-5"}, "timeout", "such as 600, not -5"),
-        ({"timeout": "10m"}, "timeout", "Enter a number"),
-        ({"timeout": "inf"}, "timeout", "Enter a number"),
-        ({"timeout": "604801"}, "timeout", "up to 604800 (7 days)"),
-        ({"retries": ""}, "retries", "This field is required"),
-        ({"retries": "-1"}, "retries", "a whole number from 0 to 100, not -1"),
-        ({"retries": "101"}, "retries", "a whole number from 0 to 100, not 101"),
-        ({"retries": "2.5"}, "retries", "Enter a whole number"),
-        ({"retry_delay": ""}, "retry_delay", "This field is required"),
-        ({"retry_delay": "3601"}, "retry_delay", "from 0 to 3600 (an hour)"),
-        ({"retry_on": "ValueErorr"}, "retry_on", "did you mean ValueError?"),
-        ({"retry_on": "the name of it"}, "retry_on", "no name of an exception"),
-        ({"retry_on": "Timeout"}, "retry_on", "write it with its module"),
-        ({"retry_on": "x" * 501}, "retry_on", "at most 500"),
-        ({"overlap": "wait"}, "overlap", "wait is not one of"),
-        ({"overlap": ""}, "overlap", "This field is required"),
-        ({"catch_up": "0"}, "catch_up", "from 1 to 1000, not '0'"),
-        ({"catch_up": "last"}, "catch_up", "from 1 to 1000, not 'last'"),
-        ({"catch_up": "3 times"}, "catch_up", "not '3 times'"),
-        ({"catch_up": "x" * 11}, "catch_up", "at most 10"),
-        ({"catch_up": "latest", "coalesce": ""}, "coalesce", "leave out one of both"),
-        ({"queue": "two words"}, "queue", "queue is the name of a queue"),
-        ({"queue": "a/b"}, "queue", "such as heavy, not 'a/b'"),
-        ({"queue": "größe"}, "queue", "queue is the name of a queue"),
-        ({"queue": "q" * 101}, "queue", "at most 100"),
         ({"name": ""}, "name", "Write what it is called"),
         ({"name": "x" * 5000}, "name", "at most"),
     ],
@@ -214,111 +180,6 @@ def test_only_what_was_changed_is_written(admin_client: Client) -> None:
     save(admin_client, OPTIONS, max_instances="4", misfire_grace_time="60")
     assert set(AuditEntry.objects.get().after) == {"max_instances", "misfire_grace_time"}
     assert audit() == ["Changed arguments or options."]
-
-
-def test_a_timeout_and_retries_are_previewed_saved_and_shown(admin_client: Client) -> None:
-    store(func=offers.greet, args=["Ann"])
-    page = text_of(admin_client.get(job_page()))
-    assert "as long as it needs" in page and "not tried again" in page
-    fields = {"timeout": "600", "retries": "3", "retry_on": "ConnectionError,a.B"}
-    answer = preview(admin_client, OPTIONS, **fields)
-    shown = {one.label: (one.before, one.after) for one in answer.context_data["preview"].changes}
-    assert shown == {
-        "may take at most": ("as long as it needs", "10 min"),
-        "retries": ("0", "3"),
-        "retry on": ("any exception", "ConnectionError, a.B"),
-    }
-    assert answer.context_data["preview"].questions == []
-    save(admin_client, OPTIONS, **fields)
-    job = DjangoJob.objects.get()
-    assert (job.timeout, job.retries, job.retry_on) == (600.0, 3, "ConnectionError, a.B")
-    assert set(AuditEntry.objects.get().after) == {*fields}
-    page = plain(admin_client.get(job_page()))
-    assert "10 min" in page
-    assert "up to 3 times, after 10 s, 20 s, 40 s, on ConnectionError, a.B" in page
-    form = filled(admin_client, OPTIONS)
-    assert (form["timeout"], form["retry_delay"]) == ("600", "10")
-    save(admin_client, OPTIONS, timeout="")
-    assert DjangoJob.objects.get().timeout is None
-
-
-@pytest.mark.parametrize(
-    ("processes", "executor", "words"),
-    [
-        (0, "default", "10 min, then its function is told to stop"),
-        (2, "default", "10 min, then its function is told to stop"),
-        (2, "processes", "10 min, then it is ended"),
-        (0, "processes", "10 min "),
-        (0, "celery", "10 min, then it is ended"),
-        (0, "tasks", "10 min, then its function is told to stop"),
-    ],
-)
-def test_the_page_says_what_becomes_of_a_run_that_takes_too_long(
-    admin_client: Client,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    processes: int,
-    executor: str,
-    words: str,
-) -> None:
-    settings.SCHEDULER_PROCESSES = processes
-    settings.SCHEDULER_EXECUTORS = tuple({executor} & {*configured.MAKERS})
-    monkeypatch.setattr(celery.current_app.conf, "broker_url", "redis://127.0.0.1:1/0")
-    store(func=offers.greet, args=["Ann"])
-    DjangoJob.objects.update(timeout=600.0, executor=executor)
-    page = plain(admin_client.get(job_page()))
-    assert words in page
-    assert ("then " in page) == ("then " in words)
-
-
-def test_overlaps_and_passed_times_are_previewed_saved_and_shown(admin_client: Client) -> None:
-    store(func=offers.greet, args=["Ann"])
-    page = plain(admin_client.get(job_page()))
-    assert "skip the time" in page and "the latest runs" in page and "the executor's own" in page
-    fields = {"overlap": "queue", "catch_up": "3", "queue": "heavy"}
-    answer = preview(admin_client, OPTIONS, **fields)
-    shown = {one.label: (one.before, one.after) for one in answer.context_data["preview"].changes}
-    assert shown == {
-        "if the run before goes on": ("skip the time", "wait for its end"),
-        "of times that passed": ("as “coalesce” says", "the last 3 run"),
-        "make up by one run": ("yes", "no"),
-        "queue": ("the executor's own", "heavy"),
-    }
-    [question] = answer.context_data["preview"].questions
-    assert question.startswith("queue has no effect, since the executor 'default' has no queues")
-    save(admin_client, OPTIONS, **fields)
-    job = DjangoJob.objects.get()
-    assert (job.overlap, job.catch_up, job.queue, job.coalesce) == ("queue", "3", "heavy", False)
-    page = plain(admin_client.get(job_page()))
-    assert "wait for its end" in page and "the last 3 run" in page and "heavy" in page
-    save(admin_client, OPTIONS, queue="", catch_up="")
-    assert (DjangoJob.objects.get().queue, DjangoJob.objects.get().catch_up) == ("", "")
-
-
-def test_exceptions_that_are_only_written_otherwise_are_no_change(admin_client: Client) -> None:
-    store(func=offers.greet, args=["Ann"])
-    DjangoJob.objects.update(retries=3, retry_on="ValueError, KeyError")
-    answer = preview(admin_client, OPTIONS, retry_on="ValueError,KeyError")
-    assert "Nothing is given that should change" in mistakes(answer)[""]
-
-
-def test_what_is_questionable_about_retries_is_told_before_it_is_saved(
-    admin_client: Client,
-) -> None:
-    store(func=offers.greet, args=["Ann"])
-    answer = preview(admin_client, OPTIONS, retry_on="ValueError")
-    [question] = answer.context_data["preview"].questions
-    assert question.startswith("retry_on has no effect without retries")
-
-
-def test_a_reset_shows_options_as_people_read_them(admin_client: Client) -> None:
-    registry.scheduled("interval", hours=1, id="job", retry_delay=90, retries=2)(callables.note)
-    registry.sync(DjangoJobStore(), stand_in())
-    api.change("job", timeout=1.5, retry_on=ValueError)
-    text = plain(admin_client.get(f"{JOBS}job/reset/"))
-    assert "1.5 s as long as it needs" in text and "ValueError any exception" in text
-    text = plain(admin_client.get(job_page()))
-    assert "timeout : 1.5 s, while the code says as long as it needs" in text
 
 
 def test_a_switch_can_be_put_out(admin_client: Client) -> None:

@@ -183,7 +183,7 @@ def test_a_refresh_takes_few_statements(staff: NewClient) -> None:
         ran(ago=100 + number, duration=1)
     run = far()
     for address, names, most in (
-        (run_page(run), ["jobstore-run"], 10),
+        (run_page(run), ["jobstore-run"], 9),
         (job_page(), ["jobstore-state", "jobstore-job", "jobstore-runs-0"], 10),
         (job_page(), JOB_FRAGMENTS, 11),
     ):

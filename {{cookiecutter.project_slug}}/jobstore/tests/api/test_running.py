@@ -166,9 +166,9 @@ def test_a_run_that_has_not_begun_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"), [(Run.RUNNING, "gives no sign of life"), (Run.ERROR, "has ended")]
+    ("status", "text"), [(Run.RUNNING, "a thread cannot be interrupted"), (Run.ERROR, "has ended")]
 )
-def test_a_run_that_nobody_can_end_cannot_be_cancelled(status: str, text: str) -> None:
+def test_a_run_that_has_begun_cannot_be_cancelled(status: str, text: str) -> None:
     add()
     run = api.run_now("job")
     Run.objects.update(status=status)

@@ -11,7 +11,6 @@ differences are meant, and each has a test of its own:
 - a trigger that does not move on is refused, where APScheduler asks it for ever.
 """
 
-import dataclasses
 import datetime as dt
 import os
 import random
@@ -230,46 +229,6 @@ def test_history_holds_what_apscheduler_would_have_run(data: st.DataObject) -> N
         rows = [(names[status], first, last or first, n) for status, first, last, n in history]
         assert rows == in_rows(expected)
         assert DjangoJob.objects.values_list("next_run_time", flat=True).first() == reference.due
-
-
-@derandomized
-@given(st.data())
-def test_catch_up_latest_and_all_are_what_coalesce_makes_of_passed_times(
-    data: st.DataObject,
-) -> None:
-    trigger, first, limits = data.draw(stories())
-    job = Reference(trigger, first, **limits).job
-    catch_up = data.draw(st.sampled_from(["latest", "all"]))
-    now = data.draw(looks(first.astimezone(dt.UTC), trigger))
-    found = plan(job, 1, now, catch_up=catch_up)
-    job._modify(coalesce=catch_up == "latest")
-    assert found == dataclasses.replace(plan(job, 1, now), job=found.job)
-
-
-@derandomized
-@given(st.data())
-def test_of_all_times_that_passed_the_last_ones_run_and_the_others_are_accounted_for(
-    data: st.DataObject,
-) -> None:
-    trigger, first, limits = data.draw(stories())
-    limits["misfire_grace_time"] = None
-    job = Reference(trigger, first, **limits).job
-    kept = data.draw(st.integers(1, 20))
-    now = data.draw(looks(first.astimezone(dt.UTC), trigger))
-    job._modify(coalesce=False)
-    every = plan(job, 1, now).start
-    job.next_run_time = first
-    left_out: list[dt.datetime] = []
-    started: list[dt.datetime] = []
-    while job.next_run_time is not None and job.next_run_time.astimezone(dt.UTC) <= now:
-        planned = plan(job, 1, now, catch_up=str(kept), most=data.draw(st.integers(1, 9)))
-        assert not (planned.missed and planned.start) or not started
-        left_out += planned.missed
-        started += planned.start
-        job.next_run_time = planned.next_run_time
-    if not getattr(trigger, "jitter", None):
-        assert left_out + started == every
-    assert len(started) == min(kept, len(left_out) + len(started))
 
 
 def in_rows(

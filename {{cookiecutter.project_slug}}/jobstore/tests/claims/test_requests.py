@@ -263,10 +263,10 @@ def test_requests_are_cancelled_in_the_admin(admin_client: Client) -> None:
     ran = Run.objects.create(job_id="job", status=Run.SUCCESS, run_time=database_now("default"))
     answer = cancel(admin_client, request, ran)
     assert "Cancelled: 1." in answer
-    assert "Left alone, since they have ended already: 1." in answer
+    assert "Left alone, since they have begun or ended already: 1." in answer
     assert Run.objects.get(pk=request.pk).status == Run.CANCELLED
     assert Run.objects.get(pk=ran.pk).status == Run.SUCCESS
-    assert LogEntry.objects.get().change_message == "Cancelled."
+    assert LogEntry.objects.get().change_message == "Cancelled before it started."
 
 
 def test_only_who_may_run_jobs_may_cancel_requests(client: Client) -> None:

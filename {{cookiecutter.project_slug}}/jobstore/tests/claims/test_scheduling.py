@@ -354,17 +354,6 @@ def test_a_job_for_an_unknown_executor_is_quarantined_and_others_run(
     eventually(lambda: callables.calls)
 
 
-def test_a_job_for_worker_processes_that_there_are_not_says_what_to_set(
-    start_scheduler: StartScheduler,
-) -> None:
-    scheduler = start_scheduler()
-    scheduler.add_job(callables.note, "date", run_date=soon(), id="lost", executor="processes")
-    scheduler.add_job(callables.note, "interval", seconds=1, id="tick")
-    text = "There are no worker processes: set SCHEDULER_PROCESSES to 1 or more."
-    eventually(DjangoJob.objects.filter(quarantine_reason=text).exists)
-    eventually(lambda: callables.calls)
-
-
 def test_a_time_moved_to_the_past_by_hand_runs_once_without_a_busy_loop(
     start_scheduler: StartScheduler,
 ) -> None:
@@ -465,11 +454,11 @@ def cut_after_commit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Let the database commit one claim, and lose the reply."""
     original = getattr(claim, name)
 
-    def cut(what: list[Any], *args: Any, **options: Any) -> Any:
+    def cut(what: list[Any], *args: Any) -> Any:
         if not what:
-            return original(what, *args, **options)
+            return original(what, *args)
         monkeypatch.undo()
-        original(what, *args, **options)
+        original(what, *args)
         raise OperationalError("the connection was cut after the commit")
 
     monkeypatch.setattr(claim, name, cut)

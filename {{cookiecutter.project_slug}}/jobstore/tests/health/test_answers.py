@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apscheduler.schedulers.base import STATE_RUNNING
 from django.db import DatabaseError
 from django.test import Client
 from pytest_django.fixtures import Settings
@@ -235,21 +234,6 @@ def test_an_active_scheduler_tells_all_about_itself(process: SchedulerProcess) -
     assert body["due_lag"] == 0
     assert body["workers"] == {"busy": 0, "total": 10}
     assert body["version"] == versions.of_project()
-
-
-def test_threads_and_worker_processes_count_as_workers(
-    transactional_db: None, settings: Settings
-) -> None:
-    settings.SCHEDULER_THREADS, settings.SCHEDULER_PROCESSES = 2, 3
-    process = SchedulerProcess()
-    executors = process.scheduler._executors
-    assert (process.workers, process.busy_workers) == (5, 0)
-    for executor in executors.values():
-        executor.start(process.scheduler, "any")
-    process.scheduler.state = STATE_RUNNING
-    executors["default"]._instances["a"] = 7  # five of them wait
-    executors["processes"]._instances["b"] = 1
-    assert process.busy_workers == 3
 
 
 def test_the_version_is_what_the_project_calls_it(settings: Settings) -> None:

@@ -135,4 +135,4 @@ def test_what_to_do_about_a_loss_is_one_of_two(monkeypatch: pytest.MonkeyPatch) 
     scheduled("cron", id="job", hour=3, on_lost="retry")(callables.note)
     problems = registry.collect(BackgroundScheduler(timezone="UTC")).problems
     [text] = [problem.text for problem in problems if problem.subject == "job"]
-    assert "'record' or 'rerun'" in text
+    assert "'record', 'rerun'" in text

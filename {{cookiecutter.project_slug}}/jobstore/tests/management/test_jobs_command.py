@@ -164,81 +164,6 @@ def test_all_options_can_be_given() -> None:
     assert (job.misfire_grace_time, job.on_lost, job.pause_reason) == (None, "rerun", "not yet")
 
 
-def test_a_job_is_given_a_timeout_and_retries() -> None:
-    jobs(
-        *("add", GREET, "--id", "job", "-a", "name=Ann", "--every", "1h", "--timeout", "10m"),
-        *("--retries", "7", "--retry-delay", "0.5"),
-        *("--retry-on", "ConnectionError,requests.exceptions.Timeout"),
-    )
-    job = stored()
-    assert (job.timeout, job.retries, job.retry_delay) == (600.0, 7, 0.5)
-    assert job.retry_on == "ConnectionError, requests.exceptions.Timeout"
-    lines = [line.split("  ", 1) for line in jobs("show", "job").splitlines() if "  " in line]
-    shown = {name: value.strip() for name, value in lines}
-    assert shown["timeout"] == "0:10:00"
-    assert shown["retries"] == "7, after 0.5 s, 1 s, 2 s, 4 s, 8 s, ..."
-    assert shown["retry on"] == "ConnectionError, requests.exceptions.Timeout"
-    told = json.loads(jobs("show", "job", "--json"))
-    assert (told["timeout"], told["retries"], told["retry_delay"]) == (600.0, 7, 0.5)
-
-
-def test_a_timeout_and_retries_are_taken_away_again() -> None:
-    add(timeout=600, retries=3, retry_on=ValueError)
-    jobs("change", "job", "--timeout", "90")
-    assert stored().timeout == 90.0
-    jobs("change", "job", "--timeout", "unlimited", "--retries", "0", "--retry-on", "")
-    job = stored()
-    assert (job.timeout, job.retries, job.retry_on) == (None, 0, "")
-    assert "retr" not in jobs("show", "job") and "timeout" not in jobs("show", "job")
-
-
-def test_a_job_is_told_what_to_do_about_overlaps_and_passed_times() -> None:
-    jobs(
-        *("add", GREET, "--id", "job", "-a", "name=Ann", "--every", "1h"),
-        *("--overlap", "cancel_running", "--catch-up", "3", "--queue", "heavy"),
-    )
-    job = stored()
-    assert (job.overlap, job.catch_up, job.queue, job.coalesce) == (
-        *("cancel_running", "3", "heavy"),
-        False,
-    )
-    text = jobs("show", "job")
-    assert "cancel_running" in text and "heavy" in text
-    jobs("change", "job", "--overlap", "skip", "--catch-up", "latest", "--queue", "")
-    job = stored()
-    assert (job.overlap, job.catch_up, job.queue, job.coalesce) == ("skip", "latest", "", True)
-    jobs("change", "job", "--catch-up", "")
-    assert (stored().catch_up, stored().coalesce) == ("", True)
-
-
-@pytest.mark.parametrize("given", ["wait", "", "Queue", "\udcff"])
-def test_an_unknown_overlap_is_refused_with_the_known_ones(given: str) -> None:
-    add()
-    with pytest.raises(CommandError, match=r"choose from '?skip'?, '?queue'?, '?cancel_running'?"):
-        jobs("change", "job", "--overlap", given)
-    assert stored().overlap == "skip"
-
-
-@pytest.mark.parametrize(("catch_up", "coalesce"), [("3", False), ("all", False), ("none", True)])
-def test_a_file_that_says_catch_up_need_not_say_coalesce(
-    tmp_path: Path, catch_up: str, coalesce: bool
-) -> None:
-    add("a", overlap="queue", catch_up=catch_up, queue="heavy")
-    file = tmp_path / "jobs.yaml"
-    jobs("export", "-o", str(file))
-    exported = yaml.safe_load(file.read_text())["jobs"]["a"]
-    assert (exported["overlap"], exported["queue"]) == ("queue", "heavy")
-    assert str(exported["catch_up"]) == catch_up
-    assert jobs("import", str(file)) == "All is as in the file.\n"
-    exported.pop("coalesce", None)
-    file.write_text(yaml.safe_dump({"jobs": {"a": exported}}))
-    assert jobs("import", str(file)) == "All is as in the file.\n"
-    DjangoJob.all_objects.all().delete()
-    jobs("import", str(file), "--yes")
-    job = stored("a")
-    assert (job.catch_up, job.coalesce) == (catch_up, coalesce)
-
-
 def test_a_job_is_changed_in_parts() -> None:
     add(func=offers.greet, args=["Ann"], kwargs={"times": 2})
     jobs("change", "job", "-a", "times=3", "--max-instances", "2")
@@ -343,27 +268,6 @@ def test_what_is_exported_is_imported_as_it_was(tmp_path: Path) -> None:
     jobs("import", str(file), "--yes")
     assert jobs("export") == file.read_text()
     assert stored("b").pause_reason == "holidays"
-
-
-def test_options_of_our_own_are_exported_and_imported(tmp_path: Path) -> None:
-    own = {"timeout": 600, "retries": 3, "retry_delay": 0.5, "on_lost": "rerun"}
-    retry_on = "ConnectionError, requests.exceptions.Timeout"
-    add("a", **own, retry_on=retry_on)
-    add("b")
-    file = tmp_path / "jobs.yaml"
-    jobs("export", "-o", str(file))
-    exported = yaml.safe_load(file.read_text())["jobs"]
-    assert exported["a"].items() >= (own | {"retry_on": retry_on}).items()
-    assert "timeout: 600\n" in file.read_text()
-    assert not set(exported["b"]) & {*own, "retry_on"}
-    assert jobs("import", str(file)) == "All is as in the file.\n"
-    DjangoJob.all_objects.all().delete()
-    jobs("import", str(file), "--yes")
-    assert jobs("export") == file.read_text()
-    text = file.read_text().replace(f"retry_on: {retry_on}", "retry_on: [OSError]")
-    file.write_text(text.replace("    timeout: 600\n", "    timeout: 5\n"))
-    assert "+ retry_on: OSError" in jobs("import", str(file), "--yes")
-    assert (stored("a").timeout, stored("a").retry_on) == (5.0, "OSError")
 
 
 def test_an_import_shows_a_diff_and_changes_that_alone(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Tests of executors whose workers are not threads of the scheduler."""
