@@ -125,6 +125,14 @@ def _quick(settings: Settings) -> None:
     settings.SCHEDULER_STATEMENT_SECONDS = 2.0
 
 
+@pytest.fixture
+def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No function is declared or offered but by the test itself."""
+    monkeypatch.setattr("jobstore.registry._declared", {})
+    monkeypatch.setattr("jobstore.registry._offered", {})
+    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
+
+
 @pytest.fixture(autouse=True)
 def _forget_calls() -> None:
     callables.calls.clear()

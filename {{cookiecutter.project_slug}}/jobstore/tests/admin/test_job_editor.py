@@ -47,11 +47,8 @@ def mail(
 
 
 @pytest.fixture(autouse=True)
-def _offered(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def _offered(nothing_declared: None, settings: Settings) -> None:
     settings.TIME_ZONE = "UTC"
-    monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr(registry, "_offered", {})
-    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
     registry.schedulable(name="A letter", copies={"least": 1, "most": 9})(mail)
 
 

@@ -183,10 +183,7 @@ def _marked(tmp_path: Path, settings: Settings) -> Iterator[None]:
 
 
 @pytest.fixture
-def _offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr(registry, "_offered", {})
-    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
+def _offered(nothing_declared: None) -> None:
     registry.schedulable(name="Name of an offer")(offers.greet)
 
 

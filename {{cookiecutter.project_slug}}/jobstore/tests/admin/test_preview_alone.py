@@ -40,11 +40,8 @@ PAGES = {
 
 
 @pytest.fixture(autouse=True)
-def _offered(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def _offered(nothing_declared: None, settings: Settings) -> None:
     settings.TIME_ZONE = "UTC"
-    monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr(registry, "_offered", {})
-    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
     registry.schedulable(offers.greet)
 
 

@@ -232,14 +232,7 @@ def test_types_that_only_type_checkers_know_may_be_returned() -> None:
     assert (field.kind, field.is_optional, field.value_of(None)) == ("whole", True, None)
 
 
-@pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_declared", {})
-    monkeypatch.setattr(registry, "_offered", {})
-    monkeypatch.setattr("jobstore.declarations.discovery.import_jobs", list)
-
-
-@pytest.mark.usefixtures("clean")
+@pytest.mark.usefixtures("nothing_declared")
 def test_offered_and_declared_functions_can_be_chosen_and_no_others() -> None:
     registry.schedulable(report)
     registry.scheduled("interval", hours=1)(untyped)
@@ -248,7 +241,7 @@ def test_offered_and_declared_functions_can_be_chosen_and_no_others() -> None:
     assert registry.offers()[key].func is report
 
 
-@pytest.mark.usefixtures("clean")
+@pytest.mark.usefixtures("nothing_declared")
 def test_a_wrong_offer_is_told_and_stops_no_job() -> None:
     registry.schedulable(name="Anything")(untyped)
     registry.scheduled("interval", hours=1, id="job")(report_daily)
